@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Installs what is missing of the Debian 12 packages that Postern needs. Everything that builds or tests calls this script,
+# so a package is named in one place: here.
+#
+# usage: deploy/packages.sh [build|test|peers|bench ...]      (default: build)
+#   build  compile and run postern and postern-bench
+#   test   unit tests, fuzzers, checks, the programs that the system tests speak with
+#   peers  the mail servers and proxies that tests and comparisons run against. Postfix is installed; Exim and OpenSMTPD,
+#          which Debian does not allow beside it, are unpacked into $POSTERN_PEERS (default: build/peers)
+#   bench  what benchmarks measure with
+set -euo pipefail
+
+build=(meson ninja-build g++ pkg-config liburing-dev libssl-dev libmimalloc-dev libfmt-dev libtomlplusplus-dev
+       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev)
+test_=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libgtest-dev libgmock-dev python3 python3-aiosmtpd
+       swaks curl valgrind nodejs)
+peers=(postfix haproxy)
+unpacked=(exim4-daemon-light exim4-base opensmtpd)
+bench=(libbenchmark-dev valgrind haproxy)
+
+wanted=()
+unpack=no
+for set in "${@:-build}"; do
+    case $set in
+        build) wanted+=("${build[@]}") ;;
+        test)  wanted+=("${test_[@]}") ;;
+        peers) wanted+=("${peers[@]}"); unpack=yes ;;
+        bench) wanted+=("${bench[@]}") ;;
+        *) echo "packages.sh: unknown set '$set'; allowed: build, test, peers, bench" >&2; exit 2 ;;
+    esac
+done
+
+missing=()
+for p in "${wanted[@]}"; do
+    [[ $(dpkg-query -W -f '${Status}' "$p" 2>/dev/null) == "install ok installed" ]] || missing+=("$p")
+done
+
+updated=no
+update_lists() { [[ $updated == yes ]] || { apt-get update -qq; updated=yes; }; }
+
+if ((${#missing[@]})); then
+    if ((EUID != 0)); then
+        echo "packages.sh: these Debian packages are missing: ${missing[*]}" >&2
+        echo "packages.sh: install them with: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    update_lists
+    # No package may start its daemon: a policy file says so for the time of the installation, if none is there already.
+    policy=/usr/sbin/policy-rc.d
+    made_policy=no
+    if [[ ! -e $policy ]]; then
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod +x "$policy"
+        made_policy=yes
+    fi
+    trap '[[ $made_policy == no ]] || rm -f "$policy"' EXIT
+    echo "packages.sh: installing ${missing[*]}"
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+
+if [[ $unpack == yes ]]; then
+    root=$(cd "$(dirname "$0")/.." && pwd)
+    into=${POSTERN_PEERS:-$root/build/peers}
+    if [[ ! -x $into/usr/sbin/exim4 || ! -x $into/usr/sbin/smtpd ]]; then
+        update_lists
+        mkdir -p "$into/debs"
+        # _apt, which apt-get drops to for a download, may not write here; root may.
+        (cd "$into/debs" && apt-get download -qq -o APT::Sandbox::User=root "${unpacked[@]}")
+        for deb in "$into"/debs/*.deb; do dpkg -x "$deb" "$into"; done
+    fi
+fi

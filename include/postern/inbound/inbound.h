@@ -1,0 +1,92 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "postern/base/time.h"
+#include "postern/io/ring.h"
+#include "postern/io/timer.h"
+#include "postern/mail/submission.h"
+
+/// The corridor that senders come in by: accepts, drives a smtp::ServerSession for each connection, collects bodies, and gives
+/// each message away whole. It knows nothing of rules, pools or smart hosts: it asks its World. One worker's thread.
+namespace postern::inbound {
+
+/// A listener's settings, as this corridor needs them. Plain values; `Inbound` copies them.
+struct ListenerSettings {
+    std::string name;      // its address as configured: the label in logs and metrics
+    std::string hostname;  // in the greeting and in Received:
+    bool trusted = false;
+    bool reject_bare_newline = false;
+    std::vector<std::string> ehlo_hide;  // upper case
+    std::uint64_t message_size_max = 0;  // octets
+    std::uint32_t recipients_max = 0;
+    std::uint32_t errors_max = 0;        // bad commands in one session
+    std::uint32_t received_max = 0;
+    base::Duration command_timeout{};
+    base::Duration data_timeout{};
+};
+
+/// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments live for the call.
+class World {
+   public:
+    /// May this client connect? code 0: yes; else the answer that it is closed with (421). `client.trusted` and
+    /// `client.network` are set by the call. Every admitted client is given back with `left`.
+    virtual mail::Reply arrived(mail::Client& client, const io::Address& address) = 0;
+    virtual void left(const mail::Client& client, const io::Address& address) = 0;
+
+    /// A new submission, with id, client and generation set; nullptr: memory is short (452 4.3.1).
+    virtual mail::Submission* begin(const mail::Client& client) = 0;
+    /// Takes the recipient (code 0, and `pool`, `rule`, `outgoing` set) or says the answer. Its address parts are set.
+    virtual mail::Reply recipient(mail::Submission& submission, mail::Recipient& recipient) = 0;
+    /// Before a body's memory is filled: `octets` more, in total. False: 452 4.3.1. `first`: the body begins with it.
+    virtual bool reserve(mail::Submission& submission, std::uint64_t octets, bool first) = 0;
+    /// The message is whole. The answer comes by Inbound::answer, never from inside this call.
+    virtual void submit(mail::Submission& submission) = 0;
+    /// The transaction ended without a message (RSET, a new EHLO, a cut, a refused body): the submission is given back.
+    virtual void abandon(mail::Submission& submission) = 0;
+
+    /// Something was refused: for the log. `what`: the verb, or empty for the connection itself. `address`: the MAIL or RCPT
+    /// parameter, or empty.
+    virtual void refused(
+        const mail::Client& client,
+        const mail::Submission* submission,
+        std::string_view what,
+        std::string_view address,
+        const mail::Reply& reply) = 0;
+
+   protected:
+    ~World() = default;
+};
+
+class Inbound {
+   public:
+    Inbound(io::Ring& ring, io::Timers& timers, World& world);
+    ~Inbound();
+
+    /// Begins to accept; the descriptor (io::open_listener) is taken over. Returns the listener's number.
+    std::uint32_t add_listener(int descriptor, const ListenerSettings& settings);
+
+    /// The sender's final answer to a submission. Its connection goes on; the submission is no longer inbound's.
+    void answer(mail::Submission& submission, const mail::Reply& reply);
+    /// Looked at once before the write that completes a message (product.md, section 5): has its sender gone?
+    bool sender_gone(mail::Submission& submission);
+
+    /// Graceful end: stops accepting, closes idle sessions with 421 4.3.2, lets each message that is owed an answer have it.
+    void shut_down();
+    /// What is left is closed at once, with 421 4.3.2 where an answer is not owed.
+    void cut();
+    std::uint32_t connections() const;
+
+    /// Octets of memory an idle connection holds, all of it: what the memory sum counts.
+    static std::size_t connection_octets();
+
+   private:
+    struct Implementation;
+    std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace postern::inbound

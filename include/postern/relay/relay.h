@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "postern/base/time.h"
+#include "postern/io/ring.h"
+#include "postern/io/timer.h"
+#include "postern/mail/submission.h"
+
+/// The corridor that mail leaves by: pools of smart hosts, their warm connections, a smtp::ClientSession for each. It is handed
+/// whole messages and says what became of them. It knows nothing of senders or rules. One worker's thread.
+namespace postern::relay {
+
+/// A pool's definition, as this corridor needs it. Plain values; `Relay` copies them.
+struct PoolSettings {
+    std::string name;
+    std::vector<io::Address> hosts;      // one, until pools of many hosts exist
+    std::string helo;
+    std::uint32_t connections_max = 32;  // this worker's part
+    std::uint32_t pipeline_max = 64;
+    std::uint32_t recipients_max = 100;
+    bool send_8bit = false;
+    std::vector<std::string> ehlo_ignore;  // upper case
+    std::vector<io::Address> source;
+    base::Duration max_age{};
+    base::Duration idle{};
+};
+
+struct Timeouts {
+    base::Duration connect{};
+    base::Duration reply{};
+    base::Duration busy{};
+    base::Duration data_done{};
+};
+
+/// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments live for the call.
+class World {
+   public:
+    /// Once for each submission. The bytes may still be needed: see `released`.
+    virtual void settled(mail::Submission& submission, const mail::Outcome& outcome) = 0;
+    /// The corridor holds nothing of the submission any more. After `settled`; often right after it.
+    virtual void released(mail::Submission& submission) = 0;
+    virtual bool sender_gone(mail::Submission& submission) = 0;
+    /// A host's trouble, for the log: what was attempted and why it failed.
+    virtual void trouble(std::string_view pool, std::string_view host, std::string_view what) = 0;
+
+   protected:
+    ~World() = default;
+};
+
+class Relay {
+   public:
+    Relay(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts);
+    ~Relay();
+
+    /// Returns the pool's number. Connections are opened when mail wants them.
+    std::uint32_t add_pool(const PoolSettings& settings);
+    /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in settled and released, never from
+    /// inside this call, at the latest at its deadline.
+    void submit(mail::Submission& submission);
+    /// The most recipients one transaction to this pool can take: its recipients_max, or less by what its host announced.
+    std::uint32_t recipients_max(std::uint32_t pool) const;
+
+    /// Graceful end: connections that have nothing to do quit.
+    void shut_down();
+    /// What is left is closed at once; every submission is settled.
+    void cut();
+    /// Nothing is open any more.
+    bool idle() const;
+
+   private:
+    struct Implementation;
+    std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace postern::relay

@@ -1,0 +1,42 @@
+#include "postern/base/arena.h"
+
+namespace postern::base {
+
+void* Arena::allocate(std::size_t size, std::size_t alignment) {
+    POSTERN_ASSERT(size + 16 <= pool_->block_size(), "an arena holds nothing larger than a block");
+    POSTERN_ASSERT(alignment <= 16, "an arena aligns to 16 at most");
+    std::size_t offset = (used_ + alignment - 1) & ~(alignment - 1);
+    if (newest_ == nullptr || offset + size > newest_->capacity) {
+        Block* block = pool_->take().detach();
+        if (block == nullptr) {
+            return nullptr;
+        }
+        std::memcpy(block->data(), &newest_, sizeof newest_);
+        newest_ = block;
+        offset = 16;
+    }
+    used_ = offset + size;
+    return newest_->data() + offset;
+}
+
+std::optional<std::string_view> Arena::copy(std::string_view text) {
+    if (text.empty()) {
+        return std::string_view{};
+    }
+    void* memory = allocate(text.size(), 1);
+    if (memory == nullptr) {
+        return std::nullopt;
+    }
+    std::memcpy(memory, text.data(), text.size());
+    return std::string_view(static_cast<char*>(memory), text.size());
+}
+
+void Arena::reset() {
+    while (newest_ != nullptr) {
+        const BlockRef block = BlockRef::adopt(newest_);
+        std::memcpy(&newest_, block->data(), sizeof newest_);
+    }
+    used_ = 0;
+}
+
+}  // namespace postern::base
