@@ -6,15 +6,18 @@
 #   build  compile and run postern and postern-bench
 #   test   unit tests, fuzzers, checks, the programs that the system tests speak with
 #   peers  the mail servers and proxies that tests and comparisons run against. Postfix is installed; Exim and OpenSMTPD,
-#          which Debian does not allow beside it, are unpacked into $POSTERN_PEERS (default: build/peers)
+#          which Debian does not allow beside it, are unpacked into $POSTERN_PEERS (default: .cache/peers), their libraries
+#          installed
 #   bench  what benchmarks measure with
 set -euo pipefail
 
 build=(meson ninja-build g++ pkg-config liburing-dev libssl-dev libmimalloc-dev libfmt-dev libtomlplusplus-dev
        libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev)
 test_=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libgtest-dev libgmock-dev python3 python3-aiosmtpd
-       swaks curl valgrind nodejs)
-peers=(postfix haproxy)
+       swaks curl valgrind)
+# Debian has npm apart from Node.js, others' packages of Node.js bring it.
+[[ -n $(type -P npm) ]] || test_+=(npm)
+peers=(postfix haproxy libdb5.3 libevent-2.1-7 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0)
 unpacked=(exim4-daemon-light exim4-base opensmtpd)
 bench=(libbenchmark-dev valgrind haproxy)
 
@@ -31,9 +34,13 @@ for set in "${@:-build}"; do
 done
 
 missing=()
-for p in "${wanted[@]}"; do
-    [[ $(dpkg-query -W -f '${Status}' "$p" 2>/dev/null) == "install ok installed" ]] || missing+=("$p")
-done
+if ((${#wanted[@]})); then
+    # dpkg-query fails when a name is unknown to it; what it prints of the others is what we ask for.
+    installed=$(dpkg-query -W -f '${Package} ${Status}\n' "${wanted[@]}" 2>/dev/null || true)
+    for p in "${wanted[@]}"; do
+        [[ $'\n'$installed$'\n' == *$'\n'"$p install ok installed"$'\n'* ]] || missing+=("$p")
+    done
+fi
 
 updated=no
 update_lists() { [[ $updated == yes ]] || { apt-get update -qq; updated=yes; }; }
@@ -56,17 +63,19 @@ if ((${#missing[@]})); then
     fi
     trap '[[ $made_policy == no ]] || rm -f "$policy"' EXIT
     echo "packages.sh: installing ${missing[*]}"
-    apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+    apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null >/dev/null
 fi
 
 if [[ $unpack == yes ]]; then
     root=$(cd "$(dirname "$0")/.." && pwd)
-    into=${POSTERN_PEERS:-$root/build/peers}
+    into=${POSTERN_PEERS:-$root/.cache/peers}
     if [[ ! -x $into/usr/sbin/exim4 || ! -x $into/usr/sbin/smtpd ]]; then
         update_lists
         mkdir -p "$into/debs"
+        echo "packages.sh: unpacking ${unpacked[*]} into $into"
         # _apt, which apt-get drops to for a download, may not write here; root may.
         (cd "$into/debs" && apt-get download -qq -o APT::Sandbox::User=root "${unpacked[@]}")
         for deb in "$into"/debs/*.deb; do dpkg -x "$deb" "$into"; done
+        rm -r "$into/debs"
     fi
 fi
