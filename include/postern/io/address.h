@@ -3,7 +3,6 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -19,6 +18,7 @@ class Address {
     static std::optional<Address> parse(std::string_view text);
     /// "192.0.2.1", "2001:db8::1" or "[2001:db8::1]".
     static std::optional<Address> parse(std::string_view host, std::uint16_t port);
+    /// REQUIRES: AF_INET or AF_INET6.
     static Address from(const sockaddr* raw);
 
     const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage_); }
@@ -33,8 +33,8 @@ class Address {
 
    private:
     union Storage {
+        sockaddr_in6 v6;  // the larger one first: it is what {} clears
         sockaddr_in v4;
-        sockaddr_in6 v6;
     };
     Storage storage_{};
 };

@@ -6,9 +6,9 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
 
 #include "postern/base/block.h"
+#include "postern/base/list.h"
 #include "postern/base/result.h"
 #include "postern/base/time.h"
 #include "postern/io/address.h"
@@ -19,7 +19,6 @@
 namespace postern::io {
 
 class Ring;
-class Completion;
 
 /// What an operation came to.
 struct Done {
@@ -49,11 +48,22 @@ class Completion {
 /// Receive buffers come from one of two groups, chosen by what is awaited, so that an idle connection holds none.
 enum class BufferGroup : std::uint8_t { command, body };
 
+/// Waits for a receive buffer; embedded in what waits. Not an operation: to stop waiting, unlink or destroy it.
+class BufferWaiter : public base::ListLink<> {
+   public:
+    using Function = void (*)(BufferWaiter& self);
+    explicit BufferWaiter(Function on_buffer) : on_buffer_(on_buffer) {}
+
+   private:
+    friend class Ring;
+    Function on_buffer_;
+};
+
 struct RingOptions {
-    unsigned entries = 1024;                     // submissions a turn before an extra enter is needed
-    std::uint32_t command_buffer_size = 4096;    // octets each
-    std::uint32_t command_buffers_offered = 256; // how many the kernel may fill at a time
-    std::uint32_t command_buffers_max = 16384;   // how many may exist, in use or offered
+    unsigned entries = 1024;                      // submissions a turn before an extra enter is needed
+    std::uint32_t command_buffer_size = 4096;     // octets each
+    std::uint32_t command_buffers_offered = 256;  // how many may be filled in one turn; a power of two
+    std::uint32_t command_buffers_max = 16384;    // how many may exist, in use or offered
     std::uint32_t body_buffer_size = 65536;
     std::uint32_t body_buffers_offered = 64;
     std::uint32_t body_buffers_max = 16384;
@@ -64,36 +74,42 @@ class Ring {
     /// Made on the thread that will use it, after privileges are dropped. The error names which of the ways io_uring was refused
     /// in, and what to set.
     static base::Result<std::unique_ptr<Ring>> create(const RingOptions& options);
+    /// REQUIRES: nothing is armed, no block of buffers() is in use.
     ~Ring();
     Ring(const Ring&) = delete;
     Ring& operator=(const Ring&) = delete;
 
     // --- time and randomness: no other code asks the system for either ---------------------------------------------------
-    base::Instant now() const;        // as of the turn's beginning
+    base::Instant now() const;        // as of the moment this turn's waiting ended
     base::WallTime wall_now() const;  // the same moment in UTC
     std::uint64_t random();
 
     // --- the loop --------------------------------------------------------------------------------------------------------
     /// Submits all that was armed, waits until something completes or `until` has come, runs every completion that is there.
-    /// One io_uring_enter. `until` in the past: does not wait.
+    /// One io_uring_enter. `until` in the past: does not wait. What a callback arms is submitted by the next turn.
     void turn(base::Instant until);
 
     // --- operations; each arms `completion`. Descriptors stay the caller's ------------------------------------------------
-    void accept(Completion& completion, int listener);  // multishot: a descriptor at a time, `more` says if it goes on
+    /// Multishot: a descriptor at a time (blocking, close-on-exec), `more` says if it goes on. Where it does not, accepting has
+    /// stopped, and arming again is the caller's (listener.h does it, with a pause where descriptors have run out).
+    void accept(Completion& completion, int listener);
     void connect(Completion& completion, int socket, const Address& to);  // `to` outlives the operation
-    /// One-shot. -ENOBUFS: the group is used up (stream.h waits for one to come back).
+    /// One-shot, of at most a buffer of the group. 0: the peer has ended its stream. -ENOBUFS: every buffer of the group is in
+    /// use; wait with `when_buffer_returns` (stream.h does).
     void receive(Completion& completion, int socket, BufferGroup group);
-    /// Sends what `message` points to, all of it unless there is an error; `message` and its octets outlive the operation.
+    /// Sends what `message` points to; fewer octets than that only where there is an error behind them, or a signal. `message`
+    /// and its octets outlive the operation.
     void send(Completion& completion, int socket, const msghdr& message);
-    /// Ends every operation of that descriptor; each completes, as a rule with -ECANCELED, and then this one.
+    /// Ends every operation of that descriptor that was armed before: each completes, with -ECANCELED if it was not faster. They
+    /// and this one (result: how many, or a negative errno) complete in any order.
     void cancel(Completion& completion, int socket);
 
     // --- answered at once ---------------------------------------------------------------------------------------------
-    base::Result<int> open_socket(const Address& to, const Address* from);  // a stream socket, NODELAY
-    void shut_down(int socket);   // both ways
+    /// A stream socket with NODELAY, bound to `from` (any port of it) unless null.
+    base::Result<int> open_socket(const Address& to, const Address* from);
+    void shut_down(int socket);  // both ways
     void shut_down_sending(int socket);
     void close(int descriptor);
-    void set_no_delay(int socket);
     base::Result<Address> peer_address(int socket);
     base::Result<Address> local_address(int socket);
     /// Has the peer hung up? `ended`: it will send no more, and what it sent before waits to be read.
@@ -103,14 +119,24 @@ class Ring {
     std::size_t peek(int socket, std::span<char> into);
 
     // --- buffers ----------------------------------------------------------------------------------------------------------
+    /// Where the group's buffers come from. Offered ones count as used.
     base::BlockPool& buffers(BufferGroup group);
-    /// Calls `waiter` once when a buffer of the group has come back after -ENOBUFS.
-    void when_buffers_return(BufferGroup group, Completion& waiter);
+    /// How many the next receives can have.
+    std::uint32_t buffers_offered(BufferGroup group) const;
+    /// Calls `waiter` once, from a turn, when the group has a buffer to offer.
+    void when_buffer_returns(BufferGroup group, BufferWaiter& waiter);
+
+    // --- for Mailbox alone: how another thread ends this ring's waiting -------------------------------------------------------
+    /// `on_wake` is called from a turn after one or several `wake`; null: no more.
+    void set_on_wake(void (*on_wake)(void* context), void* context);
+    void wake();  // any thread
 
     struct Counters {
-        std::uint64_t turns = 0, enters = 0, completions = 0;
-        std::uint64_t buffers_exhausted = 0;
-        std::uint64_t completion_overflows = 0;  // the kernel's; anything but 0 is an alarm
+        std::uint64_t turns = 0;
+        std::uint64_t enters = 0;  // as turns, and those for a full submission queue
+        std::uint64_t completions = 0;
+        std::uint64_t buffers_exhausted = 0;     // receives that ended in -ENOBUFS
+        std::uint64_t completion_overflows = 0;  // turns in which the kernel's queue was too short; anything but 0 is an alarm
     };
     const Counters& counters() const;
 
@@ -118,21 +144,25 @@ class Ring {
 
    private:
     explicit Ring(std::unique_ptr<Implementation> implementation);
-    friend class Mailbox;
-    friend class Timers;
     static void arm(Completion& completion) {
         POSTERN_ASSERT(!completion.armed_, "an operation was armed twice");
         completion.armed_ = true;
     }
+    static void disarm(Completion& completion) { completion.armed_ = false; }
     static void finish(Completion& completion, Done done) {
         completion.armed_ = done.more;
         completion.on_done_(completion, std::move(done));
     }
+    static void finish(BufferWaiter& waiter) { waiter.on_buffer_(waiter); }
     std::unique_ptr<Implementation> implementation_;
 };
 
-/// A listening socket, for the control thread to make before privileges are dropped: SO_REUSEPORT (each worker has its own),
-/// non-inheritable. The error says which address and why.
+/// Octets of a ring that the kernel charges to RLIMIT_MEMLOCK (since 6.14; earlier kernels charge none): its queues and the lists of
+/// offered buffers, not the buffers.
+std::size_t locked_octets(const RingOptions& options);
+
+/// A listening socket, for the control thread to make before privileges are dropped: SO_REUSEPORT (each worker has its own), not
+/// inherited by children, NODELAY for what it accepts; of an IPv6 address it takes no IPv4. The error says which address and why.
 base::Result<int> open_listener(const Address& address);
 
 }  // namespace postern::io
