@@ -1,0 +1,51 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "postern/config/config.h"
+
+/// From text to Config, with everything that is wrong with it in one go. `parse` and `reference`
+/// are pure; `load` reads files. Any thread; blocking and allocating: for the control thread.
+namespace postern::config {
+
+/// A place in a file and a sentence about it.
+struct Problem {
+    std::string file;
+    std::uint32_t line = 1;    // from 1
+    std::uint32_t column = 1;  // in characters, from 1
+    std::string text;          // what is wrong, and what is allowed
+
+    /// "FILE:LINE:COLUMN: TEXT"
+    std::string format() const;
+};
+
+struct Parsed {
+    std::optional<Config> config;  // set exactly when there are no errors
+    std::vector<Problem> errors;   // in the file's order
+    std::vector<Problem> warnings;
+};
+
+/// The files that match a glob, whose folder part may be relative to the working folder.
+using Expand = std::vector<std::filesystem::path> (*)(const std::filesystem::path& glob);
+
+/// `file`: for messages, and its folder is what relative paths are joined to. `system_hostname`:
+/// the default of `hostname`. `expand`: asked for each entry of rules.files, where an empty answer
+/// is an error; null: the globs stay as they are.
+Parsed parse(
+    std::string_view text,
+    const std::string& file,
+    std::string_view system_hostname,
+    Expand expand = nullptr);
+
+/// Reads `file` and parses it, with the globs of rules.files expanded.
+Parsed load(const std::string& file, std::string_view system_hostname);
+
+/// The manual's page of all keys, in Markdown.
+std::string reference();
+
+}  // namespace postern::config

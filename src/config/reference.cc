@@ -1,0 +1,73 @@
+#include "postern/config/parse.h"
+#include "values.h"
+
+namespace postern::config {
+namespace {
+
+template <class T>
+std::string row(std::string_view section, const Key<T>& key) {
+    const Type type = std::visit([]<class M>(M T::*) { return type_of<M>(); }, key.field);
+    std::string allowed = describe(type, key.allowed);
+    if (const Restriction* const restriction = find_restriction(section, key.name)) {
+        allowed += "; in this version ";
+        switch (restriction->still) {
+            case Restriction::Still::only_default:
+                allowed += "only the default";
+                break;
+            case Restriction::Still::choices:
+                allowed += "only " + std::string(restriction->choices);
+                break;
+            case Restriction::Still::one_address:
+                allowed += "only one, and an address";
+                break;
+        }
+    }
+    std::string fallback(key.fallback);
+    if (!fallback.starts_with('(')) {
+        fallback = "`" + fallback + "`";
+    }
+    std::string sentence(key.sentence);
+    if (key.flags != Flags::none) {
+        sentence += has(key.flags, Flags::process_wide) ? " One for the whole process." : "";
+        sentence += has(key.flags, Flags::restart) ? " A change needs a restart." : "";
+    }
+    std::string line = "| `" + std::string(key.name) + "` | " + std::string(type_name(type)) +
+                       " | " + fallback + " | ";
+    // A bar would end the table's cell.
+    for (const char c : allowed) {
+        line += c == '|' ? "or" : std::string(1, c);
+    }
+    return line + " | " + sentence + " |\n";
+}
+
+}  // namespace
+
+std::string reference() {
+    std::string page =
+        "# Configuration keys\n\n"
+        "Printed from the program's own table. The configuration is one TOML file; relative paths "
+        "start at the file's folder.\n"
+        "A duration is a whole number with a unit (`ms`, `s`, `min`, `h`, `days`), a size one with "
+        "`B`, `KiB`, `MiB` or `GiB`;\n"
+        "both are texts, such as `\"20 s\"`, and a plain `0` needs no unit. Networks are written "
+        "`\"192.0.2.0/24\"` or\n"
+        "`\"2001:db8::/32\"`. A change is applied by a reload unless it says that it needs a "
+        "restart.\n";
+    for_each_section([&page]<class T>(
+                         std::string_view section,
+                         std::string_view heading,
+                         std::string_view sentence) {
+        page += "\n## " +
+                (heading.empty() ? std::string("General") : "`" + std::string(heading) + "`") +
+                "\n\n";
+        page +=
+            std::string(sentence) +
+            "\n\n| key | type | default | allowed | meaning |\n| --- | --- | --- | --- | --- |\n";
+        for (const Key<T>& key : keys<T>()) {
+            page += row(section, key);
+        }
+    });
+    return page;
+}
+
+}  // namespace postern::config
