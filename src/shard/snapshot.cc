@@ -1,0 +1,58 @@
+#include "postern/shard/snapshot.h"
+
+#include <algorithm>
+
+namespace postern::shard {
+namespace {
+
+relay::PoolSettings settings_of(const config::Pool& pool, const std::string& hostname, std::uint32_t workers) {
+    relay::PoolSettings settings;
+    settings.name = pool.name;
+    for (const config::Endpoint& host : pool.hosts) {
+        // Names are refused when the configuration is read.
+        settings.hosts.push_back(*io::Address::parse(host.host, host.port));
+    }
+    settings.helo = pool.helo.empty() ? hostname : pool.helo;
+    settings.connections_max = std::max(1U, pool.connections / workers);
+    settings.pipeline_max = pool.pipeline;
+    settings.recipients_max = pool.recipients_max;
+    settings.send_8bit = pool.send_8bit;
+    settings.ehlo_ignore = pool.ehlo_ignore;
+    for (const std::string& address : pool.source) {
+        settings.source.push_back(*io::Address::parse(address, 0));
+    }
+    settings.max_age = pool.max_age;
+    settings.idle = pool.idle;
+    return settings;
+}
+
+}  // namespace
+
+std::vector<relay::PoolSettings> pools_of(
+    const config::Config& config, const route::Table& table, std::uint32_t workers) {
+    std::vector<relay::PoolSettings> pools;
+    for (const route::Target& target : table.targets()) {
+        switch (target.kind) {
+            case route::TargetKind::pool: {
+                const auto pool = std::find_if(config.pools.begin(), config.pools.end(), [&](const config::Pool& p) {
+                    return p.name == target.text;
+                });
+                POSTERN_ASSERT(pool != config.pools.end(), "a rule's pool exists: the rules were checked");
+                pools.push_back(settings_of(*pool, config.hostname, workers));
+                break;
+            }
+            case route::TargetKind::address: {
+                relay::PoolSettings settings = settings_of(config.host_pool, config.hostname, workers);
+                settings.name = target.text;
+                settings.hosts.push_back(*io::Address::parse(target.text));
+                pools.push_back(std::move(settings));
+                break;
+            }
+            case route::TargetKind::reject:
+            case route::TargetKind::defer: pools.emplace_back(); break;
+        }
+    }
+    return pools;
+}
+
+}  // namespace postern::shard
