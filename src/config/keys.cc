@@ -70,7 +70,7 @@ constexpr Key<Relay> relay_keys[] = {
      "Relaying is denied with 450 4.7.1 instead of 550 5.7.1: for the first days of a migration."},
     {"routed_local_parts", &Relay::routed_local_parts, "false", "",
      "Whether clients that are not in networks may send to local parts with @ % ! : or a leading "
-     "/ or |."},
+     "/ or vertical bar."},
 };
 
 constexpr Key<Pool> pool_keys[] = {
@@ -234,7 +234,7 @@ constexpr Key<Log> log_keys[] = {
      "One line an event, with the fields time, event, id, listener, client, helo, from, to, "
      "rule, generation, pool, host, reply, ms.",
      nullptr, Flags::restart},
-    {"output", &Log::output, "\"stderr\"", "stderr | stdout | a file's path",
+    {"output", &Log::output, "\"stderr\"", "stderr, stdout, or a file's path",
      "Where lines go; a file is opened again on SIGHUP.",
      nullptr, Flags::restart},
 };

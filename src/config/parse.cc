@@ -80,7 +80,7 @@ std::string unknown_key(
         return text + "; it belongs to [" + std::string(elsewhere) + "]";
     }
     text += "; allowed: ";
-    for (const std::string_view one : known) {
+    for (const std::string_view& one : known) {
         text += one;
         text += &one == &known.back() ? "" : ", ";
     }
@@ -476,7 +476,7 @@ void Reader::check_limits(const Limits& limits, Place place) {
 Parsed Reader::read(std::string_view text) {
     auto document = read_document(text);
     if (const auto* const wrong = std::get_if<SyntaxError>(&document)) {
-        findings_.error(wrong->place, "this is no TOML: " + wrong->text);
+        findings_.error(wrong->place, "this is no TOML: " + printable(wrong->text));
     } else {
         document_ = std::move(*std::get_if<Node>(&document));
         read_sections();

@@ -15,7 +15,7 @@ std::string row(std::string_view section, const Key<T>& key) {
                 allowed += "only the default";
                 break;
             case Restriction::Still::choices:
-                allowed += "only " + std::string(restriction->choices);
+                allowed += "only " + describe(Type::choice, restriction->choices);
                 break;
             case Restriction::Still::one_address:
                 allowed += "only one, and an address";
@@ -27,17 +27,10 @@ std::string row(std::string_view section, const Key<T>& key) {
         fallback = "`" + fallback + "`";
     }
     std::string sentence(key.sentence);
-    if (key.flags != Flags::none) {
-        sentence += has(key.flags, Flags::process_wide) ? " One for the whole process." : "";
-        sentence += has(key.flags, Flags::restart) ? " A change needs a restart." : "";
-    }
-    std::string line = "| `" + std::string(key.name) + "` | " + std::string(type_name(type)) +
-                       " | " + fallback + " | ";
-    // A bar would end the table's cell.
-    for (const char c : allowed) {
-        line += c == '|' ? "or" : std::string(1, c);
-    }
-    return line + " | " + sentence + " |\n";
+    sentence += has(key.flags, Flags::process_wide) ? " One for the whole process." : "";
+    sentence += has(key.flags, Flags::restart) ? " A change needs a restart." : "";
+    return "| `" + std::string(key.name) + "` | " + std::string(type_name(type)) + " | " +
+           fallback + " | " + allowed + " | " + sentence + " |\n";
 }
 
 }  // namespace

@@ -163,22 +163,25 @@ void read_list(const Node& node, const Wanted& wanted, std::vector<T>& into, Rea
     }
 }
 
+std::filesystem::path folder_of(const Wanted& wanted) {
+    return std::filesystem::path(wanted.findings.file).parent_path();
+}
+
 /// A path as written, joined to the folder of the file that says it.
 bool read_path(std::string_view text, const Wanted& wanted, std::filesystem::path& into) {
     if (text.empty() || text.find('\0') != std::string_view::npos) {
         return false;
     }
-    into = (std::filesystem::path(wanted.findings.file).parent_path() / text).lexically_normal();
+    into = (folder_of(wanted) / text).lexically_normal();
     return true;
 }
 
 }  // namespace
 
-std::string in_quotes(std::string_view text) {
-    constexpr std::size_t shown_max = 80;
+std::string printable(std::string_view text) {
     constexpr std::string_view digits = "0123456789abcdef";
-    std::string out = "\"";
-    for (const char c : text.substr(0, shown_max)) {
+    std::string out;
+    for (const char c : text) {
         const auto octet = static_cast<unsigned char>(c);
         if (octet < 0x20 || octet >= 0x7f) {
             out += "\\x";
@@ -188,7 +191,12 @@ std::string in_quotes(std::string_view text) {
             out += c;
         }
     }
-    return out + (text.size() > shown_max ? "..." : "") + '"';
+    return out;
+}
+
+std::string in_quotes(std::string_view text) {
+    constexpr std::size_t shown_max = 80;
+    return '"' + printable(text.substr(0, shown_max)) + (text.size() > shown_max ? "..." : "") + '"';
 }
 
 std::vector<std::string_view> split_choices(std::string_view allowed) {
@@ -331,7 +339,7 @@ void read_value(const Node& node, const Wanted& wanted, std::vector<std::filesys
         } else if (wanted.expand == nullptr) {
             files.push_back(std::move(glob));
         } else {
-            const auto matches = wanted.expand(glob);
+            const auto matches = wanted.expand(folder_of(wanted), item.text);
             if (matches.empty()) {
                 reject(
                     item,

@@ -99,6 +99,9 @@ void read_value(const Node& node, const Wanted& wanted, E& into) {
     }
 }
 
+/// `text` with everything but printable ASCII escaped.
+std::string printable(std::string_view text);
+
 /// `text` in quotes, made safe to print and cut to a readable length.
 std::string in_quotes(std::string_view text);
 

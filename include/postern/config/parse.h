@@ -30,8 +30,9 @@ struct Parsed {
     std::vector<Problem> warnings;
 };
 
-/// The files that match a glob, whose folder part may be relative to the working folder.
-using Expand = std::vector<std::filesystem::path> (*)(const std::filesystem::path& glob);
+/// The files that match a glob. A relative one starts at `folder`, which is no pattern itself.
+using Expand = std::vector<std::filesystem::path> (*)(
+    const std::filesystem::path& folder, const std::string& glob);
 
 /// `file`: for messages, and its folder is what relative paths are joined to. `system_hostname`:
 /// the default of `hostname`. `expand`: asked for each entry of rules.files, where an empty answer
