@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include <array>
@@ -15,6 +14,7 @@
 #include <ctime>
 #include <vector>
 
+#include "postern/io/entropy.h"
 #include "postern/io/random.h"
 #include "postern/io/ring.h"
 #include "setup_error.h"
@@ -44,7 +44,7 @@ base::WallTime read_wall_clock() {
 
 std::uint64_t draw_seed() {
     std::uint64_t seed = 0;
-    POSTERN_ASSERT(getrandom(&seed, sizeof seed, 0) == sizeof seed, "getrandom gave no seed");
+    fill_with_entropy(std::as_writable_bytes(std::span(&seed, 1)));
     return seed;
 }
 

@@ -45,6 +45,8 @@ struct Submission {
     std::uint64_t generation = 0;    // of the rules that its recipients were looked up in
     std::uint32_t pool = 0;          // of the group that takes it: index in this worker's relay
 
+    std::uint64_t reserved_octets = 0;  // of the bound on memory for bodies, taken for this one
+
     void* inbound_owner = nullptr;   // the connection that awaits the answer; null once the sender has it or is gone
     void* relay_owner = nullptr;     // the transfer under way; null before and after
 };

@@ -1,0 +1,92 @@
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "load.h"
+#include "postern/base/units.h"
+#include "postern/shard/memory.h"
+
+namespace postern::app {
+namespace {
+
+constexpr int greeting_wait_ms = 5000;
+
+/// What is wrong with a smart host, seen from here and now; empty: it greets.
+std::string greeting_trouble(const io::Address& host) {
+    const int socket = ::socket(host.raw()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (socket < 0) {
+        return std::strerror(errno);
+    }
+    std::string trouble;
+    pollfd ready{socket, POLLOUT, 0};
+    int error = connect(socket, host.raw(), host.raw_size()) == 0 ? 0 : errno;
+    if (error == EINPROGRESS) {
+        socklen_t size = sizeof error;
+        if (poll(&ready, 1, greeting_wait_ms) <= 0) {
+            error = ETIMEDOUT;
+        } else {
+            getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size);
+        }
+    }
+    if (error != 0) {
+        trouble = fmt::format("cannot be connected to: {}", std::strerror(error));
+    } else {
+        char greeting[4] = {};
+        ready.events = POLLIN;
+        if (poll(&ready, 1, greeting_wait_ms) <= 0 || recv(socket, greeting, 3, 0) != 3) {
+            trouble = "does not greet";
+        } else if (std::strcmp(greeting, "220") != 0) {
+            trouble = fmt::format("greets with {} instead of 220", greeting);
+        }
+    }
+    close(socket);
+    return trouble;
+}
+
+}  // namespace
+
+int check(const std::string& config_file, const CheckOptions& options) {
+    const Loaded loaded = load(config_file, 1);
+    for (const std::string& line : loaded.errors) {
+        fmt::print(stderr, "{}\n", line);
+    }
+    for (const std::string& line : loaded.warnings) {
+        fmt::print(stderr, "warning: {}\n", line);
+    }
+    if (!loaded.snapshot) {
+        fmt::print(stderr, "{}: {} error{}\n", config_file, loaded.errors.size(), loaded.errors.size() == 1 ? "" : "s");
+        return 1;
+    }
+    const shard::Snapshot& snapshot = *loaded.snapshot;
+    if (options.connect) {
+        for (const relay::PoolSettings& pool : snapshot.pools) {
+            for (const io::Address& host : pool.hosts) {
+                const std::string trouble = greeting_trouble(host);
+                if (!trouble.empty()) {
+                    fmt::print(stderr, "warning: pool {}: the smart host {} {}\n", pool.name, host.text(), trouble);
+                }
+            }
+        }
+    }
+    fmt::print("{}: no errors, {} warning{}\n", config_file, loaded.warnings.size(), loaded.warnings.size() == 1 ? "" : "s");
+
+    const std::uint32_t workers = worker_count(snapshot.config);
+    const auto sum = shard::memory_sum(
+        snapshot.config, snapshot.config.limits.connections, workers, snapshot.table->octets());
+    std::uint64_t total = 0;
+    fmt::print("memory, at most, with {} worker{}:\n", workers, workers == 1 ? "" : "s");
+    for (const shard::MemoryHolder& holder : sum) {
+        fmt::print("  {:>9.1f} MiB  {}: {}\n", static_cast<double>(holder.octets) / (1 << 20), holder.name, holder.reason);
+        total += holder.octets;
+    }
+    fmt::print("  {:>9.1f} MiB  in all\n", static_cast<double>(total) / (1 << 20));
+    return 0;
+}
+
+}  // namespace postern::app

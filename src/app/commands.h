@@ -1,0 +1,23 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+/// The commands of `postern`. Each returns the exit code; what it has to say goes to standard output, errors to standard error.
+namespace postern::app {
+
+int run(const std::string& config_file);
+
+struct CheckOptions {
+    bool connect = false;
+};
+int check(const std::string& config_file, const CheckOptions& options);
+
+struct RouteOptions {
+    std::vector<std::string> addresses;
+    std::string from;  // empty: for any client
+    bool json = false;
+};
+int route(const std::string& config_file, const RouteOptions& options);
+
+}  // namespace postern::app

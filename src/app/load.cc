@@ -1,0 +1,174 @@
+#include "load.h"
+
+#include <ifaddrs.h>
+#include <sched.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include <fmt/format.h>
+
+#include "postern/config/parse.h"
+#include "postern/io/entropy.h"
+#include "postern/mail/domain.h"
+#include "postern/route/rules.h"
+
+namespace postern::app {
+namespace {
+
+std::string system_hostname() {
+    char name[256] = {};
+    return gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
+}
+
+base::Result<std::string> read_file(const std::string& path) {
+    errno = 0;
+    std::ifstream in(path, std::ios::binary);
+    std::string text;
+    if (in.seekg(0, std::ios::end)) {
+        text.resize(static_cast<std::size_t>(in.tellg()));
+        in.seekg(0);
+        in.read(text.data(), static_cast<std::streamsize>(text.size()));
+    }
+    if (!in) {
+        return base::Error{fmt::format("{}:1:1: cannot be read: {}", path, std::strerror(errno != 0 ? errno : EIO))};
+    }
+    return text;
+}
+
+void add_interface_addresses(std::vector<io::Address>& addresses, const io::Address& wildcard) {
+    ifaddrs* first = nullptr;
+    if (getifaddrs(&first) != 0) {
+        return;
+    }
+    const int family = wildcard.raw()->sa_family;
+    for (const ifaddrs* i = first; i != nullptr; i = i->ifa_next) {
+        if (i->ifa_addr != nullptr && i->ifa_addr->sa_family == family) {
+            const io::Address found = io::Address::from(i->ifa_addr);
+            addresses.push_back(*io::Address::parse(found.host_text(), wildcard.port()));
+        }
+    }
+    freeifaddrs(first);
+}
+
+std::vector<io::Address> listening_addresses(const config::Config& config) {
+    std::vector<io::Address> addresses;
+    for (const config::Listener& listener : config.listeners) {
+        const auto address = io::Address::parse(listener.address.host, listener.address.port);
+        if (!address) {
+            continue;
+        }
+        const std::string host = address->host_text();
+        if (host == "0.0.0.0" || host == "::") {
+            add_interface_addresses(addresses, *address);
+        } else {
+            addresses.push_back(*address);
+        }
+    }
+    return addresses;
+}
+
+std::string key_of(std::string_view domain) {
+    mail::DomainKey key;
+    return mail::make_domain_key(domain, key) ? std::string(key.view()) : std::string();
+}
+
+std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
+    std::vector<std::string> own{key_of(config.hostname)};
+    for (const io::Address& address : listening_addresses(config)) {
+        own.push_back(key_of(address.is_v4() ? fmt::format("[{}]", address.host_text())
+                                             : fmt::format("[IPv6:{}]", address.host_text())));
+    }
+    std::vector<route::RelaySettings> all;
+    for (const config::Listener& listener : config.listeners) {
+        route::RelaySettings settings;
+        settings.soft_reject = listener.relay.soft_reject;
+        settings.routed_local_parts = listener.relay.routed_local_parts;
+        settings.own_keys = own;
+        settings.postmaster = listener.delivery.postmaster;
+        const auto at = settings.postmaster.rfind('@');
+        settings.postmaster_key = at == std::string::npos ? std::string() : key_of(settings.postmaster.substr(at + 1));
+        all.push_back(std::move(settings));
+    }
+    return all;
+}
+
+}  // namespace
+
+std::uint32_t worker_count(const config::Config& config) {
+    if (config.workers != 0) {
+        return config.workers;
+    }
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? static_cast<std::uint32_t>(CPU_COUNT(&cores)) : 1;
+}
+
+std::vector<std::string> own_addresses(const config::Config& config) {
+    std::vector<std::string> texts;
+    for (const io::Address& address : listening_addresses(config)) {
+        texts.push_back(address.text());
+    }
+    return texts;
+}
+
+Loaded load(const std::string& file, std::uint64_t generation) {
+    Loaded loaded;
+    config::Parsed parsed = config::load(file, system_hostname());
+    for (const config::Problem& problem : parsed.warnings) {
+        loaded.warnings.push_back(problem.format());
+    }
+    for (const config::Problem& problem : parsed.errors) {
+        loaded.errors.push_back(problem.format());
+    }
+    if (!parsed.config) {
+        return loaded;
+    }
+    config::Config& config = *parsed.config;
+
+    std::vector<std::string> names;
+    std::vector<std::string> texts;
+    for (const auto& path : config.rules.files) {
+        base::Result<std::string> text = read_file(path);
+        if (text) {
+            names.push_back(path);
+            texts.push_back(std::move(*text));
+        } else {
+            loaded.errors.push_back(text.error().text);
+        }
+    }
+    std::vector<route::Source> sources;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        sources.push_back({names[i], texts[i]});
+    }
+    route::RuleSettings settings;
+    for (const config::Pool& pool : config.pools) {
+        settings.pools.push_back(pool.name);
+    }
+    settings.allow_open_relay = config.relay.allow_open_relay;
+    settings.recipient_delimiter = config.rules.recipient_delimiter;
+    route::Secrets secrets;
+    io::fill_with_entropy(std::as_writable_bytes(std::span(secrets.numbers)));
+    route::Loaded rules = route::load(sources, settings, secrets);
+    loaded.errors.insert(loaded.errors.end(), rules.errors.begin(), rules.errors.end());
+    loaded.warnings.insert(loaded.warnings.end(), rules.warnings.begin(), rules.warnings.end());
+    if (!loaded.errors.empty()) {
+        return loaded;
+    }
+    if (rules.table->rule_count() == 0) {
+        loaded.errors.push_back(fmt::format("{}:1:1: the files of rules.files hold no rule; at least one is needed", file));
+        return loaded;
+    }
+    auto snapshot = std::make_unique<shard::Snapshot>();
+    snapshot->generation = generation;
+    snapshot->pools = shard::pools_of(config, *rules.table, worker_count(config));
+    snapshot->relaying = relaying_of(config);
+    snapshot->table = std::move(rules.table);
+    snapshot->config = std::move(config);
+    loaded.snapshot = std::move(snapshot);
+    return loaded;
+}
+
+}  // namespace postern::app

@@ -1,0 +1,119 @@
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <future>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "load.h"
+#include "postern/io/entropy.h"
+#include "postern/log/log.h"
+#include "postern/shard/common.h"
+#include "postern/shard/worker.h"
+
+namespace postern::app {
+namespace {
+
+/// Descriptors that are neither senders nor smart hosts: rings, log, standard streams, the resolver's and admin's.
+constexpr std::uint64_t descriptors_reserved = 128;
+
+/// How many senders fit into the descriptor limit beside the smart hosts' connections. Raises the soft limit to the hard one.
+std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_t workers) {
+    rlimit limit{};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+    std::uint64_t hosts = 0;
+    for (const relay::PoolSettings& pool : snapshot.pools) {
+        hosts += pool.hosts.size() * pool.connections_max * workers;
+    }
+    hosts = std::min(hosts, limit.rlim_cur / 4);  // most pools of many are idle
+    const std::uint64_t others = descriptors_reserved + hosts + workers * (8 + snapshot.config.listeners.size());
+    const std::uint64_t room = limit.rlim_cur > others ? limit.rlim_cur - others : 1;
+    const std::uint32_t wanted = snapshot.config.limits.connections;
+    if (room < wanted) {
+        fmt::print(
+            stderr,
+            "postern: limits.connections is lowered from {} to {}: the limit on open files is {}; raise it (LimitNOFILE= "
+            "of the service, or ulimit -n) to have more\n",
+            wanted,
+            room,
+            limit.rlim_cur);
+    }
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, wanted));
+}
+
+base::Result<std::vector<std::vector<int>>> open_listeners(const config::Config& config, std::uint32_t workers) {
+    std::vector<std::vector<int>> all(workers);
+    for (const config::Listener& listener : config.listeners) {
+        const auto address = io::Address::parse(listener.address.host, listener.address.port);
+        POSTERN_ASSERT(address.has_value(), "a listener's address was checked");
+        for (std::vector<int>& of_worker : all) {
+            const base::Result<int> descriptor = io::open_listener(*address);
+            if (!descriptor) {
+                return descriptor.error();
+            }
+            of_worker.push_back(*descriptor);
+        }
+    }
+    return all;
+}
+
+/// A worker's thread: makes the worker there, says how that went, and serves.
+void serve(
+    const shard::WorkerSettings& settings,
+    const shard::Snapshot& snapshot,
+    shard::Common& common,
+    log::Buffer& lines,
+    std::promise<base::Result<shard::Worker*>> made) {
+    pthread_setname_np(pthread_self(), fmt::format("worker {}", settings.index).c_str());
+    auto worker = shard::Worker::create(settings, snapshot, common, lines);
+    if (!worker) {
+        made.set_value(worker.error());
+        return;
+    }
+    made.set_value(worker->get());
+    (*worker)->run();
+}
+
+}  // namespace
+
+int run(const std::string& config_file) {
+    Loaded loaded = load(config_file, 1);
+    for (const std::string& line : loaded.warnings) {
+        fmt::print(stderr, "warning: {}\n", line);
+    }
+    for (const std::string& line : loaded.errors) {
+        fmt::print(stderr, "{}\n", line);
+    }
+    if (!loaded.snapshot) {
+        fmt::print(stderr, "postern: nothing was started: {} error{} in the configuration\n", loaded.errors.size(), loaded.errors.size() == 1 ? "" : "s");
+        return 1;
+    }
+    const shard::Snapshot& snapshot = *loaded.snapshot;
+    const std::uint32_t workers = worker_count(snapshot.config);
+    const std::uint32_t connections = connections_that_fit(snapshot, workers);
+
+    auto listeners = open_listeners(snapshot.config, workers);
+    if (!listeners) {
+        fmt::print(stderr, "postern: nothing was started: {}\n", listeners.error().text);
+        return 1;
+    }
+
+    // Signals are for this thread alone; those made from here on inherit the mask.
+    sigset_t signals;
+    sigemptyset(&signals);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+        sigaddset(&signals, signal);
+    }
+    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    return serve_until_told(snapshot, workers, connections, *listeners, signals);
+}
+
+}  // namespace postern::app

@@ -1,0 +1,161 @@
+#include "lines.h"
+
+#include <array>
+#include <charconv>
+#include <cstring>
+
+namespace postern::shard {
+namespace {
+
+using log::Field;
+
+/// "550 5.7.1 text", in memory that lives for one line.
+class ReplyText {
+   public:
+    explicit ReplyText(const mail::Reply& reply) {
+        number(reply.code);
+        if (reply.enhanced.present()) {
+            put(" ");
+            number(reply.enhanced.cls);
+            put(".");
+            number(reply.enhanced.subject);
+            put(".");
+            number(reply.enhanced.detail);
+        }
+        if (!reply.text.empty()) {
+            put(" ");
+            put(reply.text);
+        }
+    }
+    std::string_view view() const { return {octets_.data(), size_}; }
+
+   private:
+    void put(std::string_view text) {
+        const std::size_t count = std::min(text.size(), octets_.size() - size_);
+        std::memcpy(octets_.data() + size_, text.data(), count);
+        size_ += count;
+    }
+    void number(unsigned value) {
+        char digits[8];
+        const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
+        put({digits, static_cast<std::size_t>(end - digits)});
+    }
+    std::array<char, 1024> octets_;
+    std::size_t size_ = 0;
+};
+
+std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
+    switch (kind) {
+        case mail::Outcome::Kind::accepted: return "delivered";
+        case mail::Outcome::Kind::dropped: return "dropped";
+        case mail::Outcome::Kind::unknown: return "unknown";
+        case mail::Outcome::Kind::refused:
+        case mail::Outcome::Kind::divided:
+        case mail::Outcome::Kind::unreachable:
+        case mail::Outcome::Kind::unresolved:
+        case mail::Outcome::Kind::busy:
+        case mail::Outcome::Kind::untrusted: break;
+    }
+    return answer.permanent() ? "refused" : "deferred";
+}
+
+}  // namespace
+
+Lines::Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers)
+    : buffer_(buffer),
+      ring_(ring),
+      timers_(timers),
+      summary_timer_([](io::Timer& self) { static_cast<SummaryTimer&>(self).lines.sum_up(); }, *this) {}
+
+void Lines::message(
+    const Snapshot& snapshot,
+    const mail::Submission& submission,
+    std::string_view pool,
+    const mail::Outcome& outcome,
+    const mail::Reply& answer) {
+    log::Line line = buffer_.line(ring_.wall_now(), event_of(outcome.kind, answer));
+    line.text(Field::id, submission.id());
+    line.text(Field::listener, snapshot.config.listeners[submission.client.listener].name);
+    line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
+    line.text(Field::from, submission.envelope.reverse_path);
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr; r = r->next) {
+        line.text(Field::to, r->address);
+    }
+    if (const mail::Recipient* first = submission.envelope.first_recipient;
+        first != nullptr && first->rule != route::none) {
+        char place[512];
+        const route::RuleText rule = snapshot.table->text_of(first->rule);
+        const std::size_t file = std::min(rule.file.size(), sizeof place - 16);
+        std::memcpy(place, rule.file.data(), file);
+        place[file] = ':';
+        const auto end = std::to_chars(place + file + 1, place + sizeof place, rule.line).ptr;
+        line.text(Field::rule, {place, static_cast<std::size_t>(end - place)});
+    }
+    line.number(Field::generation, submission.generation).text(Field::pool, pool);
+    if (!outcome.host.empty()) {
+        line.text(Field::host, outcome.host);
+    }
+    line.text(Field::reply, ReplyText(answer).view());
+    line.number(Field::ms, static_cast<std::uint64_t>(base::to_ms(ring_.now() - submission.began)));
+    line.commit();
+}
+
+void Lines::refused(
+    std::string_view listener,
+    std::uint64_t client_key,
+    const mail::Client& client,
+    const mail::Submission* submission,
+    std::string_view verb,
+    std::string_view address,
+    const mail::Reply& answer) {
+    if (!meter_.admit(client_key, client.address, ring_.now())) {
+        if (!summary_timer_.set()) {
+            timers_.set(summary_timer_, ring_.now() + log::RefusalMeter::window);
+        }
+        return;
+    }
+    log::Line line = buffer_.line(ring_.wall_now(), "rejected");
+    if (submission != nullptr) {
+        line.text(Field::id, submission->id());
+    }
+    line.text(Field::listener, listener).text(Field::client, client.address);
+    if (!client.helo.empty()) {
+        line.text(Field::helo, client.helo);
+    }
+    if (submission != nullptr) {
+        line.text(Field::from, submission->envelope.reverse_path);
+        if (!address.empty()) {
+            line.text(Field::to, address);
+        }
+    } else if (!address.empty()) {
+        line.text(verb == "MAIL" ? Field::from : Field::to, address);
+    }
+    line.text(Field::reply, ReplyText(answer).view());
+    line.commit();
+}
+
+void Lines::trouble(std::string_view pool, std::string_view host, std::string_view what) {
+    buffer_.line(ring_.wall_now(), "host trouble")
+        .text(Field::pool, pool)
+        .text(Field::host, host)
+        .text(Field::reply, what)
+        .commit();
+}
+
+void Lines::sum_up() {
+    bool more = false;
+    while (const auto summary = meter_.next_summary(ring_.now())) {
+        log::Line line = buffer_.line(ring_.wall_now(), "refusals suppressed");
+        if (!summary->client.empty()) {
+            line.text(Field::client, summary->client);
+        }
+        line.number(Field::count, summary->suppressed);
+        line.commit();
+        more = true;
+    }
+    if (more) {  // a client that goes on is summed up again
+        timers_.set(summary_timer_, ring_.now() + log::RefusalMeter::window);
+    }
+}
+
+}  // namespace postern::shard

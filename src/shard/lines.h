@@ -1,0 +1,52 @@
+#pragma once
+
+#include <string_view>
+
+#include "postern/io/ring.h"
+#include "postern/io/timer.h"
+#include "postern/log/buffer.h"
+#include "postern/log/refusals.h"
+#include "postern/mail/submission.h"
+#include "postern/shard/snapshot.h"
+
+namespace postern::shard {
+
+/// One worker's log lines: one for each message, one for each refusal (those of a client past ten a second are summed up), one for
+/// each trouble with a smart host.
+class Lines {
+   public:
+    Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers);
+
+    /// `answer`: what the sender was told.
+    void message(
+        const Snapshot& snapshot,
+        const mail::Submission& submission,
+        std::string_view pool,
+        const mail::Outcome& outcome,
+        const mail::Reply& answer);
+    /// `client_key`: its address, hashed with the process's key.
+    void refused(
+        std::string_view listener,
+        std::uint64_t client_key,
+        const mail::Client& client,
+        const mail::Submission* submission,
+        std::string_view verb,
+        std::string_view address,
+        const mail::Reply& answer);
+    void trouble(std::string_view pool, std::string_view host, std::string_view what);
+
+   private:
+    struct SummaryTimer final : io::Timer {
+        SummaryTimer(Function on_due, Lines& owner) : Timer(on_due), lines(owner) {}
+        Lines& lines;
+    };
+    void sum_up();
+
+    log::Buffer& buffer_;
+    io::Ring& ring_;
+    io::Timers& timers_;
+    log::RefusalMeter meter_;
+    SummaryTimer summary_timer_;
+};
+
+}  // namespace postern::shard
