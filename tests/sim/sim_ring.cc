@@ -1,0 +1,394 @@
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <vector>
+
+#include "postern/io/ring.h"
+#include "tests/sim/sim_world.h"
+
+/// io's ring over a simulated world: the same symbols as src/io/uring.cc and src/io/socket.cc have. Each ring is a host of its own.
+///
+/// What was armed is tried when the next turn begins, and again whenever its socket changes. What it came to waits in `ready`
+/// until a turn runs it, in random order beside that of one completion. It is stricter than a kernel: a descriptor that is closed
+/// under an operation, or two sends at once on a socket, are assertions.
+namespace postern::io {
+
+namespace {
+
+struct Operation {
+    enum class Kind : std::uint8_t { accept, connect, receive, send, cancel };
+    Kind kind;
+    Completion* completion;
+    int descriptor;
+    BufferGroup group = BufferGroup::command;
+    const msghdr* message = nullptr;
+    const Address* to = nullptr;
+    std::size_t sent = 0;
+    bool begun = false;  // connect
+};
+
+struct Result {
+    Completion* completion;
+    Done done;
+};
+
+sim::Socket& socket_of(int descriptor) {
+    const std::shared_ptr<sim::Socket> socket = sim::World::current().socket(descriptor);
+    POSTERN_ASSERT(socket != nullptr, "a descriptor that is not open was used");
+    return *socket;  // the world holds it
+}
+
+}  // namespace
+
+struct Ring::Implementation {
+    explicit Implementation(const RingOptions& options)
+        : pools{
+              {{options.command_buffer_size, options.command_buffers_max},
+               {options.body_buffer_size, options.body_buffers_max}}} {}
+
+    ~Implementation() {
+        POSTERN_ASSERT(armed.empty() && submissions.empty() && ready.empty(), "a ring ended with operations under way");
+    }
+
+    void arm(Operation operation);
+    void submit();
+    void try_all(int descriptor);
+    bool attempt(Operation& operation);
+    bool attempt_accept(Operation& operation);
+    bool attempt_connect(Operation& operation);
+    bool attempt_receive(Operation& operation);
+    bool attempt_send(Operation& operation);
+    void cancel(const Operation& operation);
+    bool finish(const Operation& operation, std::int32_t result, bool more = false, base::BlockRef buffer = {});
+    void run_ready();
+    bool watch(int descriptor);
+
+    sim::World& world = sim::World::current();
+    Address host = world.next_host();
+    base::Instant now = world.now();
+    std::array<base::BlockPool, 2> pools;
+    std::array<base::List<BufferWaiter>, 2> waiters;
+    std::vector<Operation> submissions;  // armed since the last turn
+    std::vector<Operation> armed;
+    std::vector<Result> ready;
+    Counters counters;
+    bool woken = false;
+    void (*on_wake)(void*) = nullptr;
+    void* on_wake_context = nullptr;
+};
+
+std::size_t locked_octets(const RingOptions&) {
+    return 0;
+}
+
+base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
+    return std::unique_ptr<Ring>(new Ring(std::make_unique<Implementation>(options)));
+}
+
+Ring::Ring(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+
+Ring::~Ring() = default;
+
+base::Instant Ring::now() const {
+    return implementation_->now;
+}
+
+base::WallTime Ring::wall_now() const {
+    constexpr base::Duration first_of_january_2026 = std::chrono::seconds(1'767'225'600);
+    return base::WallTime(first_of_january_2026 + implementation_->now.time_since_epoch());
+}
+
+std::uint64_t Ring::random() {
+    return implementation_->world.random().next();
+}
+
+// --- the loop ----------------------------------------------------------------------------------------------------------------
+
+void Ring::turn(base::Instant until) {
+    Implementation& self = *implementation_;
+    ++self.counters.turns;
+    ++self.counters.enters;
+    bool all_served = true;
+    for (std::size_t group = 0; group < 2; ++group) {
+        for (std::uint32_t count = self.pools[group].available(); count > 0 && !self.waiters[group].empty(); --count) {
+            finish(*self.waiters[group].pop_front());
+        }
+        all_served = all_served && (self.waiters[group].empty() || self.pools[group].available() == 0);
+    }
+    self.submit();
+    if (self.ready.empty() && !self.woken && all_served) {
+        // One moment of the world at a time, so that several rings can take turns; a return with nothing done is no harm.
+        self.world.step(until);
+    }
+    self.now = self.world.now();
+    self.run_ready();
+}
+
+void Ring::Implementation::submit() {
+    for (Operation& operation : std::exchange(submissions, {})) {
+        if (operation.kind == Operation::Kind::cancel) {
+            cancel(operation);
+        } else if (!attempt(operation)) {
+            armed.push_back(operation);
+        }
+    }
+}
+
+void Ring::Implementation::run_ready() {
+    if (std::exchange(woken, false) && on_wake != nullptr) {
+        on_wake(on_wake_context);
+    }
+    std::vector<Result> kept;
+    std::vector<Result> running = std::exchange(ready, {});
+    counters.completions += running.size();
+    while (!running.empty()) {
+        // Any of them; of one completion the oldest first, and none past one that is held back.
+        const Completion* picked = running[world.random().below(running.size())].completion;
+        const auto same = [&](const Result& each) { return each.completion == picked; };
+        const auto first = std::find_if(running.begin(), running.end(), same);
+        Result result = std::move(*first);
+        running.erase(first);
+        if (world.happens(world.faults().held_back) || std::any_of(kept.begin(), kept.end(), same)) {
+            kept.push_back(std::move(result));
+        } else {
+            Ring::finish(*result.completion, std::move(result.done));
+        }
+    }
+    // What callbacks caused meanwhile is behind them.
+    ready.insert(ready.begin(), std::make_move_iterator(kept.begin()), std::make_move_iterator(kept.end()));
+}
+
+// --- operations --------------------------------------------------------------------------------------------------------------
+
+void Ring::Implementation::arm(Operation operation) {
+    Ring::arm(*operation.completion);
+    submissions.push_back(operation);
+}
+
+/// False: not open.
+bool Ring::Implementation::watch(int descriptor) {
+    const std::shared_ptr<sim::Socket> socket = world.socket(descriptor);
+    if (socket != nullptr) {
+        socket->on_change = [this, descriptor] { try_all(descriptor); };
+    }
+    return socket != nullptr;
+}
+
+void Ring::Implementation::try_all(int descriptor) {
+    std::erase_if(armed, [&](Operation& each) { return each.descriptor == descriptor && attempt(each); });
+}
+
+/// True: it is over (not of a multishot accept that goes on).
+bool Ring::Implementation::attempt(Operation& operation) {
+    if (!watch(operation.descriptor)) {
+        return finish(operation, -EBADF);
+    }
+    switch (operation.kind) {
+        case Operation::Kind::accept: return attempt_accept(operation);
+        case Operation::Kind::connect: return attempt_connect(operation);
+        case Operation::Kind::receive: return attempt_receive(operation);
+        case Operation::Kind::send: return attempt_send(operation);
+        case Operation::Kind::cancel: break;
+    }
+    return true;
+}
+
+bool Ring::Implementation::finish(const Operation& operation, std::int32_t result, bool more, base::BlockRef buffer) {
+    ready.push_back({operation.completion, Done{.result = result, .more = more, .buffer = std::move(buffer)}});
+    return true;
+}
+
+bool Ring::Implementation::attempt_accept(Operation& operation) {
+    sim::Socket& listener = socket_of(operation.descriptor);
+    if (listener.error() != 0) {
+        return finish(operation, -listener.error());
+    }
+    const bool ends = world.happens(world.faults().accept_ends);
+    if (ends && world.random().chance(1, 2)) {
+        return finish(operation, -EMFILE);
+    }
+    while (std::shared_ptr<sim::Socket> accepted = listener.accept()) {
+        finish(operation, world.open(std::move(accepted)), !ends);
+        if (ends) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool Ring::Implementation::attempt_connect(Operation& operation) {
+    sim::Socket& socket = socket_of(operation.descriptor);
+    if (!std::exchange(operation.begun, true)) {
+        socket.connect(*operation.to);
+    }
+    if (socket.error() != 0) {
+        return finish(operation, -socket.error());
+    }
+    return socket.connected() && finish(operation, 0);
+}
+
+bool Ring::Implementation::attempt_receive(Operation& operation) {
+    if (world.happens(world.faults().again)) {
+        return finish(operation, world.random().chance(1, 2) ? -EINTR : -EAGAIN);
+    }
+    // As the kernel does it: a buffer first, even if there is nothing to read.
+    base::BlockPool& pool = pools[operation.group == BufferGroup::body];
+    base::BlockRef block = world.happens(world.faults().no_buffer) ? base::BlockRef() : pool.take();
+    if (!block) {
+        ++counters.buffers_exhausted;
+        return finish(operation, -ENOBUFS);
+    }
+    std::size_t size = block->capacity;
+    if (world.happens(world.faults().short_reads)) {
+        size = 1 + world.random().below(world.random().chance(1, 2) ? 4 : size);
+    }
+    const int count = socket_of(operation.descriptor).receive(block->data(), size);
+    if (count == -EAGAIN) {
+        return false;
+    }
+    return finish(operation, count, false, count > 0 ? std::move(block) : base::BlockRef());
+}
+
+bool Ring::Implementation::attempt_send(Operation& operation) {
+    if (operation.sent == 0 && world.happens(world.faults().again)) {
+        return finish(operation, world.random().chance(1, 2) ? -EINTR : -EAGAIN);
+    }
+    sim::Socket& socket = socket_of(operation.descriptor);
+    std::size_t skip = operation.sent;
+    for (std::size_t piece = 0; piece < operation.message->msg_iovlen; ++piece) {
+        const iovec& part = operation.message->msg_iov[piece];
+        std::string_view bytes(static_cast<const char*>(part.iov_base), part.iov_len);
+        bytes.remove_prefix(std::min(skip, bytes.size()));
+        skip -= part.iov_len - bytes.size();
+        while (!bytes.empty()) {
+            const bool short_one = world.happens(world.faults().short_sends);
+            const std::size_t most = short_one ? 1 + world.random().below(bytes.size()) : bytes.size();
+            const int count = socket.send(bytes.substr(0, most));
+            if (count == -EAGAIN) {
+                return false;
+            }
+            if (count < 0) {
+                return finish(operation, operation.sent > 0 ? static_cast<std::int32_t>(operation.sent) : count);
+            }
+            operation.sent += static_cast<std::size_t>(count);
+            bytes.remove_prefix(static_cast<std::size_t>(count));
+            if (short_one) {
+                return finish(operation, static_cast<std::int32_t>(operation.sent));
+            }
+        }
+    }
+    return finish(operation, static_cast<std::int32_t>(operation.sent));
+}
+
+void Ring::Implementation::cancel(const Operation& operation) {
+    const std::size_t count = std::erase_if(armed, [&](Operation& each) {
+        return each.descriptor == operation.descriptor && finish(each, -ECANCELED);
+    });
+    const bool known = world.socket(operation.descriptor) != nullptr;
+    finish(operation, known ? static_cast<std::int32_t>(count) : -EBADF);
+}
+
+void Ring::accept(Completion& completion, int listener) {
+    implementation_->arm({.kind = Operation::Kind::accept, .completion = &completion, .descriptor = listener});
+}
+
+void Ring::connect(Completion& completion, int socket, const Address& to) {
+    implementation_->arm({.kind = Operation::Kind::connect, .completion = &completion, .descriptor = socket, .to = &to});
+}
+
+void Ring::receive(Completion& completion, int socket, BufferGroup group) {
+    implementation_->arm({.kind = Operation::Kind::receive, .completion = &completion, .descriptor = socket, .group = group});
+}
+
+void Ring::send(Completion& completion, int socket, const msghdr& message) {
+    const auto sends_too = [&](const Operation& each) {
+        return each.descriptor == socket && each.kind == Operation::Kind::send;
+    };
+    Implementation& self = *implementation_;
+    const bool another = std::any_of(self.armed.begin(), self.armed.end(), sends_too) ||
+                         std::any_of(self.submissions.begin(), self.submissions.end(), sends_too);
+    POSTERN_ASSERT(!another, "two sends at once on a socket: their octets would mix");
+    self.arm({.kind = Operation::Kind::send, .completion = &completion, .descriptor = socket, .message = &message});
+}
+
+void Ring::cancel(Completion& completion, int socket) {
+    implementation_->arm({.kind = Operation::Kind::cancel, .completion = &completion, .descriptor = socket});
+}
+
+// --- answered at once --------------------------------------------------------------------------------------------------------
+
+base::Result<int> Ring::open_socket(const Address&, const Address* from) {
+    sim::World& world = implementation_->world;
+    auto socket = std::make_shared<sim::Socket>(world);
+    socket->local = from != nullptr ? *from : implementation_->host;
+    return world.open(std::move(socket));
+}
+
+void Ring::shut_down(int socket) {
+    socket_of(socket).shut_down();
+}
+
+void Ring::shut_down_sending(int socket) {
+    socket_of(socket).shut_down_sending();
+}
+
+void Ring::close(int descriptor) {
+    const auto on_it = [&](const Operation& each) { return each.descriptor == descriptor; };
+    Implementation& self = *implementation_;
+    const bool under_way = std::any_of(self.armed.begin(), self.armed.end(), on_it) ||
+                           std::any_of(self.submissions.begin(), self.submissions.end(), on_it);
+    POSTERN_ASSERT(!under_way, "a descriptor was closed under an operation: it would go on (io_uring_cancelation(7))");
+    self.world.close(descriptor);
+}
+
+base::Result<Address> Ring::peer_address(int socket) {
+    return socket_of(socket).remote;
+}
+
+base::Result<Address> Ring::local_address(int socket) {
+    return socket_of(socket).local;
+}
+
+Ring::Hangup Ring::look_for_hangup(int socket) {
+    const sim::Socket& looked_at = socket_of(socket);
+    if (looked_at.error() != 0) {
+        return Hangup::reset;
+    }
+    return looked_at.ended() ? Hangup::ended : Hangup::no;
+}
+
+std::size_t Ring::peek(int socket, std::span<char> into) {
+    return socket_of(socket).arrived().copy(into.data(), into.size());
+}
+
+base::BlockPool& Ring::buffers(BufferGroup group) {
+    return implementation_->pools[group == BufferGroup::body];
+}
+
+std::uint32_t Ring::buffers_offered(BufferGroup) const {
+    return 0;
+}
+
+void Ring::when_buffer_returns(BufferGroup group, BufferWaiter& waiter) {
+    implementation_->waiters[group == BufferGroup::body].push_back(waiter);
+}
+
+void Ring::set_on_wake(void (*on_wake)(void*), void* context) {
+    implementation_->on_wake = on_wake;
+    implementation_->on_wake_context = context;
+}
+
+void Ring::wake() {
+    implementation_->woken = true;
+}
+
+const Ring::Counters& Ring::counters() const {
+    return implementation_->counters;
+}
+
+base::Result<int> open_listener(const Address& address) {
+    sim::World& world = sim::World::current();
+    return world.open(world.listen(address));
+}
+
+}  // namespace postern::io
