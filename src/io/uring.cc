@@ -193,6 +193,7 @@ std::size_t locked_octets(const RingOptions& options) {
 }
 
 base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
+    POSTERN_ASSERT(options.entries > 0 && options.entries <= 8192, "a ring has 1 to 8192 entries");
     auto made = std::make_unique<Implementation>(options);
     const auto refused = [&](const char* attempted, int result) -> base::Error {
         return setup_error(-result, read_setup_facts(attempted, locked_octets(options)));
