@@ -32,12 +32,12 @@ class Body {
     Body& operator=(const Body&) = delete;
     ~Body() { clear(); }
 
-    /// Appends a run of canonical content that lies in `block`. False: a pool is at its bound, and nothing was appended.
-    /// `begins_line` and `has_dot_line` as in Slice.
+    /// Appends a run of canonical content that lies in `block`. False: a pool is at its bound, and the body is incomplete: it can
+    /// only be cleared. `begins_line` and `has_dot_line` as in Slice.
     [[nodiscard]] bool append(
         const base::BlockRef& block, std::string_view run, bool begins_line, bool has_dot_line);
 
-    /// Appends a copy of `text`.
+    /// Appends a copy of `text`; else as `append`.
     [[nodiscard]] bool append_copy(std::string_view text, bool begins_line, bool has_dot_line);
 
     void clear();
@@ -67,6 +67,7 @@ class Body {
    private:
     struct Chunk;
     Slice* add_slice();
+    void extend_last(std::size_t octets, bool has_dot_line);
 
     base::BlockPool* tail_pool_;
     base::BlockPool* chain_pool_;
@@ -78,6 +79,7 @@ class Body {
     std::uint64_t size_ = 0;
     std::uint64_t pinned_ = 0;
     Slice* last_ = nullptr;
+    const base::Block* last_referenced_ = nullptr;  // the block that was appended by reference last
 };
 
 }  // namespace postern::mail

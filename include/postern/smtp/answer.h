@@ -1,0 +1,80 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+#include "postern/mail/reply.h"
+
+/// What Postern itself says to senders: one row for each answer. Pure, immutable.
+namespace postern::smtp {
+
+enum class Answer : std::uint8_t {
+    none,
+    // positive
+    ok,
+    sender_ok,
+    recipient_ok,
+    chunk_ok,
+    send_data,
+    vrfy,
+    help,
+    goodbye,
+    not_http,
+    // bad commands: each counts towards errors_max
+    unrecognized,
+    bad_syntax,
+    line_too_long,
+    not_implemented,
+    argument_missing,
+    argument_unwanted,
+    bad_parameter,
+    unknown_parameter,
+    sender_syntax,
+    sender_domain,
+    sender_too_long,
+    hello_argument,
+    hello_first,
+    transaction_open,
+    mail_first,
+    recipient_first,
+    data_in_chunks,
+    // refusals
+    recipient_syntax,
+    recipient_domain,
+    recipient_too_long,
+    no_recipients,
+    sender_needs_smtputf8,
+    recipient_needs_smtputf8,
+    too_large,
+    too_many_recipients,
+    bare_newline,
+    loop,
+    memory_short,
+    // our own endings
+    too_many_errors,
+    endless_line,
+    idle,
+    shutting_down,
+};
+
+struct AnswerRow {
+    Answer answer;
+    mail::Reply reply;
+    bool bad_command;  // counts towards errors_max
+};
+
+const AnswerRow& answer_row(Answer answer);
+
+/// The most octets that write_reply needs.
+constexpr std::size_t reply_lines_max = 8;
+constexpr std::size_t reply_line_text_max = 512;
+constexpr std::size_t reply_octets_max = reply_lines_max * (reply_line_text_max + 24);
+
+/// Writes `reply` as it goes over the wire: its lines (at most reply_lines_max of reply_line_text_max octets), each with the code
+/// and the enhanced code if it has one; what is not printable ASCII as '?'. Returns the octets written.
+/// REQUIRES: into.size() >= reply_octets_max.
+std::size_t write_reply(const mail::Reply& reply, std::span<char> into);
+
+}  // namespace postern::smtp

@@ -1,0 +1,68 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+#include "postern/mail/envelope.h"
+#include "postern/smtp/answer.h"
+
+/// The extensions of SMTP that Postern speaks: one row for each, with its keyword, what EHLO says behind it, and its parameter of
+/// MAIL. Pure.
+namespace postern::smtp {
+
+enum class Extension : std::uint8_t {
+    pipelining,
+    size,
+    eight_bit_mime,
+    smtputf8,
+    chunking,
+    enhanced_status_codes,
+    limits,
+};
+
+/// A set of extensions.
+using ExtensionSet = std::uint16_t;
+
+constexpr ExtensionSet set_of(Extension extension) {
+    return static_cast<ExtensionSet>(1U << static_cast<unsigned>(extension));
+}
+
+/// What the parameters of a MAIL said.
+struct MailParameters {
+    std::uint64_t size = 0;  // octets; 0: unstated
+    mail::BodyType body_type = mail::BodyType::unstated;
+    bool smtputf8 = false;
+};
+
+/// What EHLO's arguments are made from.
+struct ExtensionSettings {
+    std::uint64_t message_size_max = 0;
+    std::uint32_t recipients_max = 0;
+};
+
+struct ExtensionRow {
+    Extension extension;
+    std::string_view keyword;
+    /// What EHLO says behind the keyword, written into `into` (at least 64 octets); null: nothing. Returns the octets written.
+    std::size_t (*ehlo_argument)(const ExtensionSettings& settings, std::span<char> into);
+    std::string_view parameter;  // its parameter of MAIL; empty: none
+    /// Reads the parameter's value (nullopt: no "=" behind the keyword). Answer::none: it is good.
+    Answer (*parse_parameter)(std::optional<std::string_view> value, MailParameters& parameters);
+};
+
+/// In the order in which EHLO lists them.
+std::span<const ExtensionRow> extension_rows();
+
+/// nullptr: a keyword that is none of ours. ASCII case is ignored.
+const ExtensionRow* find_extension(std::string_view keyword);
+
+/// Reads the parameters of a MAIL, blanks in front of each. `offered`: the extensions in effect. Answer::none: all are good.
+Answer parse_mail_parameters(std::string_view text, ExtensionSet offered, MailParameters& parameters);
+
+/// Those of a RCPT: none is known yet, so a well-formed one is answered with 555.
+Answer parse_recipient_parameters(std::string_view text);
+
+}  // namespace postern::smtp

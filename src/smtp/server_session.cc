@@ -1,0 +1,663 @@
+#include "postern/smtp/server_session.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "postern/base/assert.h"
+#include "postern/smtp/characters.h"
+
+namespace postern::smtp {
+namespace {
+
+constexpr std::string_view crlf = "\r\n";
+/// Received: lines of our own before a message is in a loop.
+constexpr std::uint32_t own_received_max = 3;
+
+class Writer {
+   public:
+    explicit Writer(std::span<char>& output) : output_(output) {}
+    void text(std::string_view part) {
+        std::copy(part.begin(), part.end(), output_.begin());
+        output_ = output_.subspan(part.size());
+    }
+
+   private:
+    std::span<char>& output_;
+};
+
+}  // namespace
+
+// --- the verb table ----------------------------------------------------------------------------------------------------------
+
+/// Whether something stands behind a verb.
+enum class Argument : std::uint8_t { none, optional, needed };
+
+/// `check` reads the argument and says what is wrong with it; `proceed` acts. Outside of `phases` the answer is 503.
+struct VerbRow {
+    using Session = ServerSession;
+    using Phase = ServerSession::Phase;
+    using Check = Answer (ServerSession::*)(Exchange&, std::string_view);
+    using Proceed = ServerSession::Next (ServerSession::*)(Exchange&, std::string_view);
+
+    std::string_view name;
+    unsigned phases;
+    Argument argument;
+    bool has_address;     // the argument is one, for the log
+    bool errors_counted;  // towards errors_max
+    Check check;
+    Proceed proceed;
+
+    static constexpr unsigned any = 63;
+    static constexpr unsigned between =
+        static_cast<unsigned>(Phase::ready) | static_cast<unsigned>(Phase::chunks_failed);
+    static constexpr unsigned addressed = static_cast<unsigned>(Phase::recipients);
+    static constexpr unsigned begun = static_cast<unsigned>(Phase::mail) | addressed;
+
+    static const VerbRow* find(std::string_view verb);
+};
+
+const VerbRow* VerbRow::find(std::string_view verb) {
+    using S = Session;
+    using enum Argument;
+    // BDAT may come at any time: its octets must be taken even where it is refused (RFC 3030, section 2). RCPTs that are refused
+    // are not counted: a pipeline sends them behind a refused MAIL.
+    static constexpr std::array rows = {
+        VerbRow{"EHLO",    any,       optional, false, true,  &S::check_hello,     &S::proceed_extended_hello                 },
+        VerbRow{"HELO",    any,       optional, false, true,  &S::check_hello,     &S::proceed_hello                          },
+        VerbRow{"MAIL",    between,   needed,   true,  true,  &S::check_mail,      &S::proceed_mail                           },
+        VerbRow{"RCPT",    begun,     needed,   true,  false, &S::check_recipient, &S::proceed_recipient                      },
+        VerbRow{"DATA",    addressed, none,     false, true,  &S::check_nothing,   &S::proceed_data                           },
+        VerbRow{"BDAT",    any,       needed,   false, true,  &S::check_chunk,     &S::proceed_chunk                          },
+        VerbRow{"RSET",    any,       none,     false, true,  &S::check_nothing,   &S::proceed_reset                          },
+        VerbRow{"QUIT",    any,       none,     false, true,  &S::check_nothing,   &S::proceed_quit                           },
+        VerbRow{"NOOP",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::ok>             },
+        VerbRow{"HELP",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::help>           },
+        VerbRow{"VRFY",    any,       needed,   false, true,  &S::check_nothing,   &S::proceed_saying<Answer::vrfy>           },
+        VerbRow{"EXPN",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::not_implemented>},
+        VerbRow{"ETRN",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::not_implemented>},
+        VerbRow{"GET",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"POST",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"PUT",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"HEAD",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"DELETE",  any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"OPTIONS", any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"CONNECT", any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"TRACE",   any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"PATCH",   any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+        VerbRow{"PRI",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
+    };
+    const auto row = std::find_if(rows.begin(), rows.end(), [&](const VerbRow& candidate) {
+        return equal_ignoring_case(candidate.name, verb);
+    });
+    return row == rows.end() ? nullptr : &*row;
+}
+
+// --- stepping ----------------------------------------------------------------------------------------------------------------
+
+void ServerSession::greet(Exchange& exchange) {
+    Writer out(exchange.output);
+    out.text("220 ");
+    out.text(settings_->hostname);
+    out.text(" ESMTP Postern\r\n");
+}
+
+Wish ServerSession::step(Exchange& exchange) {
+    for (;;) {
+        if (tell_refused_) {
+            tell_refused_ = false;
+            return Wish::refused;
+        }
+        if (tell_abandon_) {
+            tell_abandon_ = false;
+            return Wish::abandon;
+        }
+        if (mode_ == Mode::closing) {
+            return Wish::close;
+        }
+        if (exchange.output.size() < output_room_min) {
+            return Wish::room;
+        }
+        const Next next = step_once(exchange);
+        if (next) {
+            return *next;
+        }
+    }
+}
+
+ServerSession::Next ServerSession::step_once(Exchange& exchange) {
+    switch (mode_) {
+        case Mode::command:
+            return step_command(exchange);
+        case Mode::long_line:
+            return step_long_line(exchange);
+        case Mode::data:
+        case Mode::chunk:
+            return step_body(exchange);
+        case Mode::await_begin:
+        case Mode::await_recipient:
+        case Mode::await_data:
+        case Mode::await_chunk:
+        case Mode::await_answer:
+        case Mode::closing:
+            break;
+    }
+    POSTERN_ASSERT(false, "a session was stepped while it waited for its driver");
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::step_command(Exchange& exchange) {
+    exchange.refusal = {};
+    const std::size_t end = exchange.input.substr(0, command_line_max).find(crlf);
+    if (end != std::string_view::npos) {
+        const std::string_view line = exchange.input.substr(0, end);
+        exchange.input.remove_prefix(end + crlf.size());
+        return run_command(exchange, line);
+    }
+    if (exchange.input.size() < command_line_max) {
+        return Wish::input;
+    }
+    mode_ = Mode::long_line;
+    chunk_left_ = 0;
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::step_long_line(Exchange& exchange) {
+    exchange.refusal = {};
+    const std::size_t line_end = exchange.input.find(crlf);
+    if (line_end != std::string_view::npos) {
+        exchange.input.remove_prefix(line_end + crlf.size());
+        mode_ = Mode::command;
+        say_refusal(exchange, Answer::line_too_long);
+        return std::nullopt;
+    }
+    // A CR that comes last stays: its LF may follow.
+    const std::size_t size = exchange.input.size() - (exchange.input.ends_with('\r') ? 1 : 0);
+    exchange.input.remove_prefix(size);
+    chunk_left_ += size;
+    if (chunk_left_ <= endless_line_octets) {
+        return Wish::input;
+    }
+    say_refusal(exchange, Answer::line_too_long);
+    end(exchange, Answer::endless_line);
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_view line) {
+    using namespace std::string_view_literals;
+    if (line.find_first_of("\0\r\n"sv) != std::string_view::npos) {
+        say_refusal(exchange, Answer::bad_syntax);
+        return std::nullopt;
+    }
+    // RFC 5321, section 4.1.1: blanks at the end are tolerated.
+    line = line.substr(0, line.find_last_not_of(" \t") + 1);
+    const std::string_view verb = line.substr(0, line.find(' '));
+    std::string_view argument = line.substr(verb.size());
+    argument.remove_prefix(std::min(argument.find_first_not_of(' '), argument.size()));
+
+    exchange.refusal.verb = verb;
+    const VerbRow* row = VerbRow::find(verb);
+    if (row == nullptr) {
+        say_refusal(exchange, verb.empty() ? Answer::bad_syntax : Answer::unrecognized);
+        return std::nullopt;
+    }
+    if (row->has_address) {
+        exchange.refusal.address = argument;
+    }
+    Answer wrong = Answer::none;
+    if ((row->phases & static_cast<unsigned>(phase_)) == 0) {
+        wrong = wrong_order(*row);
+    } else if (row->argument == Argument::none && !argument.empty()) {
+        wrong = Answer::argument_unwanted;
+    } else if (row->argument == Argument::needed && argument.empty()) {
+        wrong = Answer::argument_missing;
+    } else {
+        wrong = (this->*row->check)(exchange, argument);
+    }
+    if (wrong != Answer::none) {
+        say_refusal(exchange, wrong, row->errors_counted);
+        return std::nullopt;
+    }
+    return (this->*row->proceed)(exchange, argument);
+}
+
+Answer ServerSession::wrong_order(const VerbRow& row) const {
+    switch (phase_) {
+        case Phase::start:
+            return Answer::hello_first;
+        case Phase::ready:
+        case Phase::chunks_failed:
+            return Answer::mail_first;
+        case Phase::mail:
+            if (row.phases == VerbRow::addressed) {
+                return recipient_tried_ ? Answer::no_recipients : Answer::recipient_first;
+            }
+            return Answer::transaction_open;
+        case Phase::recipients:
+            return Answer::transaction_open;
+        case Phase::chunks:
+            return row.phases == VerbRow::between ? Answer::transaction_open
+                                                  : Answer::data_in_chunks;
+    }
+    return Answer::transaction_open;
+}
+
+// --- commands ----------------------------------------------------------------------------------------------------------------
+
+Answer ServerSession::check_nothing(Exchange&, std::string_view) { return Answer::none; }
+
+/// A domain or an address literal is asked for; the world says other things too. What would break our Received: line is refused.
+Answer ServerSession::check_hello(Exchange&, std::string_view argument) {
+    const bool good = !argument.empty() && argument.size() <= hello_name_max &&
+                      std::all_of(argument.begin(), argument.end(), [](char c) {
+                          return is_visible(c) &&
+                                 std::string_view("()<>@,;\"\\").find(c) == std::string_view::npos;
+                      });
+    return good ? Answer::none : Answer::hello_argument;
+}
+
+void ServerSession::take_hello(std::string_view name, bool esmtp) {
+    std::copy(name.begin(), name.end(), hello_name_.begin());
+    hello_name_size_ = static_cast<std::uint8_t>(name.size());
+    esmtp_ = esmtp;
+    end_transaction(Phase::ready);
+}
+
+ServerSession::Next ServerSession::proceed_hello(Exchange& exchange, std::string_view argument) {
+    take_hello(argument, false);
+    Writer out(exchange.output);
+    out.text("250 ");
+    out.text(settings_->hostname);
+    out.text(crlf);
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::proceed_extended_hello(
+    Exchange& exchange, std::string_view argument) {
+    take_hello(argument, true);
+    Writer out(exchange.output);
+    std::string_view line = settings_->hostname;
+    std::array<char, 64> text;
+    // Each line is written when it is known whether another one follows.
+    for (const ExtensionRow& row : extension_rows()) {
+        if (!offers(row.extension)) {
+            continue;
+        }
+        out.text("250-");
+        out.text(line);
+        out.text(crlf);
+        line = row.keyword;
+        if (row.ehlo_argument != nullptr) {
+            char* at = std::copy(line.begin(), line.end(), text.begin());
+            *at++ = ' ';
+            const auto used = static_cast<std::size_t>(at - text.data());
+            line = {text.data(), used + row.ehlo_argument(settings_->limits, std::span(text).subspan(used))};
+        }
+    }
+    out.text("250 ");
+    out.text(line);
+    out.text(crlf);
+    return std::nullopt;
+}
+
+/// "FROM:" or "TO:" and the path behind it. Blanks between the two are wrong and common.
+Answer ServerSession::check_mail(Exchange& exchange, std::string_view argument) {
+    constexpr std::string_view from = "FROM:";
+    if (!equal_ignoring_case(argument.substr(0, from.size()), from)) {
+        return Answer::argument_missing;
+    }
+    argument.remove_prefix(from.size());
+    argument.remove_prefix(std::min(argument.find_first_not_of(' '), argument.size()));
+    PathError error = PathError::none;
+    const std::size_t size = parse_path(argument, PathKind::reverse, exchange.path, error);
+    switch (error) {
+        case PathError::none:
+            break;
+        case PathError::syntax:
+            return Answer::sender_syntax;
+        case PathError::too_long:
+            return Answer::sender_too_long;
+        case PathError::domain:
+            return Answer::sender_domain;
+    }
+    exchange.parameters = {};
+    const Answer answer = parse_mail_parameters(
+        argument.substr(size), esmtp_ ? static_cast<ExtensionSet>(~settings_->hidden) : 0, exchange.parameters);
+    if (answer != Answer::none) {
+        return answer;
+    }
+    if (exchange.path.non_ascii && !exchange.parameters.smtputf8) {
+        return Answer::sender_needs_smtputf8;
+    }
+    return exchange.parameters.size > settings_->limits.message_size_max ? Answer::too_large : Answer::none;
+}
+
+ServerSession::Next ServerSession::proceed_mail(Exchange& exchange, std::string_view) {
+    smtputf8_ = exchange.parameters.smtputf8;
+    recipient_tried_ = false;
+    recipient_count_ = 0;
+    mode_ = Mode::await_begin;
+    return Wish::begin;
+}
+
+Answer ServerSession::check_recipient(Exchange& exchange, std::string_view argument) {
+    constexpr std::string_view to = "TO:";
+    recipient_tried_ = true;
+    if (!equal_ignoring_case(argument.substr(0, to.size()), to)) {
+        return Answer::argument_missing;
+    }
+    argument.remove_prefix(to.size());
+    argument.remove_prefix(std::min(argument.find_first_not_of(' '), argument.size()));
+    PathError error = PathError::none;
+    const std::size_t size = parse_path(argument, PathKind::forward, exchange.path, error);
+    switch (error) {
+        case PathError::none:
+            break;
+        case PathError::syntax:
+            return Answer::recipient_syntax;
+        case PathError::too_long:
+            return Answer::recipient_too_long;
+        case PathError::domain:
+            return Answer::recipient_domain;
+    }
+    const Answer answer = parse_recipient_parameters(argument.substr(size));
+    if (answer != Answer::none) {
+        return answer;
+    }
+    if (exchange.path.non_ascii && !smtputf8_) {
+        return Answer::recipient_needs_smtputf8;
+    }
+    return recipient_count_ >= settings_->limits.recipients_max ? Answer::too_many_recipients : Answer::none;
+}
+
+ServerSession::Next ServerSession::proceed_recipient(Exchange&, std::string_view) {
+    mode_ = Mode::await_recipient;
+    return Wish::recipient;
+}
+
+ServerSession::Next ServerSession::proceed_data(Exchange&, std::string_view) {
+    mode_ = Mode::await_data;
+    return Wish::body;
+}
+
+/// RFC 3030, section 2: chunk-size [SP "LAST"].
+Answer ServerSession::check_chunk(Exchange&, std::string_view argument) {
+    if (!offers(Extension::chunking)) {
+        return Answer::unrecognized;
+    }
+    const std::string_view size = argument.substr(0, argument.find(' '));
+    std::string_view rest = argument.substr(size.size());
+    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
+    const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), chunk_left_);
+    if (error != std::errc{} || end != size.data() + size.size() ||
+        (!rest.empty() && !equal_ignoring_case(rest, "LAST"))) {
+        return Answer::bad_parameter;
+    }
+    last_chunk_ = !rest.empty();
+    return Answer::none;
+}
+
+ServerSession::Next ServerSession::proceed_chunk(Exchange&, std::string_view) {
+    mode_ = Mode::chunk;
+    switch (phase_) {
+        case Phase::recipients:
+            if (chunk_left_ > settings_->limits.message_size_max) {
+                begin_body(Mode::chunk);
+                fail_body(Answer::too_large);
+                return std::nullopt;
+            }
+            mode_ = Mode::await_chunk;
+            return Wish::body;
+        case Phase::chunks:
+            if (chunk_left_ > settings_->limits.message_size_max ||
+                body_size_ + chunk_left_ > settings_->limits.message_size_max) {
+                fail_body(Answer::too_large);
+            }
+            return std::nullopt;
+        case Phase::mail:
+            fail_body(recipient_tried_ ? Answer::no_recipients : Answer::recipient_first);
+            return std::nullopt;
+        case Phase::start:
+            body_failure_ = Answer::hello_first;
+            return std::nullopt;
+        case Phase::ready:
+            body_failure_ = Answer::mail_first;
+            return std::nullopt;
+        case Phase::chunks_failed:
+            return std::nullopt;  // as the chunk before
+    }
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::proceed_reset(Exchange& exchange, std::string_view) {
+    end_transaction(phase_ == Phase::start ? Phase::start : Phase::ready);
+    say(exchange, Answer::ok);
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::proceed_quit(Exchange& exchange, std::string_view) {
+    end(exchange, Answer::goodbye);
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::proceed_http(Exchange& exchange, std::string_view) {
+    end(exchange, Answer::not_http);
+    return std::nullopt;
+}
+
+template <Answer text>
+ServerSession::Next ServerSession::proceed_saying(Exchange& exchange, std::string_view) {
+    if (answer_row(text).reply.permanent()) {
+        say_refusal(exchange, text);
+    } else {
+        say(exchange, text);
+    }
+    return std::nullopt;
+}
+
+// --- bodies ------------------------------------------------------------------------------------------------------------------
+
+void ServerSession::begin_body(Mode mode) {
+    mode_ = mode;
+    body_failure_ = Answer::none;
+    body_size_ = 0;
+    scanner_.begin(mode == Mode::data);
+    header_ = {};
+}
+
+/// Nothing more of this message is kept; the driver may let go of it now, the sender hears of it at the end.
+void ServerSession::fail_body(Answer answer) {
+    if (body_failure_ == Answer::none) {
+        body_failure_ = answer;
+        tell_abandon_ = has_transaction_;
+        has_transaction_ = false;
+    }
+}
+
+ServerSession::Next ServerSession::step_body(Exchange& exchange) {
+    if (mode_ == Mode::data) {
+        if (exchange.input.empty()) {
+            return Wish::input;
+        }
+        exchange.piece = scanner_.next(exchange.input);
+        return exchange.piece.ends_data ? message_ended(exchange) : take_piece(exchange);
+    }
+    if (chunk_left_ == 0) {
+        return chunk_ended(exchange);
+    }
+    if (exchange.input.empty()) {
+        return Wish::input;
+    }
+    std::string_view chunk = exchange.input.substr(0, chunk_left_);
+    const std::size_t size = chunk.size();
+    if (body_failure_ != Answer::none) {
+        chunk = {};
+        exchange.piece = {};
+    } else {
+        exchange.piece = scanner_.next(chunk);
+    }
+    chunk_left_ -= size - chunk.size();
+    exchange.input.remove_prefix(size - chunk.size());
+    return take_piece(exchange);
+}
+
+/// Looks at the piece that was just scanned, and lets the driver keep it.
+ServerSession::Next ServerSession::take_piece(Exchange& exchange) {
+    const std::string_view run = exchange.piece.run;
+    if (run.empty() || body_failure_ != Answer::none) {
+        return std::nullopt;
+    }
+    body_size_ += run.size();
+    header_.watch(run, settings_->hostname);
+    if (body_size_ > settings_->limits.message_size_max) {
+        fail_body(Answer::too_large);
+    } else if (scanner_.bare_newline() && settings_->reject_bare_newline) {
+        fail_body(Answer::bare_newline);
+    } else if (header_.received_count() > settings_->received_max ||
+               header_.own_received_count() > own_received_max) {
+        fail_body(Answer::loop);
+    } else {
+        return Wish::append;
+    }
+    return std::nullopt;
+}
+
+ServerSession::Next ServerSession::chunk_ended(Exchange& exchange) {
+    if (body_failure_ == Answer::none && !last_chunk_) {
+        phase_ = Phase::chunks;
+        mode_ = Mode::command;
+        say(exchange, Answer::chunk_ok);
+        return std::nullopt;
+    }
+    if (body_failure_ == Answer::none) {
+        exchange.piece = scanner_.finish();
+        const Next next = take_piece(exchange);
+        if (next) {
+            return next;  // and here again, with nothing held back any more
+        }
+    }
+    return message_ended(exchange);
+}
+
+/// Its last octet is there, or that of a chunk of a message that has failed.
+ServerSession::Next ServerSession::message_ended(Exchange& exchange) {
+    if (body_failure_ == Answer::none) {
+        mode_ = Mode::await_answer;
+        return Wish::submit;
+    }
+    const bool by_data = mode_ == Mode::data;
+    exchange.refusal = {.verb = by_data ? "DATA" : "BDAT", .address = {}, .reply = {}};
+    say_refusal(exchange, body_failure_, false);
+    if (mode_ != Mode::closing) {
+        mode_ = Mode::command;
+    }
+    if (phase_ != Phase::start) {
+        const bool was_begun = phase_ != Phase::ready;
+        phase_ = was_begun && !by_data && !last_chunk_ ? Phase::chunks_failed : Phase::ready;
+    }
+    return std::nullopt;
+}
+
+// --- what the driver says ----------------------------------------------------------------------------------------------------
+
+void ServerSession::accept(Exchange& exchange) {
+    if (mode_ == Mode::await_begin) {
+        phase_ = Phase::mail;
+        has_transaction_ = true;
+        body_failure_ = Answer::none;
+        mode_ = Mode::command;
+        say(exchange, Answer::sender_ok);
+    } else if (mode_ == Mode::await_recipient) {
+        phase_ = Phase::recipients;
+        ++recipient_count_;
+        mode_ = Mode::command;
+        say(exchange, Answer::recipient_ok);
+    } else if (mode_ == Mode::await_data) {
+        begin_body(Mode::data);
+        say(exchange, Answer::send_data);
+    } else {
+        POSTERN_ASSERT(mode_ == Mode::await_chunk, "a session was accepted that did not ask");
+        begin_body(Mode::chunk);
+    }
+}
+
+void ServerSession::refuse(Exchange& exchange, const mail::Reply& reply) {
+    POSTERN_ASSERT(
+        mode_ == Mode::await_begin || mode_ == Mode::await_recipient,
+        "a session was refused what it did not ask for");
+    say_reply(exchange, reply);
+}
+
+void ServerSession::refuse_body(Exchange& exchange, Answer answer) {
+    if (mode_ == Mode::await_data) {
+        mode_ = Mode::command;
+        exchange.refusal = {.verb = "DATA", .address = {}, .reply = {}};
+        say_refusal(exchange, answer);
+        end_transaction(Phase::ready);
+        return;
+    }
+    if (mode_ == Mode::await_chunk) {
+        begin_body(Mode::chunk);
+    }
+    POSTERN_ASSERT(in_body(), "a body was refused where there is none");
+    fail_body(answer);
+}
+
+void ServerSession::answer(Exchange& exchange, const mail::Reply& reply) {
+    POSTERN_ASSERT(mode_ == Mode::await_answer, "a message was answered twice, or before its end");
+    has_transaction_ = false;
+    phase_ = Phase::ready;
+    say_reply(exchange, reply);
+}
+
+void ServerSession::end(Exchange& exchange, Answer answer) {
+    say(exchange, answer);
+    mode_ = Mode::closing;
+}
+
+std::string_view ServerSession::protocol() const {
+    if (!esmtp_) {
+        return "SMTP";
+    }
+    return smtputf8_ ? "UTF8SMTP" : "ESMTP";
+}
+
+// --- small things ------------------------------------------------------------------------------------------------------------
+
+bool ServerSession::offers(Extension extension) const {
+    return (settings_->hidden & set_of(extension)) == 0;
+}
+
+void ServerSession::say(Exchange& exchange, Answer answer) {
+    const std::size_t size = write_reply(answer_row(answer).reply, exchange.output);
+    exchange.output = exchange.output.subspan(size);
+}
+
+/// The world's answer to what the session waited for; a 421 announces that we close (RFC 5321, section 3.8).
+void ServerSession::say_reply(Exchange& exchange, const mail::Reply& reply) {
+    mail::Reply complete = reply;
+    if (!complete.enhanced.present()) {
+        complete.enhanced.cls = static_cast<std::uint16_t>(reply.reply_class());
+    }
+    const std::size_t size = write_reply(complete, exchange.output);
+    exchange.output = exchange.output.subspan(size);
+    mode_ = reply.code == 421 ? Mode::closing : Mode::command;
+}
+
+void ServerSession::say_refusal(Exchange& exchange, Answer answer, bool counted) {
+    const AnswerRow& row = answer_row(answer);
+    exchange.refusal.reply = row.reply;
+    tell_refused_ = true;
+    say(exchange, answer);
+    if (counted && row.bad_command && ++errors_ == settings_->errors_max) {
+        end(exchange, Answer::too_many_errors);
+    }
+}
+
+/// RSET, and what acts as one (RFC 5321, section 4.1.4).
+void ServerSession::end_transaction(Phase next) {
+    tell_abandon_ = has_transaction_;
+    has_transaction_ = false;
+    phase_ = next;
+}
+
+}  // namespace postern::smtp

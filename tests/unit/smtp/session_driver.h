@@ -1,0 +1,53 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "postern/smtp/server_session.h"
+#include "script.h"
+
+namespace postern::smtp::test {
+
+/// Drives a ServerSession as `inbound` does, with strings for memory, and checks on the way what every driver may rely on.
+class SessionDriver {
+   public:
+    explicit SessionDriver(const ServerSettings& settings);
+
+    /// What the world says; may be replaced.
+    std::vector<std::string> rules;  // as in a rules file; only domains, "*", and the targets reject: and defer:
+    mail::Reply final_answer{250, {2, 0, 0}, "queued"};
+    bool begin_allowed = true;
+    bool body_allowed = true;
+    std::size_t output_room = 16384;  // what one block of answers holds
+
+    void feed(std::string_view bytes);
+
+    std::string output;
+    std::vector<Message> messages;
+    std::vector<std::string> refusals;  // "verb|address|code"
+    bool closed = false;
+    int abandoned = 0;
+    ServerSession session;
+
+   private:
+    void act(Wish wish, Exchange& exchange);
+    void take_recipient(Exchange& exchange);
+    void append(const BodyPiece& piece);
+
+    std::string pending_;  // a partial line
+    std::string block_;
+    bool open_ = false;  // a transaction
+    std::string from_;
+    std::vector<std::string> to_;
+    std::string content_;
+    bool eight_bit_ = false;
+};
+
+/// What a script's config: lines come to.
+struct SettingsHolder {
+    explicit SettingsHolder(const Script& script);
+    SettingsHolder();
+    ServerSettings settings;
+};
+
+}  // namespace postern::smtp::test
