@@ -12,7 +12,7 @@
 set -euo pipefail
 
 build=(meson ninja-build g++ pkg-config liburing-dev libssl-dev libmimalloc-dev libfmt-dev libtomlplusplus-dev
-       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev)
+       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libxxhash-dev)
 test_=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libgtest-dev libgmock-dev python3 python3-aiosmtpd
        swaks curl valgrind)
 # Debian has npm apart from Node.js, others' packages of Node.js bring it.
