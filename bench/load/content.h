@@ -1,5 +1,6 @@
 #pragma once
 
+#define XXH_STATIC_LINKING_ONLY  // the state is held by value
 #include <xxhash.h>
 
 #include <cstdint>

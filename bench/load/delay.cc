@@ -25,7 +25,7 @@ constexpr std::uint64_t held_max = 8 << 20;     // octets of one direction; past
 class Relay;
 
 /// One end of a relayed connection: reads, and what it read goes to the other end when its time has come.
-class End : private io::StreamOwner {
+class End final : public io::StreamOwner {
    public:
     End(Relay& relay, io::Ring& ring) : relay_(relay), stream_(ring, *this) {}
     io::Stream& stream() { return stream_; }
@@ -152,7 +152,7 @@ void End::on_sent(int error) {
     }
 }
 
-class DelayWorker : private io::ListenerOwner {
+class DelayWorker final : public io::ListenerOwner {
    public:
     explicit DelayWorker(const DelayOptions& options) : options_(options) {}
     base::Result<void> run(int listener);

@@ -87,7 +87,8 @@ Json to_json(const LoadOptions& options, const LoadResults& results, double cpu)
 
 std::uint64_t violations_in(const Json& sink_report) {
     std::uint64_t count = 0;
-    for (const auto& [kind, seen] : sink_report.value("violations", Json::object()).items()) {
+    const Json violations = sink_report.value("violations", Json::object());
+    for (const auto& seen : violations) {
         count += seen.value("count", std::uint64_t{0});
     }
     return count;

@@ -30,7 +30,7 @@ struct LoadResults {
     Histogram message;  // from its (intended) start, with the connection if it needed one, to the answer
     AnswerCounts answers;
     SentLog sent;
-    std::map<std::string, std::uint64_t> errors;  // of connections, by what went wrong
+    std::map<std::string, std::uint64_t, std::less<>> errors;  // of connections, by what went wrong
     std::uint64_t connections = 0;
     std::uint64_t octets = 0;       // of accepted content
     std::uint64_t late_starts = 0;  // open loop: more than 10 ms behind the intended start
@@ -44,7 +44,7 @@ class LoadWorker;
 
 /// One connection after another, on one place of the load. It is the worker's while free, and comes back when its message is
 /// done; it closes by itself.
-class LoadConnection : private io::StreamOwner {
+class LoadConnection final : public io::StreamOwner {
    public:
     LoadConnection(LoadWorker& worker, unsigned place);
 

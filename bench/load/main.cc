@@ -89,8 +89,7 @@ class LoadCommand {
             ->default_val(1)->check(CLI::Range(1, 100000));
         app_->add_option("--from", options_.sender.from_domain, "domain of the reverse-path")
             ->default_val(options_.sender.from_domain);
-        auto* bdat = app_->add_flag("--bdat", options_.sender.bdat, "sends by BDAT");
-        app_->add_flag("--data", "sends by DATA, as without it")->excludes(bdat);
+        auto* bdat = app_->add_flag("--bdat", options_.sender.bdat, "sends by BDAT, not by DATA");
         app_->add_option("--chunk-size", chunk_size_, "octets of a BDAT chunk; default: the message in one")
             ->needs(bdat);
         app_->add_flag("!--no-pipelining", options_.sender.pipelining, "waits for each answer, whatever is offered");

@@ -29,7 +29,7 @@ constexpr std::uint64_t ending_octets_max = 1 << 20;
 
 class SinkWorker;
 
-class SinkConnection : private io::StreamOwner {
+class SinkConnection final : public io::StreamOwner {
    public:
     explicit SinkConnection(SinkWorker& worker);
     void open(int descriptor);
@@ -58,7 +58,7 @@ class SinkConnection : private io::StreamOwner {
     bool paused_ = false;
 };
 
-class SinkWorker : private io::ListenerOwner {
+class SinkWorker final : public io::ListenerOwner {
    public:
     SinkWorker(const SinkOptions& options) : options_(options), ledger_(options.store_folder) {}
     /// On its own thread, with a listening descriptor for each address.
