@@ -1,0 +1,323 @@
+#!/usr/bin/env python3
+"""postern-bench against itself and against gateways made faulty on purpose: each fault is caught by its own counter, and by no
+other; an honest gateway leaves them all at zero.
+
+usage: POSTERN_BENCH=build/bench/load/postern-bench tests/system/bench_test.py
+"""
+
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BENCH = os.environ["POSTERN_BENCH"]
+GATEWAY = [sys.executable, str(pathlib.Path(__file__).with_name("faulty_gateway.py"))]
+BAD = ["lost", "duplicate", "header_changed", "body_changed", "wrong_recipient", "unexpected", "refused_delivered"]
+
+
+class Server:
+    """A process that says where it listens; ended, and its output read, on leaving."""
+
+    def __init__(self, *command):
+        self.command = [str(part) for part in command]
+        self.said = {}
+        self.report = self.code = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, text=True)
+        wanted = {"listening", "control"} if "--control" in self.command else {"listening"}
+        while set(self.said) != wanted:
+            line = self.process.stdout.readline()
+            if not line:
+                raise RuntimeError("%s did not start" % self.command)
+            what, where = re.fullmatch(r"(\w+) on (\S+)\n", line).groups()
+            self.said[what] = where
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.report = self.process.communicate(timeout=20)[0]
+        self.code = self.process.returncode
+
+    @property
+    def address(self):
+        return self.said["listening"]
+
+    @property
+    def control(self):
+        return self.said["control"]
+
+
+def sink(*options):
+    return Server(BENCH, "sink", "127.0.0.1:0", "--control", "127.0.0.1:0", "--json", *options)
+
+
+def load(target, *options):
+    run = subprocess.run([BENCH, "load", target, "--json", *map(str, options)], stdout=subprocess.PIPE, text=True, timeout=60)
+    return run.returncode, json.loads(run.stdout) if run.stdout else None
+
+
+class Faults(unittest.TestCase):
+    def through(self, fault, *options):
+        with sink("--received", 1) as host, Server(*GATEWAY, "--to", host.address, "--fault", fault) as gateway:
+            return load(gateway.address, "-m", 20, "-c", 3, "--settle", "0 s", "--sink", host.control, *options)
+
+    def expect(self, fault, counter, code=1, **messages):
+        got, report = self.through(fault)
+        counted = {name: report["delivery"][name] for name in BAD if report["delivery"][name]}
+        self.assertEqual(counted, {counter: 1} if counter else {}, report)
+        self.assertEqual(got, code)
+        self.assertEqual(report["delivery"]["violations"], 0, report["sinks"])
+        self.assertEqual(sum(report["messages"].values()), 20)
+        for name, count in messages.items():
+            self.assertEqual(report["messages"][name], count)
+        return report
+
+    def test_honest(self):
+        report = self.expect("none", None, code=0, accepted=20)
+        self.assertEqual(report["delivery"]["delivered"], 20)
+
+    def test_lost(self):
+        self.expect("lose", "lost", accepted=20)
+
+    def test_doubled(self):
+        self.expect("double", "duplicate", accepted=20)
+
+    def test_cut(self):
+        self.expect("cut", "body_changed", accepted=20)
+
+    def test_header(self):
+        self.expect("header", "header_changed", accepted=20)
+
+    def test_byte(self):
+        self.expect("byte", "body_changed", accepted=20)
+
+    def test_recipient(self):
+        self.expect("recipient", "wrong_recipient", accepted=20)
+
+    def test_sender(self):
+        report = self.expect("sender", "lost", accepted=20)
+        self.assertEqual(report["sinks"][0]["foreign"], 1)
+
+    def test_refused_and_delivered(self):
+        self.expect("refuse", "refused_delivered", accepted=19, refused=1)
+
+    def test_answer_lost(self):
+        report = self.expect("hang-up", None, accepted=19, unknown=1)
+        self.assertEqual(report["delivery"]["unknown_delivered"], 1)
+        self.assertEqual(report["errors"], {"closed by the peer": 1})
+
+    def test_several_recipients(self):
+        code, report = self.through("none", "--recipients", 4)
+        self.assertEqual((code, report["delivery"]["delivered"]), (0, 80))
+
+
+class Direct(unittest.TestCase):
+    """Load and sink without a gateway."""
+
+    def good(self, options, sink_options=(), messages=200):
+        with sink(*sink_options) as host:
+            code, report = load(host.address, "-m", messages, "--sink", host.control, *options)
+        self.assertEqual(code, 0, report)
+        self.assertEqual(report["messages"]["accepted"], messages)
+        self.assertEqual(host.code, 0)
+        return report
+
+    def test_each_way_to_send(self):
+        for options in (["--size", 300], ["--size", "200 KiB"], ["--bdat"], ["--bdat", "--chunk-size", 100],
+                        ["--bdat", "--chunk-size", 1000, "--no-pipelining"], ["--no-pipelining"],
+                        ["--recipients", 30], ["--recipients", 3, "--bdat", "--no-pipelining"]):
+            for connection in (["-c", 7], ["-c", 7, "--per-connection", 1], ["-c", 3, "--per-connection", 9, "--workers", 2]):
+                with self.subTest(options=options, connection=connection):
+                    self.good(options + connection)
+
+    def test_lesser_sinks(self):
+        for options in (["--no-pipelining"], ["--no-chunking", "--no-8bitmime", "--no-smtputf8"],
+                        ["--size", "1 MiB", "--limits", "RCPTMAX=10", "--workers", 2]):
+            with self.subTest(options=options):
+                self.good(["-c", 5], options)
+
+    def test_real_messages_arrive_as_they_are(self):
+        messages = {
+            "a": b"Subject: dots\r\n\r\n.\r\n..\r\n.a\r\na.\r\n\r\n.\r\n",
+            "b": b"\r\nno header\r\n",
+            "c": b"Received: one already there\r\n\tfolded\r\nSubject: x\r\n\r\n" + b"y" * 48677 + b"\r\n",
+            "d": "Subject: 8 bit\r\n\r\nvær så god\r\n".encode(),
+            "e": b"Subject: no body\r\n\r\n",
+            "f": b"no empty line at all\r\n",
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in messages.items():
+                pathlib.Path(folder, name).write_bytes(content)
+            for options in ([], ["--bdat"], ["--bdat", "--chunk-size", 7], ["--no-pipelining"], ["--slow", 500000]):
+                with self.subTest(options=options), tempfile.TemporaryDirectory() as store:
+                    self.good(["--messages-from", folder, "-c", 2, *options], ["--store", store], messages=12)
+                    stored = sorted(path.read_bytes() for path in pathlib.Path(store).iterdir())
+                    self.assertEqual(stored, sorted(list(messages.values()) * 2))
+
+    def test_bare_line_ends_are_noticed(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "a").write_bytes(b"Subject: x\r\n\r\na\rb\nc\r\n")
+            with sink() as host:
+                code, report = load(host.address, "--messages-from", folder, "--sink", host.control)
+        self.assertEqual(code, 1)
+        self.assertEqual(report["delivery"]["violations"], 2)
+        self.assertEqual(set(report["sinks"][0]["violations"]), {"bare CR in content", "bare LF in content"})
+
+    def test_refusals_by_step(self):
+        for step, code in (("mail", 451), ("rcpt", 550), ("data", 451), ("body", 554)):
+            with self.subTest(step=step), sink("--fail", "%s:%d" % (step, code)) as host:
+                status, report = load(host.address, "-m", 10, "-c", 2, "--sink", host.control)
+                self.assertEqual(status, 1)
+                self.assertEqual(report["messages"]["refused"], 10)
+                self.assertEqual(report["answers"][step], {str(code): 10})
+                self.assertEqual(report["delivery"]["violations"], 0, report["sinks"])
+                self.assertEqual([report["delivery"][name] for name in BAD], [0] * len(BAD))
+
+    def test_session_refused(self):
+        for step, code in (("greeting", 421), ("greeting", 554), ("ehlo", 502)):
+            with self.subTest(step=step), sink("--fail", "%s:%d" % (step, code)) as host:
+                status, report = load(host.address, "-m", 3, "--sink", host.control)
+                self.assertEqual((status, report["messages"]["unsent"]), (1, 3))
+                self.assertEqual(report["answers"][step], {str(code): 3})
+
+    def test_closing_by_step(self):
+        for step in ("greeting", "ehlo", "mail", "rcpt", "data", "body"):
+            with self.subTest(step=step), sink("--fail", step + ":close") as host:
+                status, report = load(host.address, "-m", 5, "--sink", host.control)
+                self.assertEqual(status, 1)
+                self.assertEqual(report["messages"]["unknown" if step == "body" else "unsent"], 5)
+                self.assertEqual(report["delivery"]["unanswered"], 5 if step == "body" else 0)
+                self.assertEqual([report["delivery"][name] for name in BAD], [0] * len(BAD))
+
+    def test_chunk_refused(self):
+        with sink("--fail", "bdat:552") as host:
+            status, report = load(host.address, "-m", 5, "--bdat", "--chunk-size", 1000, "--sink", host.control)
+        self.assertEqual((status, report["messages"]["refused"]), (1, 5))
+        self.assertEqual(report["delivery"]["violations"], 0, report["sinks"])
+
+    def test_broken_chunking(self):
+        with sink("--break-chunking") as host:
+            status, report = load(host.address, "-m", 3, "--bdat", "--sink", host.control)
+        self.assertEqual(status, 1)
+        self.assertEqual(report["messages"]["accepted"], 0)
+        self.assertEqual(report["delivery"]["violations"], 0)
+        self.assertEqual(host.code, 0)
+
+    def test_silence_ends_in_a_timeout(self):
+        with sink("--fail", "greeting:silent") as host:
+            status, report = load(host.address, "-m", 2, "-c", 2, "--timeout", "300 ms")
+        self.assertEqual((status, report["messages"]["unsent"]), (1, 2))
+        self.assertEqual(report["errors"], {"no answer in time": 2})
+
+    def test_delayed_answers(self):
+        with sink("--delay", "body:200") as host:
+            status, report = load(host.address, "-m", 4, "-c", 4, "--sink", host.control)
+        self.assertEqual(status, 0)
+        self.assertGreaterEqual(report["answer_ms"]["p50"], 195)
+
+    def test_some_recipients_rejected(self):
+        with sink("--reject-rcpt", "r*.1@*:450") as host:
+            status, report = load(host.address, "-m", 10, "--recipients", 3, "--sink", host.control)
+        self.assertEqual(status, 1)
+        self.assertEqual(report["messages"]["accepted"], 10)
+        self.assertEqual(report["answers"]["rcpt"], {"250": 20, "450": 10})
+        self.assertEqual((report["delivery"]["expected"], report["delivery"]["delivered"]), (20, 20))
+
+    def test_too_large(self):
+        with sink("--size", 1000) as host:
+            status, report = load(host.address, "-m", 3, "--sink", host.control)
+        self.assertEqual((status, report["answers"]["mail"]), (1, {"552": 3}))
+
+    def test_domains_in_turn(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".txt") as domains, sink("--reject-rcpt", "*@two.example:550") as host:
+            domains.write("# names\none.example\ntwo.example\n\nthree.example\n")
+            domains.flush()
+            _, report = load(host.address, "-m", 9, "--domains", domains.name)
+        self.assertEqual(report["answers"]["rcpt"], {"250": 6, "550": 3})
+
+    def test_open_loop(self):
+        with sink() as host:
+            status, report = load(host.address, "--rate", 200, "-d", "1 s", "-c", 20, "--sink", host.control)
+        self.assertEqual(status, 0, report)
+        self.assertAlmostEqual(report["messages"]["accepted"] + report["messages"]["not_started"], 200, delta=2)
+
+    def test_open_loop_counts_from_the_intended_start(self):
+        # One connection and 100 ms an answer: of 20 messages a second each is later than the one before it by 50 ms more.
+        with sink("--delay", "body:100") as host:
+            _, report = load(host.address, "--rate", 20, "-m", 10, "-c", 1, "--sink", host.control)
+        self.assertGreaterEqual(report["message_ms"]["max"], 500)
+        self.assertGreaterEqual(report["messages"]["late_starts"], 8)
+        self.assertLess(report["answer_ms"]["p50"], 400)
+
+    def test_count_ends_the_sink(self):
+        host = sink("--count", 5)
+        with host:
+            load(host.address, "-m", 5)
+            self.assertEqual(host.process.wait(timeout=10), 0)
+        self.assertEqual(json.loads(host.report)["messages"], 5)
+
+    def test_delay_holds_each_way(self):
+        with sink() as host, Server(BENCH, "delay", "--listen", "127.0.0.1:0", "--to", host.address, "--ms", 30) as wire:
+            begin = time.monotonic()
+            status, report = load(wire.address, "-m", 5, "--sink", host.control, "--size", "300 KiB")
+            passed = time.monotonic() - begin
+        self.assertEqual(status, 0, report)
+        # Greeting, EHLO, and two round trips for each of five messages, at the least.
+        self.assertGreaterEqual(passed, 0.030 + 11 * 0.060)
+        self.assertGreaterEqual(report["answer_ms"]["p50"], 60)
+        self.assertEqual(wire.code, 0)
+
+
+class Strictness(unittest.TestCase):
+    """The sink counts what a client may not do."""
+
+    def dialogue(self, octets, *options):
+        with sink(*options) as host:
+            name, port = host.address.rsplit(":", 1)
+            with socket.create_connection((name, int(port)), timeout=10) as peer:
+                peer.sendall(octets)
+                answers = b""
+                while piece := peer.recv(65536):
+                    answers += piece
+        return [line[:3] for line in answers.decode().splitlines()], json.loads(host.report)["violations"], host.code
+
+    def test_wrong_order(self):
+        codes, violations, code = self.dialogue(b"MAIL FROM:<a@b.example>\r\nQUIT\r\n")
+        self.assertEqual((codes, list(violations), code), (["220", "503", "221"], ["MAIL at the wrong time"], 1))
+
+    def test_bare_lf_in_a_command(self):
+        _, violations, _ = self.dialogue(b"HELO x\nQUIT\r\n")
+        self.assertIn("bare CR or LF in a command", violations)
+
+    def test_pipelining_that_was_not_offered(self):
+        octets = b"EHLO x\r\n"
+        _, violations, _ = self.dialogue(octets + b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nQUIT\r\n", "--no-pipelining")
+        self.assertIn("pipelined where it may not be", violations)
+
+    def test_parameters_that_were_not_offered(self):
+        _, violations, _ = self.dialogue(b"HELO x\r\nMAIL FROM:<> BODY=8BITMIME\r\nQUIT\r\n", "--no-8bitmime")
+        self.assertEqual(violations["parameter that was not offered"]["example"], "BODY=8BITMIME")
+
+
+class Usage(unittest.TestCase):
+    def test_exit_codes(self):
+        for command, code in ((["load", "--help"], 0), (["sink", "--help"], 0), (["delay", "--help"], 0), ([], 2),
+                              (["load", "nonsense"], 2), (["load", "--nonsense"], 2), (["sink", "--fail", "mail:99"], 2),
+                              (["load", "--recipients", "2", "--recipient", "a@b.example"], 2),
+                              (["load", "127.0.0.1:1", "--sink", "127.0.0.1:1"], 1)):
+            with self.subTest(command=command):
+                run = subprocess.run([BENCH, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=20)
+                self.assertEqual(run.returncode, code, run.stderr)
+                self.assertTrue(run.stdout if code == 0 else run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
