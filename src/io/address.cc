@@ -100,7 +100,8 @@ std::string Address::text() const {
 }
 
 bool Address::operator==(const Address& other) const {
-    return is_v4() == other.is_v4() && port() == other.port() && host_octets() == other.host_octets();
+    return is_v4() == other.is_v4() && port() == other.port() &&
+           host_octets() == other.host_octets();
 }
 
 }  // namespace postern::io

@@ -16,7 +16,8 @@ void Mailbox::post(Letter& letter) {
     Letter* before = newest_.load(std::memory_order_relaxed);
     do {
         letter.next_ = before;
-    } while (!newest_.compare_exchange_weak(before, &letter, std::memory_order_release, std::memory_order_relaxed));
+    } while (!newest_.compare_exchange_weak(
+        before, &letter, std::memory_order_release, std::memory_order_relaxed));
     // Where there was one before, its poster wakes the ring; all are delivered together.
     if (before == nullptr) {
         ring_.wake();

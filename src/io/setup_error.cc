@@ -12,7 +12,8 @@ namespace postern::io {
 namespace {
 
 constexpr const char* allow_in_filter =
-    "allow io_uring_setup, io_uring_enter and io_uring_register in it (Docker: --security-opt seccomp=FILE; systemd: "
+    "allow io_uring_setup, io_uring_enter and io_uring_register in it (Docker: --security-opt "
+    "seccomp=FILE; systemd: "
     "SystemCallFilter=@system-service)";
 
 std::string why_forbidden(const SetupFacts& facts) {
@@ -20,20 +21,23 @@ std::string why_forbidden(const SetupFacts& facts) {
         return "the sysctl kernel.io_uring_disabled is 2, for nobody; set it to 0";
     }
     if (facts.disabled == 1) {
-        return "the sysctl kernel.io_uring_disabled is 1, for privileged processes and the group kernel.io_uring_group only; set it "
+        return "the sysctl kernel.io_uring_disabled is 1, for privileged processes and the group "
+               "kernel.io_uring_group only; set it "
                "to 0, or add Postern's user to that group";
     }
     if (facts.filtered) {
         return std::string("a seccomp filter forbids it; ") + allow_in_filter;
     }
-    return "a security module (SELinux, AppArmor) forbids it; allow io_uring to Postern in its policy";
+    return "a security module (SELinux, AppArmor) forbids it; allow io_uring to Postern in its "
+           "policy";
 }
 
 std::string why_missing(const SetupFacts& facts) {
     if (facts.filtered) {
         return std::string("a seccomp filter hides it; ") + allow_in_filter;
     }
-    return "this kernel (" + facts.kernel + ") was built without CONFIG_IO_URING; run one that has it, 6.1 or newer";
+    return "this kernel (" + facts.kernel +
+           ") was built without CONFIG_IO_URING; run one that has it, 6.1 or newer";
 }
 
 std::string in_kib(std::size_t octets) {
@@ -43,7 +47,8 @@ std::string in_kib(std::size_t octets) {
 }  // namespace
 
 base::Error setup_error(int error, const SetupFacts& facts) {
-    std::string text = "cannot use io_uring (" + facts.attempted + ": " + strerrorname_np(error) + "): ";
+    std::string text =
+        "cannot use io_uring (" + facts.attempted + ": " + strerrorname_np(error) + "): ";
     switch (error) {
         case EPERM:
         case EACCES:
@@ -51,9 +56,12 @@ base::Error setup_error(int error, const SetupFacts& facts) {
         case ENOSYS:
             return {text + why_missing(facts)};
         case ENOMEM:
-            return {text + "memory that may be locked ran out: each worker's ring takes " + in_kib(facts.wanted_octets) +
-                    " of it and RLIMIT_MEMLOCK, for all processes of this user, is " + in_kib(facts.memlock_octets) +
-                    "; raise it (systemd: LimitMEMLOCK=infinity; Docker: --ulimit memlock=-1)"};
+            return {
+                text + "memory that may be locked ran out: each worker's ring takes " +
+                in_kib(facts.wanted_octets) +
+                " of it and RLIMIT_MEMLOCK, for all processes of this user, is " +
+                in_kib(facts.memlock_octets) +
+                "; raise it (systemd: LimitMEMLOCK=infinity; Docker: --ulimit memlock=-1)"};
         case EINVAL:
             return {text + "this kernel (" + facts.kernel + ") is too old; run 6.1 or newer"};
         default:
@@ -86,7 +94,8 @@ SetupFacts read_setup_facts(std::string attempted, std::size_t wanted_octets) {
         while (std::fgets(line, sizeof line, file) != nullptr) {
             constexpr const char* label = "Seccomp:";
             if (std::strncmp(line, label, std::strlen(label)) == 0) {
-                facts.filtered = std::strpbrk(line, "12") != nullptr;  // 0: none, 1: strict, 2: a filter
+                facts.filtered =
+                    std::strpbrk(line, "12") != nullptr;  // 0: none, 1: strict, 2: a filter
             }
         }
         std::fclose(file);

@@ -7,7 +7,8 @@
 
 #include "postern/io/ring.h"
 
-/// What the kernel answers at once: plain system calls, each cheaper than an operation on the ring would be.
+/// What the kernel answers at once: plain system calls, each cheaper than an operation on the ring
+/// would be.
 namespace postern::io {
 
 namespace {
@@ -41,10 +42,12 @@ base::Result<int> Ring::open_socket(const Address& to, const Address* from) {
     }
     set_option(socket, IPPROTO_TCP, TCP_NODELAY);
     if (from != nullptr) {
-        // The port is chosen at connect, when the kernel knows the whole pair: so ports do not run out per source address.
+        // The port is chosen at connect, when the kernel knows the whole pair: so ports do not run
+        // out per source address.
         set_option(socket, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT);
         if (bind(socket, from->raw(), from->raw_size()) != 0) {
-            base::Error error = world_error("cannot connect from " + from->host_text() + " to " + to.text());
+            base::Error error =
+                world_error("cannot connect from " + from->host_text() + " to " + to.text());
             ::close(socket);
             return error;
         }
@@ -88,15 +91,19 @@ std::size_t Ring::peek(int socket, std::span<char> into) {
 
 base::Result<int> open_listener(const Address& address) {
     const std::string attempted = "cannot listen on " + address.text();
-    const int socket = ::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int socket =
+        ::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (socket < 0) {
         return world_error(attempted);
     }
-    // REUSEADDR: connections of an earlier run may still be in TIME_WAIT. NODELAY passes on to what is accepted.
-    const bool made = set_option(socket, SOL_SOCKET, SO_REUSEADDR) && set_option(socket, SOL_SOCKET, SO_REUSEPORT) &&
+    // REUSEADDR: connections of an earlier run may still be in TIME_WAIT. NODELAY passes on to what
+    // is accepted.
+    const bool made = set_option(socket, SOL_SOCKET, SO_REUSEADDR) &&
+                      set_option(socket, SOL_SOCKET, SO_REUSEPORT) &&
                       set_option(socket, IPPROTO_TCP, TCP_NODELAY) &&
                       (address.is_v4() || set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY)) &&
-                      bind(socket, address.raw(), address.raw_size()) == 0 && listen(socket, SOMAXCONN) == 0;
+                      bind(socket, address.raw(), address.raw_size()) == 0 &&
+                      listen(socket, SOMAXCONN) == 0;
     if (!made) {
         base::Error error = world_error(attempted);
         ::close(socket);

@@ -25,24 +25,37 @@ Stream::Stream(Ring& ring, StreamOwner& owner)
       waiter_(on_buffer, *this) {}
 
 Stream::~Stream() {
-    POSTERN_ASSERT(state_ == State::idle || state_ == State::closed, "a stream was destroyed before it was closed");
+    POSTERN_ASSERT(
+        state_ == State::idle || state_ == State::closed,
+        "a stream was destroyed before it was closed");
 }
 
 void Stream::set_state(State next) {
     bool legal = false;
     switch (next) {
-        case State::idle: break;
-        case State::connecting: legal = state_ == State::idle; break;
-        case State::open: legal = state_ == State::idle || state_ == State::connecting; break;
-        case State::ending: legal = state_ == State::open; break;
-        case State::closing: legal = state_ != State::closing && state_ != State::closed; break;
-        case State::closed: legal = state_ == State::closing; break;
+        case State::idle:
+            break;
+        case State::connecting:
+            legal = state_ == State::idle;
+            break;
+        case State::open:
+            legal = state_ == State::idle || state_ == State::connecting;
+            break;
+        case State::ending:
+            legal = state_ == State::open;
+            break;
+        case State::closing:
+            legal = state_ != State::closing && state_ != State::closed;
+            break;
+        case State::closed:
+            legal = state_ == State::closing;
+            break;
     }
     POSTERN_ASSERT(legal, "a stream may not go to this state from where it is");
     state_ = next;
 }
 
-// --- connecting --------------------------------------------------------------------------------------------------------------
+// --- connecting ----------------------------------------------------------------------------------
 
 void Stream::adopt(int descriptor) {
     POSTERN_ASSERT(descriptor >= 0, "a stream needs a descriptor");
@@ -73,7 +86,7 @@ void Stream::on_connect(Completion& self, Done done) {
     stream.owner_.on_connected(-done.result);
 }
 
-// --- receiving ---------------------------------------------------------------------------------------------------------------
+// --- receiving -----------------------------------------------------------------------------------
 
 void Stream::receive(BufferGroup group) {
     POSTERN_ASSERT(open() && !receiving(), "a stream receives when open, once at a time");
@@ -104,10 +117,12 @@ void Stream::on_buffer(BufferWaiter& self) {
     stream.ring_.receive(stream.receive_, stream.descriptor_, stream.group_);
 }
 
-// --- sending -----------------------------------------------------------------------------------------------------------------
+// --- sending -------------------------------------------------------------------------------------
 
 void Stream::send(std::string_view bytes) {
-    single_ = {const_cast<char*>(bytes.data()), bytes.size()};  // NOLINT: iovec serves both ways, a send does not write
+    single_ = {
+        const_cast<char*>(bytes.data()),
+        bytes.size()};  // NOLINT: iovec serves both ways, a send does not write
     send({&single_, 1});
 }
 
@@ -120,7 +135,9 @@ void Stream::send(std::span<iovec> pieces) {
 
 void Stream::send_rest() {
     constexpr std::size_t pieces_max = 1024;  // UIO_MAXIOV
-    POSTERN_ASSERT(message_.msg_iovlen > 0 && message_.msg_iovlen <= pieces_max, "a send has 1 to 1024 pieces");
+    POSTERN_ASSERT(
+        message_.msg_iovlen > 0 && message_.msg_iovlen <= pieces_max,
+        "a send has 1 to 1024 pieces");
     POSTERN_ASSERT(message_.msg_iov->iov_len > 0, "a piece to send is empty");
     ring_.send(send_, descriptor_, message_);
 }
@@ -151,7 +168,7 @@ void Stream::on_send(Completion& self, Done done) {
     stream.send_rest();
 }
 
-// --- the closing sequence ----------------------------------------------------------------------------------------------------
+// --- the closing sequence ------------------------------------------------------------------------
 
 void Stream::end(std::uint64_t octets_max) {
     POSTERN_ASSERT(!sending(), "a stream cannot end while something is being sent");
@@ -182,7 +199,8 @@ void Stream::close() {
     if (descriptor_ >= 0) {
         ring_.shut_down(descriptor_);
     }
-    // Also where nothing is under way, an idle stream included: on_closed never comes from inside this call.
+    // Also where nothing is under way, an idle stream included: on_closed never comes from inside
+    // this call.
     ring_.cancel(cancel_, descriptor_);
 }
 

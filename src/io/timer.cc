@@ -8,13 +8,15 @@ namespace postern::io {
 namespace {
 
 std::uint64_t tick_before(base::Instant when) {
-    return static_cast<std::uint64_t>(std::max<std::int64_t>(0, when.time_since_epoch() / Timers::tick));
+    return static_cast<std::uint64_t>(
+        std::max<std::int64_t>(0, when.time_since_epoch() / Timers::tick));
 }
 
 /// The first tick at which `when` has come: a deadline never fires early.
 std::uint64_t tick_after(base::Instant when) {
     const std::uint64_t before = tick_before(when);
-    return base::Instant(Timers::tick * static_cast<std::int64_t>(before)) < when ? before + 1 : before;
+    return base::Instant(Timers::tick * static_cast<std::int64_t>(before)) < when ? before + 1
+                                                                                  : before;
 }
 
 }  // namespace
@@ -60,7 +62,8 @@ bool Timers::find_first(Slot& slot) {
                 continue;
             }
             const unsigned shift = level * digit_bits;
-            const std::uint64_t block = (now_tick_ >> shift) >> digit_bits;  // what the levels above say
+            const std::uint64_t block =
+                (now_tick_ >> shift) >> digit_bits;  // what the levels above say
             slot = {level, index, ((block << digit_bits) | index) << shift};
             return true;
         }
@@ -69,7 +72,8 @@ bool Timers::find_first(Slot& slot) {
 }
 
 void Timers::open(const Slot& slot) {
-    // What a callback sets is at least a tick away, so it never comes into the slot that is being emptied.
+    // What a callback sets is at least a tick away, so it never comes into the slot that is being
+    // emptied.
     while (Timer* timer = wheel_[slot.level][slot.index].pop_front()) {
         if (slot.level == 0 && tick_after(timer->deadline_) <= now_tick_) {
             timer->on_due_(*timer);

@@ -24,8 +24,8 @@ namespace postern::io {
 
 namespace {
 
-constexpr unsigned setup_flags =
-    IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE;
+constexpr unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+                                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE;
 // Many sockets can become ready in one wait; a short queue costs the kernel a list on the side.
 constexpr unsigned completions_per_entry = 4;
 constexpr std::size_t groups = 2;
@@ -52,13 +52,15 @@ base::Error world_error(const std::string& attempted) {
     return {attempted + ": " + strerrordesc_np(errno)};
 }
 
-/// A group of receive buffers: blocks of a pool, of which some are offered to the kernel in a list that both map. The kernel
-/// names a buffer by the number of its place in `offered_`.
+/// A group of receive buffers: blocks of a pool, of which some are offered to the kernel in a list
+/// that both map. The kernel names a buffer by the number of its place in `offered_`.
 class Buffers {
    public:
     Buffers(std::uint32_t buffer_size, std::uint32_t count_max, std::uint32_t places)
         : pool(buffer_size, count_max), offered_(places, nullptr) {
-        POSTERN_ASSERT(std::has_single_bit(places) && places <= 32768, "offered buffers: a power of two, at most 32768");
+        POSTERN_ASSERT(
+            std::has_single_bit(places) && places <= 32768,
+            "offered buffers: a power of two, at most 32768");
         empty_places_.reserve(places);
         for (std::uint32_t place = places; place-- > 0;) {
             empty_places_.push_back(static_cast<std::uint16_t>(place));
@@ -81,7 +83,8 @@ class Buffers {
 
     /// 0, or a negative errno.
     int register_with(io_uring& ring, std::uint16_t group) {
-        void* memory = mmap(nullptr, list_octets(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void* memory = mmap(
+            nullptr, list_octets(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED) {
             return -errno;
         }
@@ -118,7 +121,9 @@ class Buffers {
         return base::BlockRef::adopt(std::exchange(offered_[place], nullptr));
     }
 
-    std::uint32_t offered() const { return static_cast<std::uint32_t>(offered_.size() - empty_places_.size()); }
+    std::uint32_t offered() const {
+        return static_cast<std::uint32_t>(offered_.size() - empty_places_.size());
+    }
 
     base::BlockPool pool;
     base::List<BufferWaiter> waiters;
@@ -131,8 +136,10 @@ class Buffers {
     io_uring_buf_ring* list_ = nullptr;
 };
 
-// A completion's address is aligned, so the low bits of user_data have room for what its result must be read as.
+// A completion's address is aligned, so the low bits of user_data have room for what its result
+// must be read as.
 enum : std::uint64_t { plain = 0, received_command = 1, received_body = 2, kind_mask = 7 };
+
 static_assert(alignof(Completion) > kind_mask);
 
 }  // namespace
@@ -177,8 +184,10 @@ struct Ring::Implementation {
 
     struct Woken : Completion {
         Woken() : Completion(on_woken) {}
+
         Implementation* implementation = nullptr;
     };
+
     Woken woken;
     int wake_descriptor = -1;
     void (*on_wake)(void*) = nullptr;
@@ -186,10 +195,17 @@ struct Ring::Implementation {
 };
 
 std::size_t locked_octets(const RingOptions& options) {
+    // Each is mapped by itself, in whole pages; the two queues share one, with their heads and
+    // tails in front.
+    const auto pages = [](std::size_t octets) { return (octets + 4095) / 4096 * 4096; };
+    constexpr std::size_t heads = 256;
     const std::size_t entries = std::bit_ceil(options.entries);
-    const std::size_t places = std::size_t{options.command_buffers_offered} + options.body_buffers_offered;
-    return entries * (sizeof(io_uring_sqe) + sizeof(std::uint32_t) + completions_per_entry * sizeof(io_uring_cqe)) +
-           places * sizeof(io_uring_buf);
+    return pages(entries * sizeof(io_uring_sqe)) +
+           pages(
+               heads +
+               entries * (sizeof(std::uint32_t) + completions_per_entry * sizeof(io_uring_cqe))) +
+           pages(options.command_buffers_offered * sizeof(io_uring_buf)) +
+           pages(options.body_buffers_offered * sizeof(io_uring_buf));
 }
 
 base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
@@ -202,7 +218,8 @@ base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
     io_uring_params parameters{};
     parameters.flags = setup_flags;
     parameters.cq_entries = std::bit_ceil(options.entries) * completions_per_entry;
-    if (int result = io_uring_queue_init_params(options.entries, &made->ring, &parameters); result < 0) {
+    if (int result = io_uring_queue_init_params(options.entries, &made->ring, &parameters);
+        result < 0) {
         return refused("io_uring_setup", result);
     }
     made->made = true;
@@ -229,11 +246,12 @@ base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
     return std::unique_ptr<Ring>(new Ring(std::move(made)));
 }
 
-Ring::Ring(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Ring::Ring(std::unique_ptr<Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
 
 Ring::~Ring() = default;
 
-// --- time and randomness -----------------------------------------------------------------------------------------------------
+// --- time and randomness -------------------------------------------------------------------------
 
 base::Instant Ring::now() const {
     return implementation_->now;
@@ -247,7 +265,7 @@ std::uint64_t Ring::random() {
     return implementation_->random.next();
 }
 
-// --- the loop ----------------------------------------------------------------------------------------------------------------
+// --- the loop ------------------------------------------------------------------------------------
 
 void Ring::turn(base::Instant until) {
     Implementation& self = *implementation_;
@@ -264,8 +282,8 @@ bool Ring::Implementation::offer_buffers() {
     bool all_served = true;
     for (Buffers& group : buffers) {
         group.offer();
-        // Who is called may find that it has nothing to read and leave its buffer to another, so as many as there are buffers
-        // are called in each turn, as long as there are any.
+        // Who is called may find that it has nothing to read and leave its buffer to another, so as
+        // many as there are buffers are called in each turn, as long as there are any.
         for (std::uint32_t count = group.offered(); count > 0 && !group.waiters.empty(); --count) {
             Ring::finish(*group.waiters.pop_front());
         }
@@ -277,7 +295,8 @@ bool Ring::Implementation::offer_buffers() {
 void Ring::Implementation::enter(base::Instant until) {
     ++counters.enters;
     int result = 0;
-    const base::Duration wait = until == base::Instant::min() ? base::Duration(0) : until - read_clock();
+    const base::Duration wait =
+        until == base::Instant::min() ? base::Duration(0) : until - read_clock();
     if (wait <= base::Duration(0)) {
         result = io_uring_submit_and_get_events(&ring);
     } else {
@@ -286,10 +305,10 @@ void Ring::Implementation::enter(base::Instant until) {
         io_uring_cqe* first = nullptr;
         result = io_uring_submit_and_wait_timeout(&ring, &first, 1, &timeout, nullptr);
     }
-    // ETIME: the wait is over. EINTR: a signal. EAGAIN, EBUSY: the kernel is short of memory or of room for completions; what was
-    // not submitted is submitted by the next turn.
-    const bool expected =
-        result >= 0 || result == -ETIME || result == -EINTR || result == -EAGAIN || result == -EBUSY;
+    // ETIME: the wait is over. EINTR: a signal. EAGAIN, EBUSY: the kernel is short of memory or of
+    // room for completions; what was not submitted is submitted by the next turn.
+    const bool expected = result >= 0 || result == -ETIME || result == -EINTR ||
+                          result == -EAGAIN || result == -EBUSY;
     POSTERN_ASSERT(expected, "io_uring_enter failed");
 }
 
@@ -306,7 +325,8 @@ void Ring::Implementation::run_completions() {
         if (count-- == 0) {
             break;
         }
-        const io_uring_cqe copy{.user_data = entry->user_data, .res = entry->res, .flags = entry->flags};
+        const io_uring_cqe copy{
+            .user_data = entry->user_data, .res = entry->res, .flags = entry->flags};
         io_uring_cq_advance(&ring, 1);
         run_one(copy);
     }
@@ -319,7 +339,8 @@ void Ring::Implementation::run_one(const io_uring_cqe& entry) {
     if (kind != plain) {
         Buffers& group = buffers[kind == received_body];
         if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
-            base::BlockRef taken = group.taken(static_cast<std::uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT));
+            base::BlockRef taken =
+                group.taken(static_cast<std::uint16_t>(entry.flags >> IORING_CQE_BUFFER_SHIFT));
             if (entry.res > 0) {
                 done.buffer = std::move(taken);
             }
@@ -329,7 +350,7 @@ void Ring::Implementation::run_one(const io_uring_cqe& entry) {
     Ring::finish(*completion, std::move(done));
 }
 
-// --- operations --------------------------------------------------------------------------------------------------------------
+// --- operations ----------------------------------------------------------------------------------
 
 /// Arms `completion`; the entry must be prepared before the next call.
 io_uring_sqe* Ring::Implementation::next_entry(Completion& completion, std::uint64_t kind) {
@@ -338,7 +359,9 @@ io_uring_sqe* Ring::Implementation::next_entry(Completion& completion, std::uint
     while (entry == nullptr) {
         ++counters.enters;
         const int result = io_uring_submit(&ring);
-        POSTERN_ASSERT(result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY, "io_uring_enter failed");
+        POSTERN_ASSERT(
+            result >= 0 || result == -EINTR || result == -EAGAIN || result == -EBUSY,
+            "io_uring_enter failed");
         entry = io_uring_get_sqe(&ring);
     }
     // The functions that prepare an entry leave user_data as it is, and clear the flags.
@@ -358,7 +381,8 @@ void Ring::connect(Completion& completion, int socket, const Address& to) {
 
 void Ring::receive(Completion& completion, int socket, BufferGroup group) {
     const bool body = group == BufferGroup::body;
-    io_uring_sqe* entry = implementation_->next_entry(completion, body ? received_body : received_command);
+    io_uring_sqe* entry =
+        implementation_->next_entry(completion, body ? received_body : received_command);
     io_uring_prep_recv(entry, socket, nullptr, buffers(group).block_size(), 0);
     entry->flags |= IOSQE_BUFFER_SELECT;
     entry->buf_group = static_cast<std::uint16_t>(body);
@@ -369,17 +393,19 @@ void Ring::send(Completion& completion, int socket, const msghdr& message) {
     constexpr int flags = MSG_NOSIGNAL | MSG_WAITALL;
     io_uring_sqe* entry = implementation_->next_entry(completion);
     if (message.msg_iovlen == 1) {
-        io_uring_prep_send(entry, socket, message.msg_iov->iov_base, message.msg_iov->iov_len, flags);
+        io_uring_prep_send(
+            entry, socket, message.msg_iov->iov_base, message.msg_iov->iov_len, flags);
     } else {
         io_uring_prep_sendmsg(entry, socket, &message, flags);
     }
 }
 
 void Ring::cancel(Completion& completion, int socket) {
-    io_uring_prep_cancel_fd(implementation_->next_entry(completion), socket, IORING_ASYNC_CANCEL_ALL);
+    io_uring_prep_cancel_fd(
+        implementation_->next_entry(completion), socket, IORING_ASYNC_CANCEL_ALL);
 }
 
-// --- buffers -----------------------------------------------------------------------------------------------------------------
+// --- buffers -------------------------------------------------------------------------------------
 
 base::BlockPool& Ring::buffers(BufferGroup group) {
     return implementation_->buffers[group == BufferGroup::body].pool;
@@ -393,9 +419,10 @@ void Ring::when_buffer_returns(BufferGroup group, BufferWaiter& waiter) {
     implementation_->buffers[group == BufferGroup::body].waiters.push_back(waiter);
 }
 
-// --- waking ------------------------------------------------------------------------------------------------------------------
+// --- waking --------------------------------------------------------------------------------------
 
-// A poll and a read(2), not a read operation: so nothing of ours is written to when a ring ends with the operation armed.
+// A poll and a read(2), not a read operation: so nothing of ours is written to when a ring ends
+// with the operation armed.
 void Ring::Implementation::await_wake() {
     io_uring_prep_poll_add(next_entry(woken), wake_descriptor, POLLIN);
 }

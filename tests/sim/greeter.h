@@ -9,20 +9,22 @@
 
 namespace postern::sim {
 
-/// The smallest whole worker: accepts, greets, reads lines until QUIT, says goodbye. It stands above io's face only, so it runs on
-/// either ring. One thread, the ring's.
+/// The smallest whole worker: accepts, greets, reads lines until QUIT, says goodbye. It stands
+/// above io's face only, so it runs on either ring. One thread, the ring's.
 class Greeter final : public io::ListenerOwner {
    public:
     static constexpr std::string_view greeting = "220 greeter\r\n";
     static constexpr std::string_view goodbye = "221 bye\r\n";
     static constexpr base::Duration patience = std::chrono::seconds(30);
 
-    Greeter(io::Ring& ring, int listener) : ring_(ring), timers_(ring.now()), listener_(ring, timers_, *this) {
+    Greeter(io::Ring& ring, int listener)
+        : ring_(ring), timers_(ring.now()), listener_(ring, timers_, *this) {
         listener_.open(listener);
     }
 
     /// When the next turn must end at the latest.
     base::Instant next() { return timers_.next(); }
+
     void turn(base::Instant until) {
         ring_.turn(until);
         timers_.run(ring_.now());
@@ -31,14 +33,16 @@ class Greeter final : public io::ListenerOwner {
     /// No more connections, and the end of those that are here.
     void shut_down() {
         listener_.close();
-        for (Session* session = sessions_.front(); session != nullptr; session = sessions_.next(*session)) {
+        for (Session* session = sessions_.front(); session != nullptr;
+             session = sessions_.next(*session)) {
             session->stream.close();
         }
     }
+
     bool over() { return listener_closed_ && sessions_.empty(); }
 
-    unsigned served = 0;      // sessions that ended, however
-    unsigned said_quit = 0;   // of them: those whose QUIT was read
+    unsigned served = 0;     // sessions that ended, however
+    unsigned said_quit = 0;  // of them: those whose QUIT was read
 
    private:
     struct Session final : io::StreamOwner, io::Timer, base::ListLink<Greeter> {
@@ -51,9 +55,11 @@ class Greeter final : public io::ListenerOwner {
             stream.send(greeting);
             wait();
         }
+
         void wait() { greeter.timers_.set(*this, greeter.ring_.now() + patience); }
 
         void on_connected(int) override {}
+
         void on_received(base::BlockRef, std::string_view bytes, int error) override {
             wait();
             if (error != 0 || bytes.empty()) {
@@ -73,6 +79,7 @@ class Greeter final : public io::ListenerOwner {
                 stream.receive(io::BufferGroup::command);
             }
         }
+
         void on_sent(int error) override {
             if (error != 0) {
                 stream.close();
@@ -82,6 +89,7 @@ class Greeter final : public io::ListenerOwner {
                 stream.receive(io::BufferGroup::command);
             }
         }
+
         void on_closed() override {
             ++greeter.served;
             greeter.said_quit += quit;
@@ -95,7 +103,9 @@ class Greeter final : public io::ListenerOwner {
     };
 
     void on_accepted(int descriptor) override { new Session(*this, descriptor); }
+
     void on_accept_paused(int) override {}
+
     void on_listener_closed() override { listener_closed_ = true; }
 
     io::Ring& ring_;

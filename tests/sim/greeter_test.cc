@@ -24,6 +24,7 @@ struct Client {
             });
         }
     }
+
     void say_all() {
         spoken = true;
         peer.write("NOOP\r\nQUIT \r\n\r\nXQUIT\r\n" + std::string(300, 'x') + "\r\n");
@@ -31,6 +32,7 @@ struct Client {
             peer.write("QUIT\r\n");
         }
     }
+
     void move() {
         if (!spoken && peer.received.ends_with(Greeter::greeting)) {
             say_all();
@@ -44,6 +46,7 @@ struct Client {
             peer.close();
         }
     }
+
     bool whole() const { return kind == polite || kind == pipelines; }
 
     Kind kind;
@@ -71,9 +74,11 @@ Outcome run(std::uint64_t seed) {
         std::deque<Client> clients;
         const std::size_t count = 1 + choices.below(12);
         for (std::size_t i = 0; i < count; ++i) {
-            world.at(world.now() + base::Duration(choices.below(300'000'000)), [&, kind = static_cast<Client::Kind>(choices.below(Client::kinds))] {
-                clients.emplace_back(world, *io::Address::parse("192.0.2.1:25"), kind);
-            });
+            world.at(
+                world.now() + base::Duration(choices.below(300'000'000)),
+                [&, kind = static_cast<Client::Kind>(choices.below(Client::kinds))] {
+                    clients.emplace_back(world, *io::Address::parse("192.0.2.1:25"), kind);
+                });
         }
         const base::Instant end = world.now() + std::chrono::minutes(10);
         bool said = false;
@@ -93,7 +98,8 @@ Outcome run(std::uint64_t seed) {
         if (seed % 4 != 0) {
             EXPECT_EQ(clients.size(), count);
             for (const Client& client : clients) {
-                const std::string expected = std::string(Greeter::greeting) + std::string(Greeter::goodbye);
+                const std::string expected =
+                    std::string(Greeter::greeting) + std::string(Greeter::goodbye);
                 if (client.whole() && !client.peer.was_reset()) {
                     EXPECT_EQ(client.peer.received, expected);
                 } else {
@@ -113,7 +119,8 @@ Outcome run(std::uint64_t seed) {
         EXPECT_EQ(ring.buffers(group).used(), ring.buffers_offered(group));
     }
     outcome.buffers_exhausted = ring.counters().buffers_exhausted;
-    outcome.history += " at " + std::to_string(world.now().time_since_epoch().count()) + " in " + std::to_string(ring.counters().turns);
+    outcome.history += " at " + std::to_string(world.now().time_since_epoch().count()) + " in " +
+                       std::to_string(ring.counters().turns);
     return outcome;
 }
 

@@ -6,11 +6,13 @@
 #include "postern/io/ring.h"
 #include "tests/sim/sim_world.h"
 
-/// io's ring over a simulated world: the same symbols as src/io/uring.cc and src/io/socket.cc have. Each ring is a host of its own.
+/// io's ring over a simulated world: the same symbols as src/io/uring.cc and src/io/socket.cc have.
+/// Each ring is a host of its own.
 ///
-/// What was armed is tried when the next turn begins, and again whenever its socket changes. What it came to waits in `ready`
-/// until a turn runs it, in random order beside that of one completion. It is stricter than a kernel: a descriptor that is closed
-/// under an operation, or two sends at once on a socket, are assertions.
+/// What was armed is tried when the next turn begins, and again whenever its socket changes. What
+/// it came to waits in `ready` until a turn runs it, in random order beside that of one completion.
+/// It is stricter than a kernel: a descriptor that is closed under an operation, or two sends at
+/// once on a socket, are assertions.
 namespace postern::io {
 
 namespace {
@@ -44,10 +46,13 @@ struct Ring::Implementation {
     explicit Implementation(const RingOptions& options)
         : pools{
               {{options.command_buffer_size, options.command_buffers_max},
-               {options.body_buffer_size, options.body_buffers_max}}} {}
+               {options.body_buffer_size, options.body_buffers_max}}
+    } {}
 
     ~Implementation() {
-        POSTERN_ASSERT(armed.empty() && submissions.empty() && ready.empty(), "a ring ended with operations under way");
+        POSTERN_ASSERT(
+            armed.empty() && submissions.empty() && ready.empty(),
+            "a ring ended with operations under way");
     }
 
     void arm(Operation operation);
@@ -59,7 +64,11 @@ struct Ring::Implementation {
     bool attempt_receive(Operation& operation);
     bool attempt_send(Operation& operation);
     void cancel(const Operation& operation);
-    bool finish(const Operation& operation, std::int32_t result, bool more = false, base::BlockRef buffer = {});
+    bool finish(
+        const Operation& operation,
+        std::int32_t result,
+        bool more = false,
+        base::BlockRef buffer = {});
     void run_ready();
     bool watch(int descriptor);
 
@@ -85,7 +94,8 @@ base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
     return std::unique_ptr<Ring>(new Ring(std::make_unique<Implementation>(options)));
 }
 
-Ring::Ring(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Ring::Ring(std::unique_ptr<Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
 
 Ring::~Ring() = default;
 
@@ -102,7 +112,7 @@ std::uint64_t Ring::random() {
     return implementation_->world.random().next();
 }
 
-// --- the loop ----------------------------------------------------------------------------------------------------------------
+// --- the loop ------------------------------------------------------------------------------------
 
 void Ring::turn(base::Instant until) {
     Implementation& self = *implementation_;
@@ -110,14 +120,18 @@ void Ring::turn(base::Instant until) {
     ++self.counters.enters;
     bool all_served = true;
     for (std::size_t group = 0; group < 2; ++group) {
-        for (std::uint32_t count = self.pools[group].available(); count > 0 && !self.waiters[group].empty(); --count) {
+        for (std::uint32_t count = self.pools[group].available();
+             count > 0 && !self.waiters[group].empty();
+             --count) {
             finish(*self.waiters[group].pop_front());
         }
-        all_served = all_served && (self.waiters[group].empty() || self.pools[group].available() == 0);
+        all_served =
+            all_served && (self.waiters[group].empty() || self.pools[group].available() == 0);
     }
     self.submit();
     if (self.ready.empty() && !self.woken && all_served) {
-        // One moment of the world at a time, so that several rings can take turns; a return with nothing done is no harm.
+        // One moment of the world at a time, so that several rings can take turns; a return with
+        // nothing done is no harm.
         self.world.step(until);
     }
     self.now = self.world.now();
@@ -148,17 +162,19 @@ void Ring::Implementation::run_ready() {
         const auto first = std::find_if(running.begin(), running.end(), same);
         Result result = std::move(*first);
         running.erase(first);
-        if (world.happens(world.faults().held_back) || std::any_of(kept.begin(), kept.end(), same)) {
+        if (world.happens(world.faults().held_back) ||
+            std::any_of(kept.begin(), kept.end(), same)) {
             kept.push_back(std::move(result));
         } else {
             Ring::finish(*result.completion, std::move(result.done));
         }
     }
     // What callbacks caused meanwhile is behind them.
-    ready.insert(ready.begin(), std::make_move_iterator(kept.begin()), std::make_move_iterator(kept.end()));
+    ready.insert(
+        ready.begin(), std::make_move_iterator(kept.begin()), std::make_move_iterator(kept.end()));
 }
 
-// --- operations --------------------------------------------------------------------------------------------------------------
+// --- operations ----------------------------------------------------------------------------------
 
 void Ring::Implementation::arm(Operation operation) {
     Ring::arm(*operation.completion);
@@ -175,7 +191,8 @@ bool Ring::Implementation::watch(int descriptor) {
 }
 
 void Ring::Implementation::try_all(int descriptor) {
-    std::erase_if(armed, [&](Operation& each) { return each.descriptor == descriptor && attempt(each); });
+    std::erase_if(
+        armed, [&](Operation& each) { return each.descriptor == descriptor && attempt(each); });
 }
 
 /// True: it is over (not of a multishot accept that goes on).
@@ -184,17 +201,25 @@ bool Ring::Implementation::attempt(Operation& operation) {
         return finish(operation, -EBADF);
     }
     switch (operation.kind) {
-        case Operation::Kind::accept: return attempt_accept(operation);
-        case Operation::Kind::connect: return attempt_connect(operation);
-        case Operation::Kind::receive: return attempt_receive(operation);
-        case Operation::Kind::send: return attempt_send(operation);
-        case Operation::Kind::cancel: break;
+        case Operation::Kind::accept:
+            return attempt_accept(operation);
+        case Operation::Kind::connect:
+            return attempt_connect(operation);
+        case Operation::Kind::receive:
+            return attempt_receive(operation);
+        case Operation::Kind::send:
+            return attempt_send(operation);
+        case Operation::Kind::cancel:
+            break;
     }
     return true;
 }
 
-bool Ring::Implementation::finish(const Operation& operation, std::int32_t result, bool more, base::BlockRef buffer) {
-    ready.push_back({operation.completion, Done{.result = result, .more = more, .buffer = std::move(buffer)}});
+bool Ring::Implementation::finish(
+    const Operation& operation, std::int32_t result, bool more, base::BlockRef buffer) {
+    ready.push_back({
+        operation.completion, Done{.result = result, .more = more, .buffer = std::move(buffer)}
+    });
     return true;
 }
 
@@ -262,13 +287,16 @@ bool Ring::Implementation::attempt_send(Operation& operation) {
         skip -= part.iov_len - bytes.size();
         while (!bytes.empty()) {
             const bool short_one = world.happens(world.faults().short_sends);
-            const std::size_t most = short_one ? 1 + world.random().below(bytes.size()) : bytes.size();
+            const std::size_t most =
+                short_one ? 1 + world.random().below(bytes.size()) : bytes.size();
             const int count = socket.send(bytes.substr(0, most));
             if (count == -EAGAIN) {
                 return false;
             }
             if (count < 0) {
-                return finish(operation, operation.sent > 0 ? static_cast<std::int32_t>(operation.sent) : count);
+                return finish(
+                    operation,
+                    operation.sent > 0 ? static_cast<std::int32_t>(operation.sent) : count);
             }
             operation.sent += static_cast<std::size_t>(count);
             bytes.remove_prefix(static_cast<std::size_t>(count));
@@ -289,15 +317,24 @@ void Ring::Implementation::cancel(const Operation& operation) {
 }
 
 void Ring::accept(Completion& completion, int listener) {
-    implementation_->arm({.kind = Operation::Kind::accept, .completion = &completion, .descriptor = listener});
+    implementation_->arm(
+        {.kind = Operation::Kind::accept, .completion = &completion, .descriptor = listener});
 }
 
 void Ring::connect(Completion& completion, int socket, const Address& to) {
-    implementation_->arm({.kind = Operation::Kind::connect, .completion = &completion, .descriptor = socket, .to = &to});
+    implementation_->arm(
+        {.kind = Operation::Kind::connect,
+         .completion = &completion,
+         .descriptor = socket,
+         .to = &to});
 }
 
 void Ring::receive(Completion& completion, int socket, BufferGroup group) {
-    implementation_->arm({.kind = Operation::Kind::receive, .completion = &completion, .descriptor = socket, .group = group});
+    implementation_->arm(
+        {.kind = Operation::Kind::receive,
+         .completion = &completion,
+         .descriptor = socket,
+         .group = group});
 }
 
 void Ring::send(Completion& completion, int socket, const msghdr& message) {
@@ -308,14 +345,19 @@ void Ring::send(Completion& completion, int socket, const msghdr& message) {
     const bool another = std::any_of(self.armed.begin(), self.armed.end(), sends_too) ||
                          std::any_of(self.submissions.begin(), self.submissions.end(), sends_too);
     POSTERN_ASSERT(!another, "two sends at once on a socket: their octets would mix");
-    self.arm({.kind = Operation::Kind::send, .completion = &completion, .descriptor = socket, .message = &message});
+    self.arm(
+        {.kind = Operation::Kind::send,
+         .completion = &completion,
+         .descriptor = socket,
+         .message = &message});
 }
 
 void Ring::cancel(Completion& completion, int socket) {
-    implementation_->arm({.kind = Operation::Kind::cancel, .completion = &completion, .descriptor = socket});
+    implementation_->arm(
+        {.kind = Operation::Kind::cancel, .completion = &completion, .descriptor = socket});
 }
 
-// --- answered at once --------------------------------------------------------------------------------------------------------
+// --- answered at once ----------------------------------------------------------------------------
 
 base::Result<int> Ring::open_socket(const Address&, const Address* from) {
     sim::World& world = implementation_->world;
@@ -337,7 +379,9 @@ void Ring::close(int descriptor) {
     Implementation& self = *implementation_;
     const bool under_way = std::any_of(self.armed.begin(), self.armed.end(), on_it) ||
                            std::any_of(self.submissions.begin(), self.submissions.end(), on_it);
-    POSTERN_ASSERT(!under_way, "a descriptor was closed under an operation: it would go on (io_uring_cancelation(7))");
+    POSTERN_ASSERT(
+        !under_way,
+        "a descriptor was closed under an operation: it would go on (io_uring_cancelation(7))");
     self.world.close(descriptor);
 }
 

@@ -16,9 +16,12 @@ World* current_world = nullptr;
 Faults Faults::draw(io::Random& random) {
     const auto some = [&](unsigned most) -> unsigned {
         switch (random.below(3)) {
-            case 0: return 0;
-            case 1: return 1 + static_cast<unsigned>(random.below(most / 10 + 1));
-            default: return most;
+            case 0:
+                return 0;
+            case 1:
+                return 1 + static_cast<unsigned>(random.below(most / 10 + 1));
+            default:
+                return most;
         }
     };
     Faults faults;
@@ -35,10 +38,12 @@ Faults Faults::draw(io::Random& random) {
     return faults;
 }
 
-// --- the world ---------------------------------------------------------------------------------------------------------------
+// --- the world -----------------------------------------------------------------------------------
 
 World::World(std::uint64_t seed, const Faults& faults)
-    : random_(seed), faults_(faults), now_(std::chrono::hours(24) + base::Duration(random_.below(1'000'000'000))) {
+    : random_(seed),
+      faults_(faults),
+      now_(std::chrono::hours(24) + base::Duration(random_.below(1'000'000'000))) {
     POSTERN_ASSERT(current_world == nullptr, "there is one simulated world at a time");
     current_world = this;
 }
@@ -84,11 +89,14 @@ void World::step(base::Instant until) {
     }
 }
 
-// --- the network -------------------------------------------------------------------------------------------------------------
+// --- the network ---------------------------------------------------------------------------------
 
 io::Address World::next_host() {
     ++hosts_;
-    return *io::Address::parse("10." + std::to_string(hosts_ / 65536) + "." + std::to_string(hosts_ / 256 % 256) + "." + std::to_string(hosts_ % 256), 0);
+    return *io::Address::parse(
+        "10." + std::to_string(hosts_ / 65536) + "." + std::to_string(hosts_ / 256 % 256) + "." +
+            std::to_string(hosts_ % 256),
+        0);
 }
 
 std::shared_ptr<Socket> World::listen(io::Address address) {
@@ -143,11 +151,11 @@ void World::close(int descriptor) {
     socket->close();
 }
 
-// --- a connection ------------------------------------------------------------------------------------------------------------
+// --- a connection --------------------------------------------------------------------------------
 
 struct Socket::Wire {
     std::size_t window = 65536;
-    std::uint64_t octets = 0;                // sent so far, both ways
+    std::uint64_t octets = 0;  // sent so far, both ways
     std::optional<std::uint64_t> cut_after;
 };
 
@@ -155,8 +163,10 @@ void Socket::connect(const io::Address& to) {
     POSTERN_ASSERT(state_ == State::fresh, "a simulated socket connects once");
     state_ = State::connecting;
     remote = to;
-    if (std::find(world_.silent_.begin(), world_.silent_.end(), to.text()) == world_.silent_.end()) {
-        world_.at(world_.after_latency(), [self = shared_from_this()] { self->world_.establish(self); });
+    if (std::find(world_.silent_.begin(), world_.silent_.end(), to.text()) ==
+        world_.silent_.end()) {
+        world_.at(
+            world_.after_latency(), [self = shared_from_this()] { self->world_.establish(self); });
     }
 }
 
@@ -178,7 +188,8 @@ void World::establish(const std::shared_ptr<Socket>& socket) {
         wire->cut_after = random_.below(faults_.cut_octets_max + 1);
     }
     if (socket->local.port() == 0) {
-        socket->local = *io::Address::parse(socket->local.host_text(), static_cast<std::uint16_t>(30000 + random_.below(30000)));
+        socket->local = *io::Address::parse(
+            socket->local.host_text(), static_cast<std::uint16_t>(30000 + random_.below(30000)));
     }
     far->local = socket->remote;
     far->remote = socket->local;
@@ -246,21 +257,24 @@ int Socket::send(std::string_view bytes) {
     wire_->octets += count;
     under_way_ += count;
     last_arrival_ = std::max(last_arrival_, world_.after_latency());
-    world_.at(last_arrival_, [peer = peer_, self = weak_from_this(), text = std::string(bytes.substr(0, count))] {
-        const std::shared_ptr<Socket> there = peer.lock();
-        const std::shared_ptr<Socket> here = self.lock();
-        if (there != nullptr && there->state_ == State::connected) {
-            there->inbox_ += text;
-            there->change();
-        } else if (here != nullptr && (there == nullptr || there->state_ == State::closed)) {
-            // RFC 9293, 3.10.7.1: what comes for a connection that is no more is answered with a reset.
-            here->world_.at(here->world_.after_latency(), [self] {
-                if (const std::shared_ptr<Socket> sender = self.lock()) {
-                    sender->reset_arrives();
-                }
-            });
-        }
-    });
+    world_.at(
+        last_arrival_,
+        [peer = peer_, self = weak_from_this(), text = std::string(bytes.substr(0, count))] {
+            const std::shared_ptr<Socket> there = peer.lock();
+            const std::shared_ptr<Socket> here = self.lock();
+            if (there != nullptr && there->state_ == State::connected) {
+                there->inbox_ += text;
+                there->change();
+            } else if (here != nullptr && (there == nullptr || there->state_ == State::closed)) {
+                // RFC 9293, 3.10.7.1: what comes for a connection that is no more is answered with
+                // a reset.
+                here->world_.at(here->world_.after_latency(), [self] {
+                    if (const std::shared_ptr<Socket> sender = self.lock()) {
+                        sender->reset_arrives();
+                    }
+                });
+            }
+        });
     if (cut) {
         tell_peer(&Socket::reset_arrives);
         break_off(ECONNRESET);
@@ -339,7 +353,7 @@ void Socket::reset_arrives() {
     break_off(ECONNRESET);
 }
 
-// --- peers -------------------------------------------------------------------------------------------------------------------
+// --- peers ---------------------------------------------------------------------------------------
 
 Peer::Peer(World& world, const io::Address& to, std::function<void(Peer&)> on_change)
     : Peer(world, std::make_shared<Socket>(world), std::move(on_change)) {
@@ -414,7 +428,8 @@ bool Peer::over() const {
     return closed_ || socket_->error() != 0 || socket_->ended();
 }
 
-PeerListener::PeerListener(World& world, const io::Address& address, std::function<void(std::shared_ptr<Socket>)> on_peer)
+PeerListener::PeerListener(
+    World& world, const io::Address& address, std::function<void(std::shared_ptr<Socket>)> on_peer)
     : socket_(world.listen(address)) {
     socket_->on_change = [socket = std::weak_ptr(socket_), on_peer = std::move(on_peer)] {
         const std::shared_ptr<Socket> here = socket.lock();

@@ -24,6 +24,7 @@ struct Talker final : io::StreamOwner {
         stream.receive(io::BufferGroup::command);
         send_more();
     }
+
     void send_more() {
         if (sent == out.size()) {
             stream.end(1 << 20);  // what the peer still sends does not matter here
@@ -37,6 +38,7 @@ struct Talker final : io::StreamOwner {
         }
         stream.send(std::span(pieces.data(), count));
     }
+
     void on_connected(int error) override {
         connect_error = error;
         if (error != 0) {
@@ -45,6 +47,7 @@ struct Talker final : io::StreamOwner {
             begin();
         }
     }
+
     void on_received(base::BlockRef, std::string_view bytes, int error) override {
         in += bytes;
         failed = failed || error != 0;
@@ -55,6 +58,7 @@ struct Talker final : io::StreamOwner {
             stream.close();
         }
     }
+
     void on_sent(int error) override {
         failed = failed || error != 0;
         if (error != 0) {
@@ -66,6 +70,7 @@ struct Talker final : io::StreamOwner {
             send_more();
         }
     }
+
     void on_closed() override { closed = true; }
 
     std::string out, in;
@@ -77,16 +82,20 @@ struct Talker final : io::StreamOwner {
 };
 
 struct Door final : io::ListenerOwner {
-    Door(io::Ring& r, io::Timers& timers, std::string t) : ring(r), text(std::move(t)), listener(r, timers, *this) {
+    Door(io::Ring& r, io::Timers& timers, std::string t)
+        : ring(r), text(std::move(t)), listener(r, timers, *this) {
         listener.open(*io::open_listener(there));
     }
+
     void on_accepted(int descriptor) override {
         Talker& talker = talkers.emplace_back(ring, text);
         talker.waits_for_end = true;
         talker.stream.adopt(descriptor);
         talker.begin();
     }
+
     void on_accept_paused(int) override {}
+
     void on_listener_closed() override { closed = true; }
 
     io::Ring& ring;
@@ -104,13 +113,18 @@ std::string text_of(std::size_t size, char first) {
     return text;
 }
 
-/// Two workers in one world send each other texts. What arrives is what was sent, or its beginning where something broke.
+/// Two workers in one world send each other texts. What arrives is what was sent, or its beginning
+/// where something broke.
 bool exchange(std::uint64_t seed) {
     io::Random choices(seed);
     Faults faults = choices.chance(1, 5) ? Faults{} : Faults::draw(choices);
     faults.cut_octets_max = 30'000;
     World world(seed, faults);
-    const io::RingOptions options{.command_buffer_size = 64, .command_buffers_max = 2, .body_buffer_size = 1024, .body_buffers_max = 2};
+    const io::RingOptions options{
+        .command_buffer_size = 64,
+        .command_buffers_max = 2,
+        .body_buffer_size = 1024,
+        .body_buffers_max = 2};
     auto here = std::move(*io::Ring::create(options));
     auto far = std::move(*io::Ring::create(options));
     io::Timers timers(world.now());
@@ -127,7 +141,10 @@ bool exchange(std::uint64_t seed) {
         EXPECT_TRUE(done());
     };
     turn_until([&] { return caller.closed; });
-    turn_until([&] { return std::all_of(door.talkers.begin(), door.talkers.end(), [](Talker& each) { return each.closed; }); });
+    turn_until([&] {
+        return std::all_of(
+            door.talkers.begin(), door.talkers.end(), [](Talker& each) { return each.closed; });
+    });
     door.listener.close();
     turn_until([&] { return door.closed; });
 
@@ -143,7 +160,9 @@ bool exchange(std::uint64_t seed) {
         }
     }
     EXPECT_EQ(world.open_descriptors(), 0u);
-    EXPECT_EQ(here->buffers(io::BufferGroup::command).used() + far->buffers(io::BufferGroup::body).used(), 0u);
+    EXPECT_EQ(
+        here->buffers(io::BufferGroup::command).used() + far->buffers(io::BufferGroup::body).used(),
+        0u);
     return whole;
 }
 
@@ -163,6 +182,7 @@ struct Dialling {
     Dialling() : ring(std::move(*io::Ring::create({}))), talker(*ring, "HELO\r\n") {
         EXPECT_TRUE(talker.stream.connect(there, nullptr).ok());
     }
+
     template <class Done>
     bool turn_until(Done done) {
         for (int turns = 0; !done() && turns < 1000; ++turns) {
@@ -170,6 +190,7 @@ struct Dialling {
         }
         return done();
     }
+
     World world{1};
     std::unique_ptr<io::Ring> ring;
     Talker talker;
@@ -206,9 +227,12 @@ TEST(SimulatedStream, APeerThatIsConnectedToReadsWritesAndEnds) {
         peer = std::make_unique<Peer>(dialling.world, std::move(socket), [](Peer&) {});
     });
     dialling.talker.waits_for_end = true;
-    ASSERT_TRUE(dialling.turn_until([&] { return peer != nullptr && peer->received == "HELO\r\n"; }));
-    EXPECT_EQ(dialling.ring->peer_address(dialling.talker.stream.descriptor())->text(), there.text());
-    EXPECT_EQ(dialling.ring->look_for_hangup(dialling.talker.stream.descriptor()), io::Ring::Hangup::no);
+    ASSERT_TRUE(
+        dialling.turn_until([&] { return peer != nullptr && peer->received == "HELO\r\n"; }));
+    EXPECT_EQ(
+        dialling.ring->peer_address(dialling.talker.stream.descriptor())->text(), there.text());
+    EXPECT_EQ(
+        dialling.ring->look_for_hangup(dialling.talker.stream.descriptor()), io::Ring::Hangup::no);
     peer->write("250 ok\r\n");
     peer->end();
     ASSERT_TRUE(dialling.turn_until([&] { return dialling.talker.closed; }));
@@ -227,7 +251,8 @@ TEST(SimulatedStream, APeerThatStopsReadingHoldsTheSenderUp) {
     });
     EXPECT_FALSE(dialling.turn_until([&] { return dialling.talker.sent > 100'000; }));
     peer->go_on();
-    for (int turns = 0; peer->received.size() < dialling.talker.out.size() && turns < 100'000; ++turns) {
+    for (int turns = 0; peer->received.size() < dialling.talker.out.size() && turns < 100'000;
+         ++turns) {
         dialling.ring->turn(dialling.world.now() + seconds(1));
     }
     EXPECT_EQ(peer->received.size(), std::size_t{1} << 20);
@@ -244,7 +269,8 @@ TEST(SimulatedStream, SeesAHangupAndAReset) {
         PeerListener listener(dialling.world, there, [&](std::shared_ptr<Socket> socket) {
             peer = std::make_unique<Peer>(dialling.world, std::move(socket), [](Peer&) {});
         });
-        ASSERT_TRUE(dialling.turn_until([&] { return peer != nullptr && !peer->received.empty(); }));
+        ASSERT_TRUE(
+            dialling.turn_until([&] { return peer != nullptr && !peer->received.empty(); }));
         const int descriptor = dialling.talker.stream.descriptor();
         if (by_reset) {
             peer->reset();
@@ -254,7 +280,9 @@ TEST(SimulatedStream, SeesAHangupAndAReset) {
         while (!dialling.world.idle()) {
             dialling.world.step(base::Instant::max());
         }
-        EXPECT_EQ(dialling.ring->look_for_hangup(descriptor), by_reset ? io::Ring::Hangup::reset : io::Ring::Hangup::ended);
+        EXPECT_EQ(
+            dialling.ring->look_for_hangup(descriptor),
+            by_reset ? io::Ring::Hangup::reset : io::Ring::Hangup::ended);
         ASSERT_TRUE(dialling.turn_until([&] { return dialling.talker.closed; }));
         peer.reset();
     }
@@ -264,10 +292,13 @@ TEST(SimulatedMailbox, WakesTheRing) {
     World world(1);
     auto ring = std::move(*io::Ring::create({}));
     io::Mailbox mailbox(*ring);
+
     struct Note final : io::Letter {
         void deliver() override { ++delivered; }
+
         int delivered = 0;
     };
+
     Note first, second;
     mailbox.post(first);
     mailbox.post(second);

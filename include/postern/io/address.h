@@ -22,8 +22,11 @@ class Address {
     static Address from(const sockaddr* raw);
 
     const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage_); }
+
     socklen_t raw_size() const;
+
     bool is_v4() const { return storage_.v4.sin_family == AF_INET; }
+
     std::uint16_t port() const;
     /// The octets of the host part: 4 or 16. An IPv4-mapped IPv6 address is an IPv4 one.
     std::string_view host_octets() const;
@@ -36,6 +39,7 @@ class Address {
         sockaddr_in6 v6;  // the larger one first: it is what {} clears
         sockaddr_in v4;
     };
+
     Storage storage_{};
 };
 

@@ -5,7 +5,8 @@
 
 namespace postern::io {
 
-/// What a listener tells its owner. Called from Ring::turn or Timers::run, never from inside a call to the listener.
+/// What a listener tells its owner. Called from Ring::turn or Timers::run, never from inside a call
+/// to the listener.
 class ListenerOwner {
    public:
     /// A new connection; the descriptor is the owner's.
@@ -19,10 +20,12 @@ class ListenerOwner {
     ~ListenerOwner() = default;
 };
 
-/// A listening socket that accepts as long as it is open. Embedded in its owner; one thread, the ring's.
+/// A listening socket that accepts as long as it is open. Embedded in its owner; one thread, the
+/// ring's.
 class Listener {
    public:
-    /// After an error (EMFILE, ENFILE, ENOBUFS, ENOMEM: each would come back at once) nothing is accepted for so long.
+    /// After an error (EMFILE, ENFILE, ENOBUFS, ENOMEM: each would come back at once) nothing is
+    /// accepted for so long.
     static constexpr base::Duration pause = std::chrono::milliseconds(100);
 
     Listener(Ring& ring, Timers& timers, ListenerOwner& owner);
@@ -33,17 +36,22 @@ class Listener {
 
     /// Takes the descriptor of open_listener over and begins to accept. Once.
     void open(int descriptor);
-    /// Ends in on_listener_closed. A connection that is accepted meanwhile is closed. REQUIRES: open; again does nothing.
+    /// Ends in on_listener_closed. A connection that is accepted meanwhile is closed. REQUIRES:
+    /// open; again does nothing.
     void close();
+
     int descriptor() const { return descriptor_; }
 
    private:
     struct Operation : Completion {
         Operation(Function on_done, Listener& owner) : Completion(on_done), listener(owner) {}
+
         Listener& listener;
     };
+
     struct Pause : Timer {
         Pause(Function on_due, Listener& owner) : Timer(on_due), listener(owner) {}
+
         Listener& listener;
     };
 

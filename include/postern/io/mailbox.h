@@ -6,7 +6,8 @@
 
 namespace postern::io {
 
-/// A message from another thread, owned by who posts it until `deliver` runs on the ring's thread; it may free itself there.
+/// A message from another thread, owned by who posts it until `deliver` runs on the ring's thread;
+/// it may free itself there.
 class Letter {
    public:
     virtual ~Letter() = default;
@@ -17,8 +18,9 @@ class Letter {
     Letter* next_ = nullptr;
 };
 
-/// How other threads reach a worker: letters are delivered in order, between two completions, and a sleeping ring is woken. One
-/// for a ring, made and destroyed by the ring's thread; by then nobody posts any more, and what was not delivered never is.
+/// How other threads reach a worker: letters are delivered in order, between two completions, and a
+/// sleeping ring is woken. One for a ring, made and destroyed by the ring's thread; by then nobody
+/// posts any more, and what was not delivered never is.
 class Mailbox {
    public:
     explicit Mailbox(Ring& ring);

@@ -5,7 +5,8 @@
 
 namespace postern::io {
 
-/// A small fast generator (xoshiro256++, seeded through splitmix64): for jitter, choices and identities, not for secrets. Pure.
+/// A small fast generator (xoshiro256++, seeded through splitmix64): for jitter, choices and
+/// identities, not for secrets. Pure.
 class Random {
    public:
     explicit Random(std::uint64_t seed) {
@@ -32,6 +33,7 @@ class Random {
 
     /// From 0 to bound - 1. REQUIRES: bound > 0.
     std::uint64_t below(std::uint64_t bound) { return next() % bound; }
+
     /// True `part` times in `whole`.
     bool chance(std::uint64_t part, std::uint64_t whole) { return below(whole) < part; }
 

@@ -33,7 +33,8 @@ std::string talk(const Loopback& loopback, int number) {
     return heard;
 }
 
-/// The whole worker of tests/sim over loopback: what runs under seeds there runs here against a kernel.
+/// The whole worker of tests/sim over loopback: what runs under seeds there runs here against a
+/// kernel.
 TEST(Greeter, ServesAllAndReturnsAllOnTheRealRing) {
     constexpr int clients = 400;
     constexpr int threads = 4;
@@ -47,7 +48,8 @@ TEST(Greeter, ServesAllAndReturnsAllOnTheRealRing) {
         callers.emplace_back([&, thread] {
             for (int number = thread; number < clients; number += threads) {
                 const std::string heard = talk(loopback, number);
-                EXPECT_EQ(heard, number % 5 == 4 ? "220 greeter\r\n" : "220 greeter\r\n221 bye\r\n");
+                EXPECT_EQ(
+                    heard, number % 5 == 4 ? "220 greeter\r\n" : "220 greeter\r\n221 bye\r\n");
             }
             ++done;
         });
@@ -70,7 +72,8 @@ TEST(Greeter, ServesAllAndReturnsAllOnTheRealRing) {
     EXPECT_EQ(greeter.served, unsigned{clients} + 1);
     ::close(lingering);
     ring->turn(base::Instant::min());
-    EXPECT_EQ(ring->buffers(BufferGroup::command).used(), ring->buffers_offered(BufferGroup::command));
+    EXPECT_EQ(
+        ring->buffers(BufferGroup::command).used(), ring->buffers_offered(BufferGroup::command));
 }
 
 }  // namespace

@@ -13,11 +13,14 @@ namespace {
 
 struct Host final : ListenerOwner {
     explicit Host(Ring& r) : ring(r), timers(r.now()), listener(r, timers, *this) {}
+
     void on_accepted(int descriptor) override { accepted.push_back(descriptor); }
+
     void on_accept_paused(int error) override {
         ++pauses;
         pause_error = error;
     }
+
     void on_listener_closed() override { ++closed; }
 
     template <class Done>
@@ -27,6 +30,7 @@ struct Host final : ListenerOwner {
             return done();
         });
     }
+
     void close() {
         listener.close();
         EXPECT_EQ(closed, 0);
@@ -68,7 +72,8 @@ TEST(Listener, AcceptsManyBlockingSocketsWithNoDelay) {
     }
 }
 
-/// Out of descriptors: it pauses instead of spinning, loses no connection, and goes on when there are some again.
+/// Out of descriptors: it pauses instead of spinning, loses no connection, and goes on when there
+/// are some again.
 TEST(Listener, PausesWhenDescriptorsHaveRunOut) {
     NoLeak leak;
     auto ring = make_ring();
@@ -143,7 +148,8 @@ TEST(Listener, TwoWorkersShareAnAddressAndOthersMayNot) {
     const Address taken = Address::from(reinterpret_cast<sockaddr*>(&raw));
     auto refused = open_listener(taken);
     ASSERT_FALSE(refused.ok());
-    EXPECT_EQ(refused.error().text, "cannot listen on " + taken.text() + ": Address already in use");
+    EXPECT_EQ(
+        refused.error().text, "cannot listen on " + taken.text() + ": Address already in use");
     ::close(foreign);
 }
 

@@ -13,8 +13,8 @@
 #include "postern/io/ring.h"
 #include "postern/io/stream.h"
 
-/// What the tests of the real ring share: a ring, the far end of a connection as a plain socket, a stream's owner that writes
-/// down what it is told.
+/// What the tests of the real ring share: a ring, the far end of a connection as a plain socket, a
+/// stream's owner that writes down what it is told.
 namespace postern::io::test {
 
 using std::chrono::milliseconds;
@@ -80,20 +80,26 @@ struct Loopback {
         getsockname(descriptor, reinterpret_cast<sockaddr*>(&raw), &size);
         address = Address::from(reinterpret_cast<sockaddr*>(&raw));
     }
+
     ~Loopback() { close_now(); }
+
     Loopback(const Loopback&) = delete;
 
     /// The far end of a new connection: a plain blocking socket.
     int dial(int receive_buffer = 0) const {
-        const int socket = ::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        const int socket =
+            ::socket(address.is_v4() ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (receive_buffer > 0) {
             setsockopt(socket, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof receive_buffer);
         }
         EXPECT_EQ(::connect(socket, address.raw(), address.raw_size()), 0) << strerror(errno);
         return socket;
     }
+
     int answer() const { return ::accept4(descriptor, nullptr, nullptr, SOCK_CLOEXEC); }
+
     int release() { return std::exchange(descriptor, -1); }
+
     void close_now() {
         if (descriptor >= 0) {
             ::close(std::exchange(descriptor, -1));
@@ -134,6 +140,7 @@ class Recorder final : public StreamOwner {
         ++connected;
         connect_error = error;
     }
+
     void on_received(base::BlockRef block, std::string_view bytes, int error) override {
         EXPECT_EQ(closed, 0);
         receive_error = error;
@@ -149,10 +156,12 @@ class Recorder final : public StreamOwner {
             stream.receive(group);
         }
     }
+
     void on_sent(int error) override {
         ++sent;
         send_error = error;
     }
+
     void on_closed() override {
         ++closed;
         EXPECT_FALSE(stream.receiving() || stream.sending());

@@ -12,7 +12,9 @@ namespace {
 
 struct Note : Letter {
     Note(int w, int n, std::vector<std::vector<int>>& b) : writer(w), number(n), book(b) {}
+
     void deliver() override { book[static_cast<std::size_t>(writer)].push_back(number); }
+
     int writer, number;
     std::vector<std::vector<int>>& book;
 };
@@ -37,7 +39,8 @@ TEST(Mailbox, DeliversWhatManyThreadsPostEachInItsOrder) {
         });
     }
     const auto all = [&] {
-        return std::all_of(book.begin(), book.end(), [](auto& page) { return page.size() == letters; });
+        return std::all_of(
+            book.begin(), book.end(), [](auto& page) { return page.size() == letters; });
     };
     EXPECT_TRUE(turn_until(*ring, all));
     for (std::thread& thread : threads) {
@@ -73,16 +76,20 @@ TEST(Mailbox, WakesASleepingRing) {
 TEST(Mailbox, ALetterMayPostAnother) {
     auto ring = make_ring();
     Mailbox mailbox(*ring);
+
     struct Chain : Letter {
         explicit Chain(Mailbox& m) : mailbox(m) {}
+
         void deliver() override {
             if (++delivered < 3) {
                 mailbox.post(*this);
             }
         }
+
         Mailbox& mailbox;
         int delivered = 0;
     };
+
     Chain chain(mailbox);
     mailbox.post(chain);
     EXPECT_TRUE(turn_until(*ring, [&] { return chain.delivered == 3; }));

@@ -20,6 +20,7 @@ struct Told : Completion {
               ++told.times;
               told.done = std::move(what);
           }) {}
+
     int times = 0;
     Done done;
 };
@@ -31,12 +32,14 @@ struct Ends {
         far = loopback.dial();
         near = loopback.answer();
     }
+
     ~Ends() {
         ::close(near);
         if (far >= 0) {
             ::close(far);
         }
     }
+
     int near = -1, far = -1;
 };
 
@@ -98,7 +101,8 @@ TEST(Ring, TwoRingsDrawDifferentNumbers) {
     EXPECT_EQ(drawn.size(), 2000u);
 }
 
-/// More operations than entries, and more completions than the kernel's queue holds: all arrive, and the overflow is counted.
+/// More operations than entries, and more completions than the kernel's queue holds: all arrive,
+/// and the overflow is counted.
 TEST(Ring, OutgrownQueuesLoseNothing) {
     auto ring = make_ring({.entries = 4});
     std::deque<Ends> ends(60);
@@ -181,7 +185,8 @@ TEST(Ring, CancelEndsAllOfADescriptorAndNothingElse) {
     ring->receive(untouched, other.near, BufferGroup::command);
     turn_for(*ring, milliseconds(10));
     ring->cancel(cancel, ends.near);
-    ASSERT_TRUE(turn_until(*ring, [&] { return cancel.times == 1 && receive.times == 1 && send.times == 1; }));
+    ASSERT_TRUE(turn_until(
+        *ring, [&] { return cancel.times == 1 && receive.times == 1 && send.times == 1; }));
     EXPECT_EQ(receive.done.result, -ECANCELED);
     EXPECT_EQ(cancel.done.result, 2);
     EXPECT_TRUE(untouched.armed());

@@ -17,12 +17,14 @@ struct Pair {
         far = loopback.dial();
         recorder.stream.adopt(loopback.answer());
     }
+
     ~Pair() {
         if (far >= 0) {
             ::close(far);
         }
         close();
     }
+
     void close() {
         if (recorder.closed == 0) {
             recorder.stream.close();
@@ -30,8 +32,12 @@ struct Pair {
             EXPECT_TRUE(turn_until(ring, [&] { return recorder.closed == 1; }));
         }
     }
+
     void close_far() { ::close(std::exchange(far, -1)); }
-    void write(std::string_view text) { ASSERT_EQ(::write(far, text.data(), text.size()), static_cast<ssize_t>(text.size())); }
+
+    void write(std::string_view text) {
+        ASSERT_EQ(::write(far, text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    }
 
     Ring& ring;
     Loopback loopback;
@@ -94,7 +100,9 @@ TEST(Stream, AnAddressThatIsNotOursIsAnErrorAndTheStreamStaysIdle) {
     const Address from = *Address::parse("192.0.2.1", 0);
     const auto result = recorder.stream.connect(*Address::parse("127.0.0.1:25"), &from);
     ASSERT_FALSE(result.ok());
-    EXPECT_EQ(result.error().text, "cannot connect from 192.0.2.1 to 127.0.0.1:25: Cannot assign requested address");
+    EXPECT_EQ(
+        result.error().text,
+        "cannot connect from 192.0.2.1 to 127.0.0.1:25: Cannot assign requested address");
 }
 
 TEST(Stream, ARefusedConnectionIsToldAndCanBeClosed) {
@@ -139,7 +147,8 @@ TEST(Stream, ClosesFromEveryState) {
             recorder->stream.close();
         }
         ASSERT_TRUE(turn_until(*ring, [&] {
-            return std::all_of(recorders.begin(), recorders.end(), [](auto& each) { return each->closed == 1; });
+            return std::all_of(
+                recorders.begin(), recorders.end(), [](auto& each) { return each->closed == 1; });
         }));
     }
     {  // open, nothing under way
@@ -177,18 +186,25 @@ TEST(Stream, ClosesFromEveryState) {
 
 TEST(Stream, ItsOwnerMayFreeItselfWhenItIsClosed) {
     auto ring = make_ring();
+
     struct Owner final : StreamOwner {
         Owner(Ring& ring, bool& gone) : stream(ring, *this), gone_(gone) {}
+
         void on_connected(int) override {}
+
         void on_received(base::BlockRef, std::string_view, int) override {}
+
         void on_sent(int) override {}
+
         void on_closed() override {
             gone_ = true;
             delete this;
         }
+
         Stream stream;
         bool& gone_;
     };
+
     Loopback loopback;
     bool gone = false;
     auto* owner = new Owner(*ring, gone);
@@ -236,7 +252,8 @@ TEST(Stream, ASendToAPeerThatHasGoneIsAnError) {
     ASSERT_EQ(pair.recorder.sent, 0);
     reset(std::exchange(pair.far, -1));
     ASSERT_TRUE(turn_until(*ring, [&] { return pair.recorder.sent == 1; }));
-    EXPECT_TRUE(pair.recorder.send_error == ECONNRESET || pair.recorder.send_error == EPIPE) << pair.recorder.send_error;
+    EXPECT_TRUE(pair.recorder.send_error == ECONNRESET || pair.recorder.send_error == EPIPE)
+        << pair.recorder.send_error;
 }
 
 /// A large send in many uneven pieces to a reader that is slower than the sender.
@@ -249,7 +266,8 @@ TEST(Stream, SendsAllPiecesToASlowReader) {
     std::string much = octets(5 << 20);
     std::vector<iovec> pieces;
     for (std::size_t from = 0, size = 1; from < much.size(); size = size * 7 % 8191 + 1) {
-        const std::size_t take = pieces.size() == 1023 ? much.size() - from : std::min(size, much.size() - from);
+        const std::size_t take =
+            pieces.size() == 1023 ? much.size() - from : std::min(size, much.size() - from);
         pieces.push_back({much.data() + from, take});
         from += take;
     }
@@ -279,7 +297,8 @@ TEST(Stream, ReceivesMuchInOrder) {
     const std::string much = octets(8 << 20);
     std::thread writer([&] {
         for (std::size_t at = 0; at < much.size();) {
-            const ssize_t count = ::write(pair.far, much.data() + at, std::min<std::size_t>(much.size() - at, 100000));
+            const ssize_t count = ::write(
+                pair.far, much.data() + at, std::min<std::size_t>(much.size() - at, 100000));
             ASSERT_GT(count, 0);
             at += static_cast<std::size_t>(count);
         }
@@ -294,9 +313,11 @@ TEST(Stream, ReceivesMuchInOrder) {
     expect_all_returned(*ring);
 }
 
-/// Two buffers for eight connections: who finds none waits until one comes back, and all are served.
+/// Two buffers for eight connections: who finds none waits until one comes back, and all are
+/// served.
 TEST(Stream, WaitsForABufferWhereThereIsNone) {
-    auto ring = make_ring({.command_buffer_size = 64, .command_buffers_offered = 2, .command_buffers_max = 2});
+    auto ring = make_ring(
+        {.command_buffer_size = 64, .command_buffers_offered = 2, .command_buffers_max = 2});
     std::vector<std::unique_ptr<Pair>> pairs;
     for (int i = 0; i < 8; ++i) {
         pairs.push_back(std::make_unique<Pair>(*ring));
@@ -305,7 +326,8 @@ TEST(Stream, WaitsForABufferWhereThereIsNone) {
         pairs.back()->recorder.stream.receive(BufferGroup::command);
     }
     const auto served = [&] {
-        return std::count_if(pairs.begin(), pairs.end(), [](auto& pair) { return pair->recorder.receives == 1; });
+        return std::count_if(
+            pairs.begin(), pairs.end(), [](auto& pair) { return pair->recorder.receives == 1; });
     };
     ASSERT_TRUE(turn_until(*ring, [&] { return served() == 2; }));
     turn_for(*ring, milliseconds(20));
@@ -327,7 +349,8 @@ TEST(Stream, WaitsForABufferWhereThereIsNone) {
         EXPECT_LT(ring->counters().turns - turns, 20u);
     }
     for (int i = 0; i < 7; ++i) {
-        EXPECT_EQ(pairs[static_cast<std::size_t>(i)]->recorder.received, "NOOP " + std::to_string(i));
+        EXPECT_EQ(
+            pairs[static_cast<std::size_t>(i)]->recorder.received, "NOOP " + std::to_string(i));
         pairs[static_cast<std::size_t>(i)]->recorder.kept.clear();
     }
     expect_all_returned(*ring);
@@ -335,7 +358,8 @@ TEST(Stream, WaitsForABufferWhereThereIsNone) {
 
 /// Who is called for a buffer and has nothing to read must not keep it from those who have.
 TEST(Stream, AnIdleConnectionThatWaitedDoesNotStarveTheOthers) {
-    auto ring = make_ring({.command_buffer_size = 64, .command_buffers_offered = 1, .command_buffers_max = 1});
+    auto ring = make_ring(
+        {.command_buffer_size = 64, .command_buffers_offered = 1, .command_buffers_max = 1});
     Pair holder(*ring);
     holder.recorder.keep_blocks = true;
     holder.write("x");
@@ -357,7 +381,8 @@ TEST(Stream, AnIdleConnectionThatWaitedDoesNotStarveTheOthers) {
     EXPECT_TRUE(idle.recorder.stream.receiving());
 }
 
-/// Closing on data that was not read sends a reset, which may destroy what we sent last; ending does not.
+/// Closing on data that was not read sends a reset, which may destroy what we sent last; ending
+/// does not.
 TEST(Stream, EndingLetsTheLastAnswerThrough) {
     NoLeak leak;
     auto ring = make_ring();

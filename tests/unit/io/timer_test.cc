@@ -19,6 +19,7 @@ using std::chrono::seconds;
 
 struct Alarm : Timer {
     Alarm() : Timer([](Timer& self) { static_cast<Alarm&>(self).ring(); }) {}
+
     void ring() {
         EXPECT_FALSE(set());
         ++rings;
@@ -26,6 +27,7 @@ struct Alarm : Timer {
             timers->set(*this, deadline() + repeat_in);
         }
     }
+
     Timers* timers = nullptr;
     Duration repeat_in{};
     int rings = 0;
@@ -41,8 +43,16 @@ TEST(Timers, NothingSetMeansNever) {
 }
 
 TEST(Timers, FiresOnceNeverEarlyAndLateByATickAtMost) {
-    for (const Duration in : {Duration(0), Duration(1), Duration(milliseconds(1)), Duration(milliseconds(8)), Duration(milliseconds(511)),
-                              Duration(milliseconds(512)), Duration(seconds(33)), Duration(hours(1)), Duration(hours(24 * 365 * 100))}) {
+    for (const Duration in :
+         {Duration(0),
+          Duration(1),
+          Duration(milliseconds(1)),
+          Duration(milliseconds(8)),
+          Duration(milliseconds(511)),
+          Duration(milliseconds(512)),
+          Duration(seconds(33)),
+          Duration(hours(1)),
+          Duration(hours(24 * 365 * 100))}) {
         Timers timers(start);
         Alarm alarm;
         timers.set(alarm, start + in);
@@ -139,14 +149,17 @@ void compare_with_model(std::uint64_t seed) {
     for (auto& alarm : alarms) {
         alarm = std::make_unique<Alarm>();
     }
-    const auto some_time = [&] { return Duration(random.below(std::uint64_t{1} << (20 + random.below(25)))); };
+    const auto some_time = [&] {
+        return Duration(random.below(std::uint64_t{1} << (20 + random.below(25))));
+    };
 
     for (int step = 0; step < 400; ++step) {
         Alarm& alarm = *alarms[random.below(alarms.size())];
         switch (random.below(4)) {
             case 0:
             case 1: {
-                const Instant deadline = random.chance(1, 10) ? now - some_time() : now + some_time();
+                const Instant deadline =
+                    random.chance(1, 10) ? now - some_time() : now + some_time();
                 timers.set(alarm, deadline);
                 model[&alarm] = std::max(deadline, now);
                 break;
