@@ -32,11 +32,15 @@ std::optional<std::string_view> Arena::copy(std::string_view text) {
 }
 
 void Arena::reset() {
-    while (newest_ != nullptr) {
+    rewind({nullptr, 0});
+}
+
+void Arena::rewind(const Mark& mark) {
+    while (newest_ != mark.newest) {
         const BlockRef block = BlockRef::adopt(newest_);
         std::memcpy(&newest_, block->data(), sizeof newest_);
     }
-    used_ = 0;
+    used_ = mark.used;
 }
 
 }  // namespace postern::base

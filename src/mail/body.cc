@@ -24,8 +24,6 @@ namespace {
 
 /// A run shorter than this is copied: a copy costs less than a slice of its own does, here and when it is sent.
 constexpr std::size_t reference_size_min = 512;
-/// A run that would be the first of its block is referenced only when it holds at least this part of it.
-constexpr std::size_t pinned_per_held_max = 4;
 
 std::uint64_t octets_of(const base::Block& block) { return sizeof(base::Block) + block.capacity; }
 

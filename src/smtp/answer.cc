@@ -56,6 +56,7 @@ constexpr std::array rows = {
     AnswerRow{endless_line,             {421, {4, 7, 0}, "a line without end, closing"},                       false},
     AnswerRow{idle,                     {421, {4, 4, 2}, "timeout, closing"},                                  false},
     AnswerRow{shutting_down,            {421, {4, 3, 2}, "shutting down, try again later"},                    false},
+    AnswerRow{overloaded,               {421, {4, 3, 1}, "memory is short, closing"},                          false},
 };
 
 constexpr bool in_order() {
@@ -64,7 +65,7 @@ constexpr bool in_order() {
             return false;
         }
     }
-    return rows.back().answer == shutting_down;
+    return rows.back().answer == overloaded;
 }
 static_assert(in_order(), "the table has a row for each answer, in the order of the enum");
 

@@ -37,6 +37,14 @@ class Arena {
     /// Gives all blocks back; what was allocated is gone.
     void reset();
 
+    /// How far the arena is filled; `rewind` to it takes back all that was allocated since.
+    struct Mark {
+        Block* newest;
+        std::size_t used;
+    };
+    Mark mark() const { return {newest_, used_}; }
+    void rewind(const Mark& mark);
+
    private:
     BlockPool* pool_;
     Block* newest_ = nullptr;  // each block begins with a pointer to the one before it

@@ -38,11 +38,14 @@ class World {
     virtual mail::Reply arrived(mail::Client& client, const io::Address& address) = 0;
     virtual void left(const mail::Client& client, const io::Address& address) = 0;
 
-    /// A new submission, with id, client and generation set; nullptr: memory is short (452 4.3.1).
+    /// A new submission, with id, client and generation set; nullptr: memory is short (452 4.3.1). The texts of its client are
+    /// replaced by copies in its arena.
     virtual mail::Submission* begin(const mail::Client& client) = 0;
-    /// Takes the recipient (code 0, and `pool`, `rule`, `outgoing` set) or says the answer. Its address parts are set.
+    /// Takes the recipient (code 0, and `domain_key`, `pool`, `rule`, `outgoing` set) or says the answer. Its address, local part
+    /// and domain are set. What is allocated in the submission's arena meanwhile is taken back if it is refused.
     virtual mail::Reply recipient(mail::Submission& submission, mail::Recipient& recipient) = 0;
-    /// Before a body's memory is filled: `octets` more, in total. False: 452 4.3.1. `first`: the body begins with it.
+    /// Before a body's memory is filled: from now on it may pin `octets`, in total (the last call's number is replaced, and only
+    /// grows). False: 452 4.3.1. `first`: the body begins with it.
     virtual bool reserve(mail::Submission& submission, std::uint64_t octets, bool first) = 0;
     /// The message is whole. The answer comes by Inbound::answer, never from inside this call.
     virtual void submit(mail::Submission& submission) = 0;
@@ -70,7 +73,8 @@ class Inbound {
     /// Begins to accept; the descriptor (io::open_listener) is taken over. Returns the listener's number.
     std::uint32_t add_listener(int descriptor, const ListenerSettings& settings);
 
-    /// The sender's final answer to a submission. Its connection goes on; the submission is no longer inbound's.
+    /// The sender's final answer to a submission. Its connection goes on; the submission is no longer inbound's. Does nothing
+    /// where the sender has gone (inbound_owner is null).
     void answer(mail::Submission& submission, const mail::Reply& reply);
     /// Looked at once before the write that completes a message (product.md, section 5): has its sender gone?
     bool sender_gone(mail::Submission& submission);
@@ -80,6 +84,8 @@ class Inbound {
     /// What is left is closed at once, with 421 4.3.2 where an answer is not owed.
     void cut();
     std::uint32_t connections() const;
+    /// After shut_down or cut: nothing is open any more. REQUIRED before it is destroyed, unless it never had a listener.
+    bool closed() const;
 
     /// Octets of memory an idle connection holds, all of it: what the memory sum counts.
     static std::size_t connection_octets();

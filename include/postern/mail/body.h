@@ -42,6 +42,9 @@ class Body {
 
     void clear();
 
+    /// A run that would be the first of its block is referenced only when the block is at most so many times as large.
+    static constexpr std::uint64_t pinned_per_held_max = 4;
+
     /// Octets of canonical content: what BDAT sends.
     std::uint64_t size() const { return size_; }
     std::uint32_t slice_count() const { return slice_count_; }

@@ -57,6 +57,7 @@ enum class Answer : std::uint8_t {
     endless_line,
     idle,
     shutting_down,
+    overloaded,
 };
 
 struct AnswerRow {

@@ -81,5 +81,26 @@ TEST(Arena, KeepsWhatItHandsOutApartAndFreesAllAtOnce) {
     EXPECT_EQ(p->y, 2U);
 }
 
+TEST(Arena, TakesBackWhatCameBehindAMark) {
+    BlockPool pool(256, 4);
+    Arena arena(pool);
+    const Arena::Mark empty = arena.mark();
+    const auto kept = arena.copy("kept");
+    const Arena::Mark mark = arena.mark();
+    for (int round = 0; round < 100; ++round) {
+        for (int i = 0; i < 8; ++i) {
+            ASSERT_TRUE(arena.copy(std::string(100, 'x')));
+        }
+        EXPECT_EQ(pool.used(), 4U);
+        arena.rewind(mark);
+        EXPECT_EQ(pool.used(), 1U);
+        EXPECT_EQ(*kept, "kept");
+    }
+    const auto next = arena.copy("next");
+    EXPECT_EQ(next->data(), kept->data() + kept->size());
+    arena.rewind(empty);
+    EXPECT_EQ(pool.used(), 0U);
+}
+
 }  // namespace
 }  // namespace postern::base

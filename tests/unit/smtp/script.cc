@@ -128,6 +128,28 @@ Script parse_script(const std::string& name, const std::string& text) {
     return script;
 }
 
+std::vector<std::string> default_rules() {
+    return {"example.com sink", "refused.example reject:not here", "deferred.example defer:not now"};
+}
+
+mail::Reply decide(const std::vector<std::string>& rules, std::string_view domain) {
+    for (const std::string& rule : rules) {
+        const std::string pattern = rule.substr(0, rule.find(' '));
+        if (pattern != "*" && pattern != domain && !domain.ends_with("." + pattern)) {
+            continue;
+        }
+        const std::string_view text = std::string_view(rule).substr(rule.find(':') + 1);
+        if (rule.find("reject:") != std::string::npos) {
+            return {550, {5, 1, 2}, text};
+        }
+        if (rule.find("defer:") != std::string::npos) {
+            return {450, {4, 1, 2}, text};
+        }
+        return {};
+    }
+    return {550, {5, 7, 1}, "relaying denied"};
+}
+
 std::string compare(
     const Script& script,
     const std::string& output,

@@ -48,8 +48,7 @@ SettingsHolder::SettingsHolder(const Script& script) : SettingsHolder() {
 }
 
 SessionDriver::SessionDriver(const ServerSettings& settings)
-    : rules{"example.com sink", "refused.example reject:not here", "deferred.example defer:not now"},
-      session(settings) {
+    : rules(default_rules()), session(settings) {
     block_.resize(output_room);
     Exchange exchange;
     exchange.output = block_;
@@ -157,25 +156,13 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
 
 void SessionDriver::take_recipient(Exchange& exchange) {
     EXPECT_TRUE(open_);
-    const std::string domain(exchange.path.domain);
-    for (const std::string& rule : rules) {
-        const std::string pattern = rule.substr(0, rule.find(' '));
-        const std::string target = rule.substr(rule.find_last_of(' ', rule.find(':')) + 1);
-        if (pattern != "*" && pattern != domain && !domain.ends_with("." + pattern)) {
-            continue;
-        }
-        const std::string text = rule.substr(rule.find(':') + 1);
-        if (rule.find("reject:") != std::string::npos) {
-            session.refuse(exchange, {550, {5, 1, 2}, text});
-        } else if (rule.find("defer:") != std::string::npos) {
-            session.refuse(exchange, {450, {4, 1, 2}, text});
-        } else {
-            to_.emplace_back(exchange.path.address);
-            session.accept(exchange);
-        }
+    const mail::Reply reply = decide(rules, exchange.path.domain);
+    if (reply.code != 0) {
+        session.refuse(exchange, reply);
         return;
     }
-    session.refuse(exchange, {550, {5, 7, 1}, "relaying denied"});
+    to_.emplace_back(exchange.path.address);
+    session.accept(exchange);
 }
 
 /// The laws of canonical content, and of the marks of its pieces.

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "postern/base/block.h"
+#include "postern/inbound/inbound.h"
+#include "postern/io/listener.h"
+#include "postern/smtp/server_session.h"
+
+namespace postern::inbound {
+
+class Connection;
+struct Corridor;
+struct AllConnections;
+
+/// A listener with what its connections have in common; lives as long as the corridor.
+struct ListenerState final : io::ListenerOwner {
+    ListenerState(Corridor& corridor, std::uint32_t number, const ListenerSettings& settings);
+
+    void on_accepted(int descriptor) override;
+    void on_accept_paused(int error) override;
+    void on_listener_closed() override;
+
+    Corridor& corridor;
+    std::uint32_t number;
+    ListenerSettings settings;
+    smtp::ServerSettings session_settings;
+    std::string greeting;
+    bool open = true;
+    io::Listener listener;
+};
+
+/// What all connections of a worker share.
+struct Corridor {
+    Corridor(io::Ring& ring, io::Timers& timers, World& world);
+
+    void remove(Connection& connection);
+
+    io::Ring& ring;
+    io::Timers& timers;
+    World& world;
+    base::BlockPool connection_pool;
+    base::BlockPool line_pool;
+    base::BlockPool output_pool;
+    std::vector<std::unique_ptr<ListenerState>> listeners;
+    base::List<Connection, AllConnections> connections;
+    std::uint32_t connection_count = 0;
+    bool shutting_down = false;
+    bool cutting = false;
+};
+
+}  // namespace postern::inbound

@@ -1,0 +1,157 @@
+#include "postern/inbound/inbound.h"
+
+#include <algorithm>
+#include <new>
+#include <span>
+
+#include "connection.h"
+#include "corridor.h"
+
+namespace postern::inbound {
+namespace {
+
+constexpr std::uint32_t block_octets(std::size_t octets) {
+    return static_cast<std::uint32_t>((octets + 63) / 64 * 64);
+}
+
+// How many connections there may be is the world's to say (`arrived`); these bound what it has not thought of.
+constexpr std::uint32_t connections_max = 1U << 20;
+constexpr std::uint32_t lines_max = 16384;    // partial command lines at a time
+constexpr std::uint32_t outputs_max = 16384;  // connections with answers that are not sent yet
+constexpr std::uint32_t output_octets = 8192;
+static_assert(output_octets >= smtp::output_room_min, "an empty block has room for any answer");
+
+}  // namespace
+
+// --- listeners ---------------------------------------------------------------------------------------------------------------
+
+ListenerState::ListenerState(
+    Corridor& the_corridor, std::uint32_t the_number, const ListenerSettings& the_settings)
+    : corridor(the_corridor),
+      number(the_number),
+      settings(the_settings),
+      listener(the_corridor.ring, the_corridor.timers, *this) {
+    session_settings = {
+        .hostname = settings.hostname,
+        .limits =
+            {.message_size_max = settings.message_size_max,
+             .recipients_max = settings.recipients_max},
+        .hidden = 0,
+        .reject_bare_newline = settings.reject_bare_newline,
+        .errors_max = settings.errors_max,
+        .received_max = settings.received_max,
+    };
+    for (const std::string& keyword : settings.ehlo_hide) {
+        if (const smtp::ExtensionRow* row = smtp::find_extension(keyword); row != nullptr) {
+            session_settings.hidden |= smtp::set_of(row->extension);
+        }
+    }
+    greeting.resize(output_octets);
+    smtp::Exchange exchange;
+    exchange.output = greeting;
+    smtp::ServerSession(session_settings).greet(exchange);
+    greeting.resize(greeting.size() - exchange.output.size());
+}
+
+void ListenerState::on_accepted(int descriptor) {
+    const base::Result<io::Address> address = corridor.ring.peer_address(descriptor);
+    base::BlockRef block = address ? corridor.connection_pool.take() : base::BlockRef();
+    if (!block) {
+        corridor.ring.close(descriptor);  // it has gone already, or there is no memory to talk to it
+        return;
+    }
+    auto* connection = new (block.detach()->data()) Connection(corridor, *this, *address);
+    corridor.connections.push_back(*connection);
+    ++corridor.connection_count;
+    connection->begin(descriptor);
+}
+
+void ListenerState::on_accept_paused(int) {}
+
+void ListenerState::on_listener_closed() { open = false; }
+
+// --- the corridor ------------------------------------------------------------------------------------------------------------
+
+Corridor::Corridor(io::Ring& the_ring, io::Timers& the_timers, World& the_world)
+    : ring(the_ring),
+      timers(the_timers),
+      world(the_world),
+      connection_pool(block_octets(sizeof(Connection)), connections_max),
+      line_pool(block_octets(smtp::command_line_max), lines_max),
+      output_pool(output_octets, outputs_max) {
+    connection_pool.take();  // the first slab of each is there from the start
+    line_pool.take();
+    output_pool.take();
+}
+
+void Corridor::remove(Connection& connection) {
+    // The connection was made in the memory behind its block's header.
+    auto* block = reinterpret_cast<base::Block*>(&connection) - 1;
+    connection.~Connection();
+    --connection_count;
+    base::BlockRef::adopt(block);
+}
+
+struct Inbound::Implementation : Corridor {
+    using Corridor::Corridor;
+};
+
+Inbound::Inbound(io::Ring& ring, io::Timers& timers, World& world)
+    : implementation_(std::make_unique<Implementation>(ring, timers, world)) {}
+
+Inbound::~Inbound() {
+    POSTERN_ASSERT(closed(), "the inbound corridor was destroyed while something of it was open");
+}
+
+std::uint32_t Inbound::add_listener(int descriptor, const ListenerSettings& settings) {
+    auto& listeners = implementation_->listeners;
+    const auto number = static_cast<std::uint32_t>(listeners.size());
+    listeners.push_back(std::make_unique<ListenerState>(*implementation_, number, settings));
+    listeners.back()->listener.open(descriptor);
+    return number;
+}
+
+void Inbound::answer(mail::Submission& submission, const mail::Reply& reply) {
+    if (submission.inbound_owner != nullptr) {
+        static_cast<Connection*>(submission.inbound_owner)->answer(reply);
+    }
+}
+
+bool Inbound::sender_gone(mail::Submission& submission) {
+    return submission.inbound_owner == nullptr ||
+           static_cast<Connection*>(submission.inbound_owner)->sender_gone();
+}
+
+void Inbound::shut_down() {
+    implementation_->shutting_down = true;
+    for (const auto& listener : implementation_->listeners) {
+        listener->listener.close();
+    }
+    for (Connection* connection = implementation_->connections.front(); connection != nullptr;
+         connection = implementation_->connections.next(*connection)) {
+        connection->shut_down();
+    }
+}
+
+void Inbound::cut() {
+    implementation_->cutting = true;
+    shut_down();
+    for (Connection* connection = implementation_->connections.front(); connection != nullptr;
+         connection = implementation_->connections.next(*connection)) {
+        connection->cut();
+    }
+}
+
+std::uint32_t Inbound::connections() const { return implementation_->connection_count; }
+
+bool Inbound::closed() const {
+    const auto& listeners = implementation_->listeners;
+    return implementation_->connection_count == 0 &&
+           std::none_of(listeners.begin(), listeners.end(), [](const auto& l) { return l->open; });
+}
+
+std::size_t Inbound::connection_octets() {
+    return sizeof(base::Block) + block_octets(sizeof(Connection));
+}
+
+}  // namespace postern::inbound

@@ -1,0 +1,117 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "postern/inbound/inbound.h"
+#include "tests/unit/io/loopback.h"
+#include "tests/unit/smtp/script.h"
+
+namespace postern::inbound::test {
+
+/// A world for the corridor: takes messages, keeps what they were, answers at once or when told.
+class FakeWorld final : public World {
+   public:
+    FakeWorld();
+    ~FakeWorld();
+
+    mail::Reply arrived(mail::Client& client, const io::Address& address) override;
+    void left(const mail::Client& client, const io::Address& address) override;
+    mail::Submission* begin(const mail::Client& client) override;
+    mail::Reply recipient(mail::Submission& submission, mail::Recipient& recipient) override;
+    bool reserve(mail::Submission& submission, std::uint64_t octets, bool first) override;
+    void submit(mail::Submission& submission) override;
+    void abandon(mail::Submission& submission) override;
+    void refused(
+        const mail::Client& client,
+        const mail::Submission* submission,
+        std::string_view what,
+        std::string_view address,
+        const mail::Reply& reply) override;
+
+    /// Answers what waits; from the loop, as the relay does.
+    void answer_waiting(Inbound& inbound);
+
+    mail::Reply greeting_refusal;  // code 0: all may come
+    std::vector<std::string> rules = smtp::test::default_rules();
+    mail::Reply final_answer{250, {2, 0, 0}, "queued"};
+    bool answers = true;
+    std::uint64_t body_octets_max = UINT64_MAX;
+
+    int clients = 0;
+    int abandoned = 0;
+    std::uint64_t reserved_most = 0;
+    std::vector<mail::Submission*> waiting;
+    std::vector<smtp::test::Message> messages;
+    std::vector<std::string> received_lines;
+    std::vector<std::string> refusals;  // "verb|address|code"
+
+    base::BlockPool arena_pool{4096, 4096};
+    base::BlockPool tail_pool{16384, 4096};
+    base::BlockPool chain_pool{4096, 4096};
+
+   private:
+    void free(mail::Submission& submission);
+
+    std::vector<std::unique_ptr<mail::Submission>> submissions_;
+    int last_id_ = 0;
+};
+
+/// A corridor on a real ring with one listener on loopback.
+class Gateway {
+   public:
+    explicit Gateway(const ListenerSettings& settings = usual());
+    ~Gateway();
+
+    static ListenerSettings usual();
+
+    /// Runs the loop until `done()`; false after five seconds.
+    template <class Done>
+    bool turn_until(Done done) {
+        const base::Instant end = ring->now() + std::chrono::seconds(5);
+        while (!done()) {
+            if (ring->now() > end) {
+                return false;
+            }
+            turn();
+        }
+        return true;
+    }
+    void turn();
+
+    std::unique_ptr<io::Ring> ring = io::test::make_ring();
+    io::Timers timers{ring->now()};
+    FakeWorld world;
+    std::unique_ptr<Inbound> inbound;
+    io::test::Loopback loopback;
+};
+
+/// A sender: a plain socket whose answers are read while the gateway turns.
+class Sender {
+   public:
+    explicit Sender(Gateway& gateway, int receive_buffer = 0)
+        : gateway_(gateway), socket_(gateway.loopback.dial(receive_buffer)) {}
+    ~Sender();
+    Sender(const Sender&) = delete;
+
+    void send(std::string_view bytes);
+    /// The next whole reply; what came of it, if it does not come in time.
+    std::string reply();
+    /// Sends a line and returns the reply.
+    std::string ask(std::string_view line);
+    bool closed_by_peer();
+    void end_sending();
+    void reset();
+    void hang_up();
+    int descriptor() const { return socket_; }
+
+   private:
+    bool read();
+    Gateway& gateway_;
+    int socket_;
+    bool ended_ = false;
+    std::string input_;
+};
+
+}  // namespace postern::inbound::test

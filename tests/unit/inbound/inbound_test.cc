@@ -1,0 +1,378 @@
+#include "postern/inbound/inbound.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "tests/unit/inbound/fake_world.h"
+
+namespace postern::inbound::test {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+constexpr std::string_view envelope = "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n";
+
+/// Up to the 250 of RCPT.
+void begin_transaction(Sender& sender) {
+    EXPECT_TRUE(sender.reply().starts_with("220 gw.example.net "));
+    EXPECT_TRUE(sender.ask("EHLO c.example").starts_with("250-gw.example.net\r\n"));
+    sender.send(envelope);
+    EXPECT_TRUE(sender.reply().starts_with("250 2.1.0 "));
+    EXPECT_TRUE(sender.reply().starts_with("250 2.1.5 "));
+}
+
+TEST(inbound, a_message_comes_through_with_our_line_in_front) {
+    Gateway gateway;
+    Sender sender(gateway);
+    begin_transaction(sender);
+    EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+    EXPECT_TRUE(sender.ask("Subject: x\r\n\r\n..dots\r\n.").starts_with("250 2.0.0 queued\r\n"));
+    ASSERT_EQ(gateway.world.messages.size(), 1U);
+    EXPECT_EQ(gateway.world.messages[0].envelope, "a@example.org -> b@example.com");
+    EXPECT_EQ(gateway.world.messages[0].content, "Subject: x\r\n\r\n.dots\r\n");
+    const std::string& line = gateway.world.received_lines[0];
+    EXPECT_TRUE(line.starts_with(
+        "Received: from c.example (unknown [127.0.0.1]) by gw.example.net (Postern) with ESMTP id ID1 for <b@example.com>; "))
+        << line;
+    EXPECT_TRUE(line.ends_with(" +0000\r\n")) << line;
+    EXPECT_TRUE(sender.ask("QUIT").starts_with("221 2.0.0 "));
+    EXPECT_TRUE(sender.closed_by_peer());
+    EXPECT_EQ(gateway.world.abandoned, 0);
+}
+
+TEST(inbound, a_client_that_may_not_come_hears_why) {
+    Gateway gateway;
+    gateway.world.greeting_refusal = {421, {4, 7, 0}, "too many connections"};
+    Sender sender(gateway);
+    EXPECT_EQ(sender.reply(), "421 4.7.0 too many connections\r\n");
+    EXPECT_TRUE(sender.closed_by_peer());
+    EXPECT_EQ(gateway.world.refusals, std::vector<std::string>{"||421"});
+}
+
+TEST(inbound, idle_senders_are_sent_away) {
+    ListenerSettings settings = Gateway::usual();
+    settings.command_timeout = milliseconds(150);
+    settings.data_timeout = seconds(60);
+    Gateway gateway(settings);
+    Sender silent(gateway);
+    Sender dripping(gateway);
+    Sender in_body(gateway);
+    begin_transaction(in_body);
+    EXPECT_TRUE(in_body.ask("DATA").starts_with("354 "));
+    EXPECT_TRUE(dripping.reply().starts_with("220 "));
+    const base::Instant begin = gateway.ring->now();
+    // Single octets of a command do not count as activity.
+    while (gateway.world.refusals.size() < 2 && gateway.ring->now() - begin < seconds(4)) {
+        dripping.send("x");
+        gateway.turn();
+    }
+    EXPECT_LT(gateway.ring->now() - begin, seconds(2));
+    EXPECT_TRUE(silent.reply().starts_with("220 "));
+    EXPECT_TRUE(silent.reply().starts_with("421 4.4.2 "));
+    EXPECT_TRUE(silent.closed_by_peer());
+    EXPECT_TRUE(dripping.reply().starts_with("421 4.4.2 "));
+    EXPECT_TRUE(in_body.ask("text\r\n.").starts_with("250 2.0.0 "));
+}
+
+TEST(inbound, a_body_that_stalls_is_given_up) {
+    ListenerSettings settings = Gateway::usual();
+    settings.data_timeout = milliseconds(150);
+    Gateway gateway(settings);
+    Sender sender(gateway);
+    begin_transaction(sender);
+    EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+    sender.send("part of it\r\n");
+    EXPECT_TRUE(sender.reply().starts_with("421 4.4.2 "));
+    EXPECT_TRUE(sender.closed_by_peer());
+    EXPECT_EQ(gateway.world.abandoned, 1);
+    EXPECT_TRUE(gateway.world.messages.empty());
+}
+
+TEST(inbound, who_waits_for_an_answer_has_no_deadline) {
+    ListenerSettings settings = Gateway::usual();
+    settings.command_timeout = milliseconds(100);
+    settings.data_timeout = milliseconds(100);
+    Gateway gateway(settings);
+    gateway.world.answers = false;
+    Sender sender(gateway);
+    begin_transaction(sender);
+    EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+    sender.send("text\r\n.\r\n");
+    ASSERT_TRUE(gateway.turn_until([&] { return gateway.world.waiting.size() == 1; }));
+    const base::Instant begin = gateway.ring->now();
+    EXPECT_TRUE(gateway.turn_until([&] { return gateway.ring->now() - begin > milliseconds(400); }));
+    gateway.world.final_answer = {451, {4, 4, 1}, "no host reachable"};
+    gateway.world.answers = true;
+    EXPECT_EQ(sender.reply(), "451 4.4.1 no host reachable\r\n");
+}
+
+TEST(inbound, a_pipeline_of_transactions_is_answered_in_order) {
+    Gateway gateway;
+    Sender sender(gateway);
+    EXPECT_TRUE(sender.reply().starts_with("220 "));
+    std::string all = "EHLO c.example\r\n";
+    for (int i = 0; i < 200; ++i) {
+        all += std::string(envelope) + "BDAT 6 LAST\r\n" + "m" + std::to_string(100 + i) + "\r\n";
+    }
+    sender.send(all + "QUIT\r\n");
+    EXPECT_TRUE(sender.reply().starts_with("250-gw"));
+    for (int i = 0; i < 200; ++i) {
+        ASSERT_TRUE(sender.reply().starts_with("250 2.1.0 "));
+        ASSERT_TRUE(sender.reply().starts_with("250 2.1.5 "));
+        ASSERT_TRUE(sender.reply().starts_with("250 2.0.0 queued"));
+        ASSERT_EQ(gateway.world.messages[static_cast<std::size_t>(i)].content, "m" + std::to_string(100 + i) + "\r\n");
+    }
+    EXPECT_TRUE(sender.reply().starts_with("221 "));
+    EXPECT_TRUE(sender.closed_by_peer());
+}
+
+/// A sender that reads nothing is not read from either, and what it is owed comes when it does read.
+TEST(inbound, answers_that_are_not_read_stop_the_input) {
+    Gateway gateway;
+    Sender sender(gateway, 4096);
+    constexpr int commands = 400000;
+    std::string line = "VRFY x\r\n";
+    const std::string many = [&] {
+        std::string text;
+        for (int i = 0; i < 1000; ++i) {
+            text += line;
+        }
+        return text;
+    }();
+    // As much as goes in before it stalls.
+    std::size_t sent = 0;
+    for (int stalled = 0; stalled < 200 && sent < many.size() * commands / 1000;) {
+        const std::size_t offset = sent % many.size();
+        const ssize_t count = ::send(sender.descriptor(), many.data() + offset, many.size() - offset, MSG_DONTWAIT);
+        gateway.turn();
+        stalled = count > 0 ? 0 : stalled + 1;
+        sent += count > 0 ? static_cast<std::size_t>(count) : 0;
+    }
+    EXPECT_LT(sent, many.size() * commands / 1000) << "the sender was never stopped";
+    EXPECT_TRUE(sender.reply().starts_with("220 "));
+    const std::size_t whole = sent / line.size();
+    for (std::size_t i = 0; i < whole; ++i) {
+        ASSERT_TRUE(sender.reply().starts_with("252 ")) << i;
+    }
+    sender.send(line.substr(sent % line.size()));
+    EXPECT_TRUE(sender.reply().starts_with("252 "));
+}
+
+TEST(inbound, memory_is_asked_for_before_it_is_filled) {
+    Gateway gateway;
+    gateway.world.body_octets_max = 1 << 20;
+    Sender sender(gateway);
+    begin_transaction(sender);
+    EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+    const std::string line = std::string(998, 'x') + "\r\n";
+    for (int i = 0; i < 3000; ++i) {
+        sender.send(line);
+    }
+    EXPECT_TRUE(sender.ask(".").starts_with("452 4.3.1 "));
+    EXPECT_EQ(gateway.world.abandoned, 1);
+    EXPECT_EQ(gateway.world.tail_pool.used() + gateway.world.chain_pool.used() + gateway.world.arena_pool.used(), 0U);
+    gateway.world.body_octets_max = 0;
+    sender.send(envelope);
+    EXPECT_TRUE(sender.reply().starts_with("250 "));
+    EXPECT_TRUE(sender.reply().starts_with("250 "));
+    EXPECT_TRUE(sender.ask("DATA").starts_with("452 4.3.1 "));
+    gateway.world.body_octets_max = 1 << 20;
+    sender.send(envelope);
+    EXPECT_TRUE(sender.reply().starts_with("250 "));
+    EXPECT_TRUE(sender.reply().starts_with("250 "));
+    EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+    EXPECT_TRUE(sender.ask(".").starts_with("250 2.0.0 "));
+}
+
+TEST(inbound, a_large_body_is_kept_as_it_came) {
+    Gateway gateway;
+    Sender sender(gateway);
+    std::string content;
+    for (int i = 0; i < 60000; ++i) {
+        content += std::string(static_cast<std::size_t>(i % 97), static_cast<char>('a' + i % 26)) + "\r\n";
+    }
+    for (const bool by_data : {true, false}) {
+        if (by_data) {
+            begin_transaction(sender);
+            EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+            sender.send(content + ".\r\n");
+        } else {
+            sender.send(envelope);
+            sender.reply();
+            sender.reply();
+            sender.send("BDAT " + std::to_string(content.size()) + " LAST\r\n" + content);
+        }
+        EXPECT_TRUE(sender.reply().starts_with("250 2.0.0 "));
+        EXPECT_TRUE(gateway.world.messages.back().content == content);
+    }
+}
+
+TEST(inbound, refused_recipients_cost_no_memory) {
+    Gateway gateway;
+    Sender sender(gateway);
+    begin_transaction(sender);
+    const std::uint32_t used = gateway.world.arena_pool.used();
+    std::string many;
+    for (int i = 0; i < 500; ++i) {
+        many += "RCPT TO:<somebody.with.a.long.name.and.more@nowhere.example>\r\n";
+    }
+    for (int round = 0; round < 20; ++round) {
+        sender.send(many);
+        for (int i = 0; i < 500; ++i) {
+            ASSERT_TRUE(sender.reply().starts_with("550 5.7.1 "));
+        }
+    }
+    EXPECT_EQ(gateway.world.arena_pool.used(), used);
+    EXPECT_EQ(gateway.world.refusals.size(), 10000U);
+    EXPECT_EQ(gateway.world.refusals[0], "RCPT|TO:<somebody.with.a.long.name.and.more@nowhere.example>|550");
+}
+
+TEST(inbound, a_sender_that_leaves_in_the_middle_gives_its_transaction_back) {
+    Gateway gateway;
+    for (int way = 0; way < 3; ++way) {
+        Sender sender(gateway);
+        begin_transaction(sender);
+        EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+        sender.send("part\r\n");
+        way == 0 ? sender.hang_up() : way == 1 ? sender.reset() : sender.end_sending();
+        EXPECT_TRUE(gateway.turn_until([&] { return gateway.world.abandoned == way + 1; }));
+    }
+    EXPECT_TRUE(gateway.turn_until([&] { return gateway.inbound->connections() == 0; }));
+    EXPECT_EQ(gateway.world.clients, 0);
+}
+
+/// product.md, section 5: gone on reset, or on end of stream with no complete command behind the data.
+TEST(inbound, looks_once_whether_the_sender_has_gone) {
+    struct Case {
+        std::string behind;
+        enum { stays, ends, resets } way;
+        bool gone;
+    };
+    const Case cases[] = {
+        {"", Case::stays, false},          {"", Case::ends, true},           {"", Case::resets, true},
+        {"QUIT\r\n", Case::ends, false},   {"QUIT", Case::ends, true},       {"QUIT\r\n", Case::stays, false},
+        {"QUIT\n", Case::ends, true},
+    };
+    for (const Case& c : cases) {
+        for (const bool with_the_data : {true, false}) {
+            Gateway gateway;
+            gateway.world.answers = false;
+            Sender sender(gateway);
+            begin_transaction(sender);
+            EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+            sender.send("text\r\n.\r\n" + (with_the_data ? c.behind : ""));
+            ASSERT_TRUE(gateway.turn_until([&] { return gateway.world.waiting.size() == 1; }));
+            if (!with_the_data) {
+                sender.send(c.behind);
+            }
+            if (c.way == Case::ends) {
+                sender.end_sending();
+            } else if (c.way == Case::resets) {
+                sender.reset();
+            }
+            EXPECT_EQ(gateway.inbound->sender_gone(*gateway.world.waiting[0]), c.gone)
+                << c.behind << " " << c.way << " " << with_the_data;
+        }
+    }
+}
+
+TEST(inbound, a_half_closed_sender_has_its_answers) {
+    Gateway gateway;
+    Sender sender(gateway);
+    sender.send("EHLO c.example\r\n" + std::string(envelope) + "DATA\r\ntext\r\n.\r\nQUIT\r\n");
+    sender.end_sending();
+    EXPECT_TRUE(sender.reply().starts_with("220 "));
+    EXPECT_TRUE(sender.reply().starts_with("250-"));
+    EXPECT_TRUE(sender.reply().starts_with("250 2.1.0 "));
+    EXPECT_TRUE(sender.reply().starts_with("250 2.1.5 "));
+    EXPECT_TRUE(sender.reply().starts_with("354 "));
+    EXPECT_TRUE(sender.reply().starts_with("250 2.0.0 "));
+    EXPECT_TRUE(sender.reply().starts_with("221 "));
+    EXPECT_TRUE(sender.closed_by_peer());
+}
+
+TEST(inbound, shuts_down_gracefully) {
+    Gateway gateway;
+    gateway.world.answers = false;
+    Sender idle(gateway);
+    Sender owed(gateway);
+    Sender open(gateway);
+    EXPECT_TRUE(idle.reply().starts_with("220 "));
+    EXPECT_TRUE(idle.ask("NOOP").starts_with("250 "));
+    begin_transaction(open);
+    begin_transaction(owed);
+    EXPECT_TRUE(owed.ask("DATA").starts_with("354 "));
+    owed.send("text\r\n.\r\n");
+    ASSERT_TRUE(gateway.turn_until([&] { return gateway.world.waiting.size() == 1; }));
+    gateway.inbound->shut_down();
+    EXPECT_TRUE(idle.reply().starts_with("421 4.3.2 "));
+    EXPECT_TRUE(idle.closed_by_peer());
+    gateway.world.answers = true;
+    EXPECT_TRUE(owed.reply().starts_with("250 2.0.0 "));
+    EXPECT_TRUE(owed.reply().starts_with("421 4.3.2 "));
+    EXPECT_TRUE(owed.closed_by_peer());
+    EXPECT_TRUE(open.ask("RSET").starts_with("250 2.0.0 "));
+    EXPECT_TRUE(open.reply().starts_with("421 4.3.2 "));
+    idle.hang_up();
+    owed.hang_up();
+    open.hang_up();
+    EXPECT_TRUE(gateway.turn_until([&] { return gateway.inbound->closed(); }));
+}
+
+TEST(inbound, is_cut) {
+    Gateway gateway;
+    gateway.world.answers = false;
+    Sender owed(gateway);
+    Sender open(gateway);
+    begin_transaction(open);
+    begin_transaction(owed);
+    EXPECT_TRUE(owed.ask("DATA").starts_with("354 "));
+    owed.send("text\r\n.\r\n");
+    ASSERT_TRUE(gateway.turn_until([&] { return gateway.world.waiting.size() == 1; }));
+    gateway.inbound->cut();
+    EXPECT_TRUE(open.reply().starts_with("421 4.3.2 "));
+    EXPECT_TRUE(owed.closed_by_peer());
+    EXPECT_TRUE(gateway.turn_until([&] { return gateway.inbound->closed(); }));
+    EXPECT_EQ(gateway.world.abandoned, 1);
+    EXPECT_TRUE(gateway.inbound->sender_gone(*gateway.world.waiting[0]));
+}
+
+TEST(inbound, a_last_answer_is_not_lost_to_what_still_comes) {
+    Gateway gateway;
+    Sender sender(gateway);
+    EXPECT_TRUE(sender.reply().starts_with("220 "));
+    sender.send("QUIT\r\n" + std::string(3 << 20, 'x'));
+    EXPECT_TRUE(sender.reply().starts_with("221 2.0.0 "));
+    EXPECT_TRUE(sender.closed_by_peer());
+}
+
+TEST(inbound, an_endless_line_is_answered_and_ended) {
+    Gateway gateway;
+    Sender sender(gateway);
+    EXPECT_TRUE(sender.reply().starts_with("220 "));
+    sender.send(std::string(3 << 20, 'x'));
+    EXPECT_TRUE(sender.reply().starts_with("500 5.5.2 "));
+    EXPECT_TRUE(sender.reply().starts_with("421 4.7.0 "));
+    EXPECT_TRUE(sender.closed_by_peer());
+}
+
+TEST(inbound, an_idle_connection_holds_little) {
+    EXPECT_LE(Inbound::connection_octets(), 900U);
+    Gateway gateway;
+    std::deque<Sender> senders;
+    for (int i = 0; i < 100; ++i) {
+        senders.emplace_back(gateway);
+        EXPECT_TRUE(senders.back().reply().starts_with("220 "));
+        EXPECT_TRUE(senders.back().ask("EHLO c.example").starts_with("250-"));
+    }
+    const std::uint32_t offered = gateway.ring->buffers_offered(io::BufferGroup::command);
+    EXPECT_TRUE(gateway.turn_until([&] {
+        return gateway.ring->buffers(io::BufferGroup::command).used() <= offered;
+    }));
+    EXPECT_EQ(gateway.world.arena_pool.used(), 0U);
+}
+
+}  // namespace
+}  // namespace postern::inbound::test
