@@ -62,6 +62,9 @@ class Relay {
     /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in settled and released, never from
     /// inside this call, at the latest at its deadline.
     void submit(mail::Submission& submission);
+    /// Once behind every turn of the ring and run of the timers: hands out what was submitted, and starts for each connection the
+    /// one send that holds all that the turn produced for it. Nothing moves without it.
+    void flush();
     /// The most recipients one transaction to this pool can take: its recipients_max, or less by what its host announced.
     std::uint32_t recipients_max(std::uint32_t pool) const;
 

@@ -109,6 +109,7 @@ struct Delivery {
 class HostModel {
    public:
     struct Manners {
+        std::string helo = "me";
         bool pipelining = true;
         bool chunking = false;
         bool eight_bit_mime = true;
@@ -175,7 +176,7 @@ class HostModel {
         const bool last_of_group =
             !line.starts_with("RSET") && !line.starts_with("MAIL") && !line.starts_with("RCPT");
         const bool behind_body = line.starts_with("BDAT");
-        if (!in_.empty() && !behind_body && (!manners_.pipelining || (last_of_group && line != "EHLO me"))) {
+        if (!in_.empty() && !behind_body && (!manners_.pipelining || (last_of_group && !line.starts_with("EHLO")))) {
             breach = "something behind " + line + ": " + in_;
             return;
         }
@@ -189,7 +190,7 @@ class HostModel {
             closed = true;
             return;
         }
-        if (line == "EHLO me") {
+        if (line == "EHLO " + manners_.helo) {
             if (manners_.helo_only) {
                 say("502 5.5.1 what");
                 return;
@@ -209,7 +210,7 @@ class HostModel {
             }
             say("250 HELP");
             greeted_ = true;
-        } else if (line == "HELO me" && manners_.helo_only) {
+        } else if (line == "HELO " + manners_.helo && manners_.helo_only) {
             say("250 model");
             greeted_ = true;
         } else if (line == "QUIT") {

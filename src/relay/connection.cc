@@ -1,0 +1,348 @@
+#include "connection.h"
+
+#include <cstring>
+#include <string>
+
+#include "pool.h"
+
+namespace postern::relay {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::size_t output_pieces = 128;
+constexpr base::Duration quit_patience = 5s;  // for the answer to QUIT
+constexpr unsigned attempts_max = 3;
+
+}  // namespace
+
+Connection::Deadline::Deadline(Connection& c)
+    : io::Timer([](io::Timer& self) { static_cast<Deadline&>(self).connection.on_deadline(); }),
+      connection(c) {}
+
+Connection::Connection(Corridor& corridor, Host& host)
+    : corridor_(corridor),
+      host_(host),
+      stream_(corridor.ring, *this),
+      session_(host.pool.client_settings, host.pace, *this, host.pool.blocks),
+      deadline_(*this),
+      opened_(corridor.ring.now()),
+      idle_since_(opened_) {}
+
+bool Connection::open(base::Error& why) {
+    const auto started = stream_.connect(host_.address, host_.source);
+    if (!started) {
+        why = started.error();
+        return false;
+    }
+    set_deadline();
+    return true;
+}
+
+void Connection::on_connected(int error) {
+    if (error != 0) {
+        broken(std::string("cannot connect: ") + std::strerror(error));
+        return;
+    }
+    stream_.receive(io::BufferGroup::command);
+}
+
+void Connection::on_received(base::BlockRef block, std::string_view bytes, int error) {
+    if (bytes.empty()) {
+        broken(
+            error == 0 ? std::string("it closed the connection")
+                       : std::string("the connection broke: ") + std::strerror(error));
+        return;
+    }
+    session_.received(bytes, corridor_.ring.now());
+    look_again();
+    update();
+    if (stage_ != Stage::closing) {
+        block = base::BlockRef();  // back before the next receive wants one
+        stream_.receive(io::BufferGroup::command);
+    }
+}
+
+void Connection::on_sent(int error) {
+    output_ = base::BlockRef();
+    if (error != 0) {
+        session_.send_failed();
+        broken(std::string("the connection broke while sending: ") + std::strerror(error));
+        return;
+    }
+    session_.sent(corridor_.ring.now());
+    look_again();
+    update();
+}
+
+void Connection::on_closed() {
+    output_ = base::BlockRef();
+    session_.ended();
+    host_.closed(*this);
+}
+
+// --- writing -----------------------------------------------------------------------------------------------------------------
+
+void Connection::pump() {
+    ListLink<Ready>::unlink();
+    if (!stream_.open() || stream_.sending() || session_.ending() != smtp::ClientSession::Ending::none) {
+        return;
+    }
+    base::BlockRef block = host_.pool.blocks.take();
+    POSTERN_ASSERT(block, "a connection has two blocks at most");
+    auto* const pieces = reinterpret_cast<iovec*>(block->data());
+    constexpr std::size_t pieces_octets = output_pieces * sizeof(iovec);
+    smtp::Output output(
+        {pieces, output_pieces}, {block->data() + pieces_octets, block->capacity - pieces_octets});
+    session_.write(output, corridor_.ring.now());
+    if (!output.empty()) {
+        output_ = std::move(block);
+        stream_.send(output.pieces());
+    }
+    update();
+}
+
+// By the corridor, at the turn's end.
+void Connection::look_again() {
+    if (!ListLink<Ready>::linked()) {
+        corridor_.ready.push_back(*this);
+    }
+}
+
+smtp::Transfer* Connection::next() {
+    if (quitting_ || too_old()) {
+        return nullptr;
+    }
+    Transfer* const transfer = host_.pool.next(*this, host_);
+    if (transfer != nullptr) {
+        transfer->connection = this;
+        ++host_.in_flight;
+        corridor_.timers.set(transfer->deadline, transfer->submission->deadline);
+    }
+    return transfer;
+}
+
+bool Connection::sender_gone(smtp::Transfer& transfer) {
+    return corridor_.world.sender_gone(*transfer.submission);
+}
+
+// --- what became of messages -------------------------------------------------------------------------------------------------
+
+void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) {
+    using Kind = smtp::Verdict::Kind;
+    auto& transfer = static_cast<Transfer&>(settled);
+    mail::Outcome outcome;
+    outcome.reply = verdict.reply;
+    outcome.host = host_.text;
+    outcome.host_said = verdict.host_said;
+    switch (verdict.kind) {
+        case Kind::accepted:
+            outcome.kind = mail::Outcome::Kind::accepted;
+            break;
+        case Kind::refused:
+            outcome.kind = mail::Outcome::Kind::refused;
+            break;
+        case Kind::divided:
+            outcome.kind = mail::Outcome::Kind::divided;
+            break;
+        case Kind::dropped:
+            outcome.kind = mail::Outcome::Kind::dropped;
+            break;
+        case Kind::unknown:
+            outcome.kind = mail::Outcome::Kind::unknown;
+            break;
+        case Kind::host_trouble:
+            host_.failed(std::string("it said: ") + std::string(verdict.host_said), true);
+            outcome.kind = mail::Outcome::Kind::unreachable;
+            break;
+        case Kind::again:
+            transfer.attempts += verdict.stale ? 0 : 1;
+            outcome.kind = mail::Outcome::Kind::unreachable;
+            transfer.goes_again = transfer.attempts < attempts_max;
+            break;
+    }
+    if (!verdict.host_said.empty() && verdict.kind != Kind::host_trouble) {
+        host_.answered();
+    }
+    if (transfer.goes_again) {
+        transfer.deadline.cancel();
+    } else {
+        corridor_.settle(transfer, outcome);
+    }
+}
+
+void Connection::released(smtp::Transfer& released) {
+    auto& transfer = static_cast<Transfer&>(released);
+    transfer.connection = nullptr;
+    --host_.in_flight;
+    if (transfer.goes_again) {
+        transfer.goes_again = false;
+        host_.pool.wait_again(transfer);
+    } else {
+        corridor_.release(transfer);
+    }
+}
+
+// The sender must have its answer now, whatever the host still says.
+void Connection::give_up(Transfer& transfer) {
+    mail::Outcome outcome;
+    outcome.kind = session_.give_up(transfer) ? mail::Outcome::Kind::unknown
+                                              : mail::Outcome::Kind::unreachable;
+    outcome.host = host_.text;
+    corridor_.settle(transfer, outcome);
+    look_again();
+    update();
+}
+
+// --- its life ----------------------------------------------------------------------------------------------------------------
+
+void Connection::update() {
+    if (stage_ == Stage::closing) {
+        return;
+    }
+    if (session_.ending() != smtp::ClientSession::Ending::none) {
+        session_ended();
+        return;
+    }
+    if (stage_ == Stage::opening) {
+        if (session_.ready()) {
+            host_.recipients_max = session_.capabilities().recipients_max;
+            idle_since_ = corridor_.ring.now();
+            set_stage(Stage::idle);
+        }
+    } else if (!quitting_) {
+        const bool idle = session_.idle() && !stream_.sending();
+        if (idle && stage_ == Stage::busy) {
+            idle_since_ = corridor_.ring.now();
+        }
+        set_stage(idle ? Stage::idle : Stage::busy);
+        if (idle && too_old()) {
+            quit();
+        }
+    }
+    set_deadline();
+}
+
+void Connection::session_ended() {
+    using Ending = smtp::ClientSession::Ending;
+    switch (session_.ending()) {
+        case Ending::none:
+        case Ending::quit:
+        case Ending::host_closing:
+        case Ending::dropped:
+            close();
+            return;
+        case Ending::malformed:
+            broken("what it said is no SMTP reply");
+            return;
+        case Ending::unexpected:
+            broken("it gave an answer that was not due");
+            return;
+        case Ending::refused:
+            broken(
+                std::string(session_.refused_step()) +
+                " was refused: " + std::string(session_.refused_said()));
+            return;
+        case Ending::no_memory:
+            broken("no memory for its answer");
+            return;
+    }
+}
+
+// Ended by the world. Of a connection that has worked this says nothing of its host: hosts close idle connections.
+void Connection::broken(std::string_view what) {
+    const bool opening = stage_ == Stage::opening;
+    const bool waited = !opening && !session_.idle();
+    close();
+    if (opening || (waited && host_.probing())) {
+        host_.failed(what, false);
+    } else if (waited && !quitting_) {
+        corridor_.world.trouble(host_.pool.settings.name, host_.text, what);
+    }
+}
+
+void Connection::quit() {
+    quitting_ = true;
+    session_.quit();
+    set_stage(Stage::busy);
+    idle_since_ = corridor_.ring.now();
+    look_again();
+    set_deadline();
+}
+
+void Connection::close() {
+    if (stage_ == Stage::closing) {
+        return;
+    }
+    set_stage(Stage::closing);
+    ListLink<Ready>::unlink();
+    deadline_.cancel();
+    stream_.close();
+}
+
+void Connection::set_stage(Stage next) {
+    if (next != stage_) {
+        host_.file(*this, stage_, next);
+        stage_ = next;
+    }
+}
+
+bool Connection::too_old() const {
+    const smtp::Capabilities& host = session_.capabilities();
+    return corridor_.ring.now() - opened_ >= host_.pool.settings.max_age ||
+           (host.mail_max > 0 && session_.mail_count() >= host.mail_max);
+}
+
+void Connection::set_deadline() {
+    const base::Instant deadline = next_deadline();
+    if (!deadline_.set() || deadline_.deadline() != deadline) {
+        corridor_.timers.set(deadline_, deadline);
+    }
+}
+
+base::Instant Connection::next_deadline() const {
+    const Timeouts& timeouts = corridor_.timeouts;
+    if (quitting_) {
+        return idle_since_ + quit_patience;
+    }
+    switch (stage_) {
+        case Stage::opening:
+            return session_.awaited_since() == base::Instant{}  // the greeting
+                       ? opened_ + timeouts.connect
+                       : session_.awaited_since() + timeouts.reply;
+        case Stage::idle:
+            return std::min(idle_since_ + host_.pool.settings.idle, opened_ + host_.pool.settings.max_age);
+        case Stage::busy:
+        case Stage::closing:
+            break;
+    }
+    const bool body = session_.awaited() == smtp::ClientSession::Awaited::body_reply;
+    return session_.awaited_since() + (body ? timeouts.data_done : timeouts.reply);
+}
+
+void Connection::on_deadline() {
+    if (quitting_) {
+        close();
+        return;
+    }
+    if (corridor_.ring.now() < next_deadline()) {
+        set_deadline();
+        return;
+    }
+    switch (stage_) {
+        case Stage::opening:
+            broken(stream_.open() ? "it did not answer in time" : "cannot connect: no answer in time");
+            return;
+        case Stage::idle:
+            quit();
+            return;
+        case Stage::busy:
+            close();
+            host_.failed("it did not answer in time", false);
+            return;
+        case Stage::closing:
+            return;
+    }
+}
+
+}  // namespace postern::relay

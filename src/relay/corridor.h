@@ -1,0 +1,64 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "postern/base/list.h"
+#include "postern/io/ring.h"
+#include "postern/io/timer.h"
+#include "postern/relay/relay.h"
+#include "postern/smtp/client_session.h"
+
+/// What pools, hosts and connections share: the worker's ring and timers, the world, and the transfers. One thread.
+namespace postern::relay {
+
+class Connection;
+class Pool;
+
+/// A submission on its way through this corridor, from submit to released. Either it waits in its pool's queue, or it is linked
+/// in a session.
+struct Transfer final : smtp::Transfer {
+    struct Deadline : io::Timer {
+        explicit Deadline(Transfer& t);
+        Transfer& transfer;
+    };
+
+    Transfer() : deadline(*this) {}
+
+    Pool* pool = nullptr;
+    Connection* connection = nullptr;  // null while it waits
+    unsigned attempts = 0;             // that came to nothing, by no fault of a connection that had been idle
+    bool goes_again = false;           // waits anew once its session has let it go
+    Deadline deadline;                 // for a place in the pool while it waits, then for the sender's answer
+};
+
+/// Tag of the list of connections that something may be written on.
+struct Ready;
+
+struct Corridor {
+    Corridor(io::Ring& r, io::Timers& t, World& w, const Timeouts& limits)
+        : ring(r), timers(t), world(w), timeouts(limits) {}
+
+    /// The caller's until `release`.
+    Transfer& take(mail::Submission& submission, Pool& pool);
+
+    /// Tells the world, once for each submission.
+    void settle(Transfer& transfer, const mail::Outcome& outcome);
+    /// Behind `settle`: the submission and the transfer are no longer ours.
+    void release(Transfer& transfer);
+
+    io::Ring& ring;
+    io::Timers& timers;
+    World& world;
+    const Timeouts timeouts;
+    bool shutting_down = false;
+    bool cutting = false;
+    base::List<Connection, Ready> ready;
+    std::size_t transfers_used = 0;
+
+   private:
+    std::vector<std::unique_ptr<Transfer>> transfers_;  // all there are; grows to the most that were ever under way
+    base::List<smtp::Transfer> free_;
+};
+
+}  // namespace postern::relay
