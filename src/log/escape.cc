@@ -1,0 +1,97 @@
+#include "escape.h"
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+
+namespace postern::log {
+namespace {
+
+constexpr std::string_view hex_digits = "0123456789abcdef";
+constexpr std::string_view replacement = "\xef\xbf\xbd";  // U+FFFD
+
+/// Octets of the well-formed UTF-8 character that `value` begins with (Unicode, table 3-7); 0:
+/// none.
+std::size_t utf8_size(std::string_view value) {
+    const auto octet = [value](std::size_t i) { return static_cast<unsigned char>(value[i]); };
+    const unsigned first = octet(0);
+    if (first < 0x80) {
+        return 1;
+    }
+    const std::size_t size = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : 2;
+    if (first < 0xc2 || first > 0xf4 || value.size() < size) {
+        return 0;
+    }
+    // The second octet's range keeps out overlong forms, surrogates and what lies past U+10FFFF.
+    const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+    const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+    if (octet(1) < low || octet(1) > high) {
+        return 0;
+    }
+    for (std::size_t i = 2; i < size; ++i) {
+        if ((octet(i) & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return size;
+}
+
+/// The escape of an octet: `prefix` and two hexadecimal digits.
+template <std::size_t N>
+std::string_view hex_escape(std::array<char, N>& into, std::string_view prefix, unsigned octet) {
+    std::memcpy(into.data(), prefix.data(), prefix.size());
+    into[prefix.size()] = hex_digits[octet >> 4];
+    into[prefix.size() + 1] = hex_digits[octet & 15];
+    return {into.data(), prefix.size() + 2};
+}
+
+}  // namespace
+
+Escaped escape_json(std::string_view value, char* out, std::size_t room) {
+    std::size_t used = 0;
+    while (!value.empty()) {
+        std::size_t taken = utf8_size(value);
+        std::array<char, 6> escape;
+        const auto octet = static_cast<unsigned char>(value[0]);
+        std::string_view bytes = value.substr(0, taken);
+        if (taken == 0) {
+            taken = 1;
+            bytes = replacement;
+        } else if (octet == '"' || octet == '\\') {
+            escape = {'\\', static_cast<char>(octet)};
+            bytes = {escape.data(), 2};
+        } else if (octet < 0x20 || octet == 0x7f) {
+            bytes = hex_escape(escape, "\\u00", octet);
+        } else if (octet == 0xc2 && static_cast<unsigned char>(value[1]) < 0xa0) {
+            // C1 controls steer terminals as much as C0 ones do.
+            bytes = hex_escape(escape, "\\u00", static_cast<unsigned char>(value[1]));
+        }
+        if (bytes.size() > room - used) {
+            return {used, false};
+        }
+        std::memcpy(out + used, bytes.data(), bytes.size());
+        used += bytes.size();
+        value.remove_prefix(taken);
+    }
+    return {used, true};
+}
+
+Escaped escape_text(std::string_view value, char* out, std::size_t room) {
+    std::size_t used = 0;
+    for (const char c : value) {
+        const auto octet = static_cast<unsigned char>(c);
+        const bool plain =
+            octet > ' ' && octet < 0x7f && c != '"' && c != '\'' && c != '\\' && c != ',';
+        std::array<char, 4> escape;
+        const std::string_view bytes =
+            plain ? std::string_view(&c, 1) : hex_escape(escape, "\\x", octet);
+        if (bytes.size() > room - used) {
+            return {used, false};
+        }
+        std::memcpy(out + used, bytes.data(), bytes.size());
+        used += bytes.size();
+    }
+    return {used, true};
+}
+
+}  // namespace postern::log
