@@ -118,9 +118,10 @@ std::size_t Receiver::consume(std::string_view bytes, std::string& out) {
     const std::size_t size = bytes.size();
     if (!greeted_ && state_ == State::command) {
         greeted_ = true;
-        const int code = answer(
-            Step::greeting, 220, fmt::format("220 {} ESMTP sink", options_.hostname), out);
-        refused_ = code / 100 != 2;
+        welcome_ = answer(Step::greeting,
+                          220,
+                          fmt::format("220 {} ESMTP sink", options_.hostname),
+                          out) == 220;
     }
     while (!bytes.empty() && pause_.count() == 0 && state_ != State::over) {
         std::size_t taken = 0;
@@ -215,6 +216,10 @@ void Receiver::on_command(std::string_view line, bool more_behind, std::string& 
 
 void Receiver::on_ehlo(bool extended, std::string& out) {
     reset_transaction();
+    if (!welcome_) {
+        answer(Step::ehlo, 503, "503 5.5.1 not now\r\n", out);
+        return;
+    }
     std::string text = fmt::format("250{}{}\r\n", extended ? '-' : ' ', options_.hostname);
     if (extended) {
         const auto offer = [&text](bool offered, std::string_view keyword) {

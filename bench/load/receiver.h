@@ -88,6 +88,7 @@ class Receiver {
     std::string line_;       // a command of which a part came
 
     bool greeted_ = false;
+    bool welcome_ = false;  // it was greeted with 220 (RFC 5321, 3.1)
     bool said_hello_ = false;
     bool confused_ = false;  // BDAT was not understood, so what follows it is taken for commands
     bool in_transaction_ = false;
