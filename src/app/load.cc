@@ -153,7 +153,6 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     io::fill_with_entropy(std::as_writable_bytes(std::span(secrets.numbers)));
     route::Loaded rules = route::load(sources, settings, secrets);
     loaded.errors.insert(loaded.errors.end(), rules.errors.begin(), rules.errors.end());
-    loaded.warnings.insert(loaded.warnings.end(), rules.warnings.begin(), rules.warnings.end());
     if (!loaded.errors.empty()) {
         return loaded;
     }

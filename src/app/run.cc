@@ -12,8 +12,10 @@
 
 #include "commands.h"
 #include "load.h"
+#include "postern/io/clock.h"
 #include "postern/io/entropy.h"
 #include "postern/log/log.h"
+#include "postern/io/listener.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
 
@@ -80,6 +82,88 @@ void serve(
     }
     made.set_value(worker->get());
     (*worker)->run();
+}
+
+log::Options log_options(const config::Log& config) {
+    log::Options options;
+    options.format = config.format == config::LogFormat::json ? log::Format::json : log::Format::text;
+    switch (config.output.kind) {
+        case config::LogOutput::Kind::standard_error: options.output = log::Options::Output::standard_error; break;
+        case config::LogOutput::Kind::standard_output: options.output = log::Options::Output::standard_output; break;
+        case config::LogOutput::Kind::file:
+            options.output = log::Options::Output::file;
+            options.path = config.output.path;
+            break;
+    }
+    return options;
+}
+
+/// Starts the workers, waits for signals, ends the workers. Returns the exit code.
+int serve_until_told(
+    const shard::Snapshot& snapshot,
+    std::uint32_t workers,
+    std::uint32_t connections,
+    const std::vector<std::vector<int>>& listeners,
+    const sigset_t& signals) {
+    auto log = log::Log::open(log_options(snapshot.config.log), workers + 1);
+    if (!log) {
+        fmt::print(stderr, "postern: nothing was started: {}\n", log.error().text);
+        return 1;
+    }
+    log::Buffer& own_lines = (*log)->buffer(workers);
+    const auto say = [&own_lines](std::string_view event) {
+        own_lines.line(io::wall_time(), event).commit();
+    };
+
+    base::HashKey client_keys;
+    base::HashKey answer_keys;
+    io::fill_with_entropy(std::as_writable_bytes(std::span(&client_keys, 1)));
+    io::fill_with_entropy(std::as_writable_bytes(std::span(&answer_keys, 1)));
+    shard::Common common(snapshot.config, connections, workers, client_keys, answer_keys);
+
+    std::vector<std::thread> threads;
+    std::vector<std::future<base::Result<shard::Worker*>>> made;
+    for (std::uint32_t i = 0; i < workers; ++i) {
+        std::promise<base::Result<shard::Worker*>> promise;
+        made.push_back(promise.get_future());
+        shard::WorkerSettings settings{i, shard::worker_bounds(snapshot.config, connections), listeners[i]};
+        threads.emplace_back(
+            serve, std::move(settings), std::cref(snapshot), std::ref(common), std::ref((*log)->buffer(i)), std::move(promise));
+    }
+    std::vector<shard::Worker*> running;
+    bool failed = false;
+    for (auto& future : made) {
+        const base::Result<shard::Worker*> worker = future.get();
+        if (worker) {
+            running.push_back(*worker);
+        } else if (!failed) {
+            failed = true;
+            fmt::print(stderr, "postern: nothing was started: {}\n", worker.error().text);
+        }
+    }
+    if (!failed) {
+        say("ready");
+        for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
+            sigwait(&signals, &signal);
+            if (signal == SIGHUP) {
+                const base::Result<void> reopened = (*log)->reopen();
+                if (!reopened) {
+                    fmt::print(stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
+                }
+            }
+        }
+        say("shutting down");
+    }
+    for (shard::Worker* worker : running) {
+        worker->request_shutdown();
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    if (!failed) {
+        say("stopped");
+    }
+    return failed ? 1 : 0;
 }
 
 }  // namespace

@@ -14,6 +14,7 @@
 #include <ctime>
 #include <vector>
 
+#include "postern/io/clock.h"
 #include "postern/io/entropy.h"
 #include "postern/io/random.h"
 #include "postern/io/ring.h"
@@ -34,12 +35,6 @@ base::Instant read_clock() {
     timespec time{};
     clock_gettime(CLOCK_MONOTONIC, &time);
     return base::Instant(std::chrono::seconds(time.tv_sec) + base::Duration(time.tv_nsec));
-}
-
-base::WallTime read_wall_clock() {
-    timespec time{};
-    clock_gettime(CLOCK_REALTIME, &time);
-    return base::WallTime(std::chrono::seconds(time.tv_sec) + base::Duration(time.tv_nsec));
 }
 
 std::uint64_t draw_seed() {
@@ -151,7 +146,7 @@ struct Ring::Implementation {
                {options.body_buffer_size, options.body_buffers_max, options.body_buffers_offered}}},
           random(draw_seed()),
           now(read_clock()),
-          wall_now(read_wall_clock()) {}
+          wall_now(wall_time()) {}
 
     ~Implementation() {
         if (made) {
@@ -273,7 +268,7 @@ void Ring::turn(base::Instant until) {
     const bool all_served = self.offer_buffers();
     self.enter(all_served ? until : base::Instant::min());
     self.now = read_clock();
-    self.wall_now = read_wall_clock();
+    self.wall_now = wall_time();
     self.run_completions();
 }
 

@@ -1,5 +1,6 @@
 #include "lines.h"
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cstring>
@@ -143,7 +144,6 @@ void Lines::trouble(std::string_view pool, std::string_view host, std::string_vi
 }
 
 void Lines::sum_up() {
-    bool more = false;
     while (const auto summary = meter_.next_summary(ring_.now())) {
         log::Line line = buffer_.line(ring_.wall_now(), "refusals suppressed");
         if (!summary->client.empty()) {
@@ -151,9 +151,8 @@ void Lines::sum_up() {
         }
         line.number(Field::count, summary->suppressed);
         line.commit();
-        more = true;
     }
-    if (more) {  // a client that goes on is summed up again
+    if (meter_.suppressing()) {  // of a second that is not over yet
         timers_.set(summary_timer_, ring_.now() + log::RefusalMeter::window);
     }
 }

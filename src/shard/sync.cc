@@ -23,8 +23,4 @@ mail::Reply sync_answer(const mail::Outcome& outcome) {
     return {};
 }
 
-bool kept_for_every_client(const mail::Reply& answer) {
-    return answer.enhanced.subject == 1 || answer.enhanced.subject == 2;
-}
-
 }  // namespace postern::shard

@@ -19,6 +19,7 @@ namespace {
 
 constexpr mail::Reply no_memory{452, {4, 3, 1}, "memory is short, try again later"};
 constexpr mail::Reply too_many_connections{421, {4, 7, 0}, "too many connections, try again later"};
+constexpr mail::Reply too_many_connections_of_client{421, {4, 7, 0}, "too many connections from your address, try again later"};
 constexpr mail::Reply other_group{452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
 constexpr mail::Reply too_many_for_host{452, {4, 5, 3}, "the smart host takes no more recipients, send it separately"};
 
@@ -61,14 +62,19 @@ class Worker::Implementation final : public inbound::World, public relay::World 
 
     void free(mail::Submission& submission);
     void keep_refusals(const mail::Submission& submission);
-    bool kept_refusal(const mail::Submission& submission, const mail::Recipient& recipient, mail::Reply& reply);
-    bool exempt(const config::Listener& listener, const base::IpAddress& address) const;
+    shared::KeptAnswerKey kept_key(const mail::Submission& submission, const mail::Recipient& recipient) const;
+    const config::Listener& listener_of(const mail::Client& client) const {
+        return snapshot_.config.listeners[client.listener];
+    }
+    static std::uint64_t budget_network(const mail::Submission& submission) {
+        return submission.client.exempt ? 0 : submission.client.network;
+    }
 
-    // --- shutdown: graceful for shutdown_grace; then only for what a smart host owes an answer, for data_done ---
+    // Graceful for shutdown_grace; then what is not handed over is given up, and what a smart host owes an answer for is
+    // waited for, up to data_done.
+    enum class Stage : std::uint8_t { serving, grace, owed };
     void begin_shutdown();
-    void end_grace();
-    void end_waiting();
-    bool finished() const { return shutting_down_ && submissions_.used() == 0 && inbound_.connections() == 0 && relay_.idle(); }
+    void go_on_shutting_down();
 
     struct ShutdownLetter final : io::Letter {
         explicit ShutdownLetter(Implementation& owner) : worker(owner) {}
@@ -95,9 +101,10 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     inbound::Inbound inbound_;
     relay::Relay relay_;
     std::vector<std::uint32_t> pool_of_target_;
+    std::vector<std::string> pool_names_;  // by number in the relay
     route::DecisionText decision_text_{};
-    shared::KeptAnswers::Text kept_text_{};
-    bool shutting_down_ = false;
+    shared::KeptAnswer kept_{};
+    Stage stage_ = Stage::serving;
     ShutdownLetter shutdown_letter_{*this};
     ShutdownTimer shutdown_timer_;
 };
@@ -117,9 +124,9 @@ Worker::Implementation::Implementation(
       tail_blocks_(tail_block_octets, settings.bounds.tail_blocks),
       chain_blocks_(chain_block_octets, settings.bounds.chain_blocks),
       submissions_(settings.bounds.submissions),
-      bodies_(common.bodies),
+      bodies_(common.bodies, common.connections_max),
       ids_(ring_->random()),
-      lines_(buffer, *ring_, snapshot),
+      lines_(buffer, *ring_, timers_),
       inbound_(*ring_, timers_, *this),
       relay_(
           *ring_,
@@ -129,9 +136,15 @@ Worker::Implementation::Implementation(
            snapshot.config.timeouts.reply,
            snapshot.config.timeouts.busy,
            snapshot.config.timeouts.data_done}),
-      shutdown_timer_(nullptr, *this) {
+      shutdown_timer_([](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); }, *this) {
     for (const relay::PoolSettings& pool : snapshot.pools) {
+        if (pool.hosts.empty()) {  // a target that is no pool
+            pool_of_target_.push_back(route::none);
+            continue;
+        }
         pool_of_target_.push_back(relay_.add_pool(pool));
+        pool_names_.push_back(pool.name);
+        POSTERN_ASSERT(pool_names_.size() == pool_of_target_.back() + 1, "the relay numbers pools from 0");
     }
     const config::Config& config = snapshot.config;
     for (std::size_t i = 0; i < config.listeners.size(); ++i) {
@@ -154,9 +167,15 @@ Worker::Implementation::Implementation(
 Worker::Implementation::~Implementation() = default;
 
 void Worker::Implementation::run() {
-    while (!finished()) {
+    for (;;) {
         timers_.run(ring_->now());
         relay_.flush();
+        if (stage_ != Stage::serving && submissions_.used() == 0 && inbound_.closed()) {
+            relay_.shut_down();
+            if (relay_.idle()) {
+                return;
+            }
+        }
         ring_->turn(timers_.next());
     }
 }
@@ -164,35 +183,30 @@ void Worker::Implementation::run() {
 // --- senders -----------------------------------------------------------------------------------------------------------------
 
 mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Address& address) {
-    const config::Listener& listener = snapshot_.config.listeners[client.listener];
+    const config::Listener& listener = listener_of(client);
     const base::IpAddress ip = base::IpAddress::from(address.host_octets());
     client.trusted = !listener.relay.deny.contains(ip) &&
                      (listener.trusted || listener.relay.networks.contains(ip));
-    client.network = common_.clients.network_of(ip);
-    const std::uint32_t limit = listener.limits.connections_per_client;
-    const bool counted = limit != 0 && !exempt(listener, ip);
-    if (common_.connections.fetch_add(1, std::memory_order_relaxed) >= common_.connections_max) {
-        common_.connections.fetch_sub(1, std::memory_order_relaxed);
+    client.network = shared::network_key(common_.client_key, ip);
+    client.exempt = listener.relay.networks.contains(ip) || listener.proxy_networks.contains(ip);
+    if (!common_.connections.add(common_.connections_max)) {
         return too_many_connections;
     }
-    if (counted && !common_.clients.enter(ip, limit)) {
-        common_.connections.fetch_sub(1, std::memory_order_relaxed);
-        return too_many_connections;
+    const std::uint32_t limit = listener.limits.connections_per_client;
+    if (limit != 0 && !client.exempt &&
+        !common_.clients.add(shared::client_key(common_.client_key, ip), 1, limit)) {
+        common_.connections.remove();
+        return too_many_connections_of_client;
     }
     return {};
 }
 
 void Worker::Implementation::left(const mail::Client& client, const io::Address& address) {
-    const config::Listener& listener = snapshot_.config.listeners[client.listener];
-    const base::IpAddress ip = base::IpAddress::from(address.host_octets());
-    if (listener.limits.connections_per_client != 0 && !exempt(listener, ip)) {
-        common_.clients.leave(ip);
+    if (listener_of(client).limits.connections_per_client != 0 && !client.exempt) {
+        const base::IpAddress ip = base::IpAddress::from(address.host_octets());
+        common_.clients.remove(shared::client_key(common_.client_key, ip), 1);
     }
-    common_.connections.fetch_sub(1, std::memory_order_relaxed);
-}
-
-bool Worker::Implementation::exempt(const config::Listener& listener, const base::IpAddress& address) const {
-    return listener.relay.networks.contains(address) || listener.proxy_networks.contains(address);
+    common_.connections.remove();
 }
 
 mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
@@ -246,9 +260,8 @@ mail::Reply Worker::Implementation::recipient(mail::Submission& submission, mail
     }
     recipient.rule = decision.match.rule;
     recipient.pool = pool;
-    mail::Reply kept;
-    if (kept_refusal(submission, recipient, kept)) {
-        return kept;
+    if (common_.kept.take(kept_key(submission, recipient), ring_->now(), kept_)) {
+        return {kept_.code, {kept_.enhanced[0], kept_.enhanced[1], kept_.enhanced[2]}, kept_.text()};
     }
     if (!decision.outgoing.empty()) {
         const auto copy = submission.arena.copy(decision.outgoing);
@@ -262,21 +275,18 @@ mail::Reply Worker::Implementation::recipient(mail::Submission& submission, mail
 }
 
 bool Worker::Implementation::reserve(mail::Submission& submission, std::uint64_t octets, bool first) {
-    POSTERN_ASSERT(octets >= submission.reserved_octets, "a reservation grows");
-    const config::Listener& listener = snapshot_.config.listeners[submission.client.listener];
-    const auto ip = base::IpAddress::parse(submission.client.address);
-    const bool counted = ip.has_value() && !exempt(listener, *ip);
-    if (!bodies_.take(octets - submission.reserved_octets, first)) {
+    POSTERN_ASSERT(octets >= submission.reserved_octets, "a reservation only grows");
+    const std::uint64_t more = octets - submission.reserved_octets;
+    if (more != 0 && !bodies_.take(budget_network(submission), more, first)) {
         return false;
     }
     submission.reserved_octets = octets;
-    (void)counted;
     return true;
 }
 
 void Worker::Implementation::submit(mail::Submission& submission) {
     submission.completed = ring_->now();
-    submission.deadline = submission.completed + snapshot_.config.listeners[submission.client.listener].delivery.sync_limit;
+    submission.deadline = submission.completed + listener_of(submission.client).delivery.sync_limit;
     relay_.submit(submission);
 }
 
@@ -285,7 +295,9 @@ void Worker::Implementation::abandon(mail::Submission& submission) {
 }
 
 void Worker::Implementation::free(mail::Submission& submission) {
-    bodies_.give(submission.reserved_octets);
+    if (submission.reserved_octets != 0) {
+        bodies_.give_back(budget_network(submission), submission.reserved_octets);
+    }
     submissions_.destroy(&submission);
 }
 
@@ -295,7 +307,9 @@ void Worker::Implementation::refused(
     std::string_view what,
     std::string_view address,
     const mail::Reply& reply) {
-    lines_.refused(client, submission, what, address, reply);
+    const auto ip = base::IpAddress::parse(client.address);
+    const std::uint64_t key = ip ? shared::client_key(common_.client_key, *ip) : 0;
+    lines_.refused(listener_of(client).name, key, client, submission, what, address, reply);
 }
 
 // --- smart hosts -------------------------------------------------------------------------------------------------------------
@@ -305,10 +319,8 @@ void Worker::Implementation::settled(mail::Submission& submission, const mail::O
     if (outcome.kind == mail::Outcome::Kind::divided) {
         keep_refusals(submission);
     }
-    lines_.message(submission, outcome, reply);
-    if (submission.inbound_owner != nullptr) {
-        inbound_.answer(submission, reply);
-    }
+    lines_.message(snapshot_, submission, pool_names_[submission.pool], outcome, reply);
+    inbound_.answer(submission, reply);
 }
 
 void Worker::Implementation::released(mail::Submission& submission) {
@@ -322,15 +334,61 @@ void Worker::Implementation::trouble(std::string_view pool, std::string_view hos
 void Worker::Implementation::keep_refusals(const mail::Submission& submission) {
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr; r = r->next) {
         if (r->answer.code >= 400) {
-            common_.kept.put(
-                {snapshot_.pools[0].name, submission.envelope.reverse_path, r->address},
-                kept_for_every_client(r->answer) ? 0 : submission.client.network,
-                r->answer,
-                ring_->now());
+            const mail::EnhancedCode& enhanced = r->answer.enhanced;
+            kept_.code = r->answer.code;
+            kept_.enhanced = {enhanced.cls, enhanced.subject, enhanced.detail};
+            kept_.set_text(r->answer.text);
+            common_.kept.keep(kept_key(submission, *r), kept_, ring_->now());
         }
     }
 }
 
+shared::KeptAnswerKey Worker::Implementation::kept_key(
+    const mail::Submission& submission, const mail::Recipient& recipient) const {
+    return {pool_names_[recipient.pool], submission.envelope.reverse_path, recipient.address, submission.client.network};
+}
+
 // --- the end -----------------------------------------------------------------------------------------------------------------
+
+void Worker::Implementation::begin_shutdown() {
+    stage_ = Stage::grace;
+    inbound_.shut_down();
+    timers_.set(shutdown_timer_, ring_->now() + snapshot_.config.timeouts.shutdown_grace);
+}
+
+void Worker::Implementation::go_on_shutting_down() {
+    if (stage_ == Stage::grace) {
+        stage_ = Stage::owed;
+        inbound_.cut();
+        relay_.shut_down();
+        timers_.set(shutdown_timer_, ring_->now() + snapshot_.config.timeouts.data_done);
+    } else if (stage_ == Stage::owed) {
+        relay_.cut();
+    }
+}
+
+// --- the face ----------------------------------------------------------------------------------------------------------------
+
+base::Result<std::unique_ptr<Worker>> Worker::create(
+    const WorkerSettings& settings, const Snapshot& snapshot, Common& common, log::Buffer& lines) {
+    auto ring = io::Ring::create(settings.bounds.ring);
+    if (!ring) {
+        return ring.error();
+    }
+    auto implementation = std::make_unique<Implementation>(std::move(*ring), settings, snapshot, common, lines);
+    return std::unique_ptr<Worker>(new Worker(std::move(implementation)));
+}
+
+Worker::Worker(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+
+Worker::~Worker() = default;
+
+void Worker::run() {
+    implementation_->run();
+}
+
+void Worker::request_shutdown() {
+    implementation_->request_shutdown();
+}
 
 }  // namespace postern::shard

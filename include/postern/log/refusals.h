@@ -35,6 +35,9 @@ class RefusalMeter {
     /// suppressed.
     std::optional<Summary> next_summary(base::Instant now);
 
+    /// Is any refusal counted that no summary has told yet?
+    bool suppressing() const { return suppressing_ != 0; }
+
  private:
     struct Row {
         std::uint64_t key = 0;

@@ -19,6 +19,7 @@ struct Client {
     std::uint64_t network = 0;  // the client's network (IPv4 /24, IPv6 /64), hashed with the process's key
     std::uint32_t listener = 0;
     bool trusted = false;       // [relay] allows it, or its listener is trusted
+    bool exempt = false;        // no limit by client or network holds for it
     bool esmtp = false;         // EHLO, not HELO
 };
 

@@ -1,22 +1,36 @@
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-
+#include "postern/base/siphash.h"
+#include "postern/config/config.h"
 #include "postern/shared/budget.h"
-#include "postern/shared/client_table.h"
+#include "postern/shared/counts.h"
 #include "postern/shared/kept_answers.h"
 
 namespace postern::shard {
 
-/// The few facts that all workers know (room `shared`), and how many connections there are in all. Made by the control thread,
-/// outlives the workers.
+/// The few facts that all workers know (room `shared`). Made by the control thread, outlives the workers.
 struct Common {
-    shared::ClientTable clients;
+    /// `connections`: the most there may be. `keys`: random numbers of this process.
+    Common(
+        const config::Config& config,
+        std::uint32_t connections,
+        std::uint32_t workers,
+        const base::HashKey& client_keys,
+        const base::HashKey& answer_keys)
+        : connections_max(connections),
+          client_key(client_keys),
+          clients(connections),
+          bodies(config.limits.body_memory.octets, workers, connections),
+          kept(kept_answers_max, answer_keys) {}
+
+    static constexpr std::size_t kept_answers_max = 16384;
+
+    const std::uint32_t connections_max;
+    const base::HashKey client_key;
+    shared::Gauge connections;
+    shared::CountTable clients;
     shared::Budget bodies;
     shared::KeptAnswers kept;
-    std::atomic<std::uint32_t> connections{0};
-    std::uint32_t connections_max = 0;
 };
 
 }  // namespace postern::shard

@@ -12,7 +12,6 @@
 #include "postern/shard/snapshot.h"
 
 namespace postern::log {
-class Log;
 class Buffer;
 }
 

@@ -38,12 +38,5 @@ TEST(SyncAnswer, NamesEachTemporaryTroubleByItsCode) {
     }
 }
 
-TEST(KeptRefusal, HoldsForEveryClientOnlyWhenItIsAboutTheAddress) {
-    EXPECT_TRUE(kept_for_every_client({550, {5, 1, 1}, ""}));
-    EXPECT_TRUE(kept_for_every_client({452, {4, 2, 2}, ""}));
-    EXPECT_FALSE(kept_for_every_client({550, {5, 7, 1}, ""}));
-    EXPECT_FALSE(kept_for_every_client({550, {}, ""}));
-}
-
 }  // namespace
 }  // namespace postern::shard
