@@ -1,5 +1,8 @@
 #pragma once
 
+#include <emmintrin.h>
+
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -47,117 +50,156 @@ struct Table::Slot {
     Match match() const { return {bucket->rule[index], bucket->action[index]}; }
 };
 
-/// The hashes of a name's suffixes, shortest first: of "a.example.com" those of "com", "example.com" and the whole.
+/// The hashes of a name's suffixes, shortest first: of "a.example.com" those of "com", "example.com" and the whole. Works on 32
+/// octets at a time, from the right, without branches on what they hold: which names have how many labels of which length
+/// cannot be foretold, and a wrong guess costs more than the words that are not needed.
 class Table::Suffixes {
    public:
-    Suffixes() = default;
-
-    /// `name`: 1 to 8 * Secrets::words_max octets, which live as long as this.
-    Suffixes(const Secrets& secrets, std::string_view name)
-        : number_(secrets.numbers.data()), name_(name) {
+    /// `name`: 1 to 319 octets, which live as long as this. The first suffix has `labels` labels, or is the whole name.
+    Suffixes(const Secrets& secrets, std::string_view name, unsigned labels) : name_(name) {
         POSTERN_ASSERT(
-            !name.empty() && name.size() <= 8 * Secrets::words_max, "a name is too long to hash");
-        sum_ = {(*number_)[0] | static_cast<Wide>((*number_)[1]) << 64, (*number_)[2]};
-        next_word();
+            !name.empty() && name.size() < 8 * Secrets::words_max, "a name that cannot be hashed");
+        number_ = secrets.numbers.data() + 1;
+        const auto& first = secrets.numbers[0];
+        before_ = {first[0] | static_cast<Wide>(first[1]) << 64, first[2]};
+        rest_ = static_cast<unsigned>(name.size());
+        read_block();
+        for (; labels > 1; --labels) {
+            next_octets();
+        }
     }
 
-    /// Whether next() has given the whole name.
+    /// Whether next() has given the whole name; it would go on giving that.
     bool done() const { return done_; }
 
     Hash next() {
-        while (dots_ == 0) {
-            if (left_ == 0) {
-                done_ = true;
-                return plus(word_).hash();
-            }
-            sum_ = plus(word_);
-            next_word();
-        }
-        // The name is read as little-endian words, so what stands further right is in the higher bits.
-        int bit = 63 - std::countl_zero(dots_);
-        dots_ ^= std::uint64_t{1} << bit;
-        return plus(word_ >> bit >> 1 << bit << 1).hash();
+        unsigned octets = next_octets();
+        done_ = octets == rest_;
+        return hash(octets);
     }
 
     /// The whole name's hash, its dots being none.
     Hash whole() {
-        while (left_ != 0) {
-            sum_ = plus(word_);
-            next_word();
+        while (rest_ > block_octets) {
+            next_block();
         }
-        done_ = true;
-        return plus(word_).hash();
+        return hash(rest_);
     }
 
    private:
     __extension__ using Wide = unsigned __int128;
+    static constexpr unsigned block_words = 4;
+    static constexpr unsigned block_octets = 8 * block_words;
+    static constexpr auto masks = [] {
+        std::array<char, 2 * block_octets> table{};
+        for (unsigned i = block_octets; i < table.size(); ++i) {
+            table[i] = '\xff';
+        }
+        return table;
+    }();
 
     struct Sum {
         Wide low;
         std::uint64_t high;
-        Hash hash() const {
+
+        /// Adds number * word, modulo 2^192.
+        void add(const std::array<std::uint64_t, 3>& number, std::uint64_t word) {
+            bool carry = __builtin_add_overflow(low, static_cast<Wide>(number[0]) * word, &low);
+            Wide second = static_cast<Wide>(number[1]) * word;
             auto middle = static_cast<std::uint64_t>(low >> 64);
-            return {
-                high,
-                static_cast<std::uint32_t>(middle >> 32),
-                static_cast<std::uint32_t>(middle)};
+            bool carry_too = __builtin_add_overflow(
+                middle, static_cast<std::uint64_t>(second), &middle);
+            low = static_cast<Wide>(middle) << 64 | static_cast<std::uint64_t>(low);
+            high += static_cast<std::uint64_t>(second >> 64) + number[2] * word + carry + carry_too;
         }
     };
 
-    /// sum + K * word, modulo 2^192.
-    Sum plus(std::uint64_t word) const {
-        const auto& k = *number_;
-        Wide first = static_cast<Wide>(k[0]) * word;
-        Wide second = static_cast<Wide>(k[1]) * word + (first >> 64);
-        Wide low = sum_.low + (second << 64 | static_cast<std::uint64_t>(first));
-        std::uint64_t high = sum_.high + k[2] * word + static_cast<std::uint64_t>(second >> 64);
-        return {low, high + (low < sum_.low ? 1 : 0)};
-    }
-
-    /// The eight octets that end where the last word began, or those that are left in the high bits.
-    void next_word() {
-        std::size_t end = name_.size() - taken_;
-        if (end >= 8) {
-            std::memcpy(&word_, name_.data() + end - 8, 8);
-            taken_ += 8;
-        } else {
-            word_ = first_octets(end);
-            taken_ += end;
+    /// Of the block's last `octets`, 0 to 32, and all blocks before it.
+    Hash hash(unsigned octets) const {
+        Sum sum = before_;
+        // From here on: as many octets of the mask are ones as of the block count.
+        const char* mask = masks.data() + octets;
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < block_words; ++i) {
+            std::uint64_t counts;
+            std::memcpy(&counts, mask + 8 * (block_words - 1 - i), 8);
+            sum.add(number_[i], words_[i] & counts);
         }
-        left_ = name_.size() - taken_;
-        ++number_;
-        // The exact test for octets equal to '.': borrow-free, so no octet disturbs its neighbour.
-        constexpr std::uint64_t low_bits = 0x7f7f7f7f7f7f7f7f;
-        std::uint64_t other = word_ ^ 0x2e2e2e2e2e2e2e2e;
-        dots_ = ~(((other & low_bits) + low_bits) | other | low_bits);
+        auto middle = static_cast<std::uint64_t>(sum.low >> 64);
+        return {
+            sum.high,
+            static_cast<std::uint32_t>(middle >> 32),
+            static_cast<std::uint32_t>(middle)};
     }
 
-    /// The first `count` octets, 1 to 7, in the high bits of a word.
-    std::uint64_t first_octets(std::size_t count) const {
+    /// Of the block, behind its next dot, or all that the name has in it. Then that dot is given.
+    unsigned next_octets() {
+        while (dots_ == 0 && rest_ > block_octets) [[unlikely]] {
+            next_block();
+        }
+        unsigned octets =
+            dots_ == 0 ? rest_ : static_cast<unsigned>(std::countl_zero(dots_));
+        dots_ &= static_cast<std::uint32_t>(~(std::uint64_t{0x80000000} >> octets));
+        return octets;
+    }
+
+    void next_block() {
+        for (unsigned i = 0; i < block_words; ++i) {
+            before_.add(number_[i], words_[i]);
+        }
+        number_ += block_words;
+        rest_ -= block_octets;
+        read_block();
+    }
+
+    /// The last 32 octets of the first `rest_`; zeros stand for those before the name. They are read as little-endian words, so
+    /// what stands further right is in the higher bits.
+    void read_block() {
+#pragma GCC unroll 4
+        for (unsigned i = 0; i < block_words; ++i) {
+            words_[i] = word_before(static_cast<int>(rest_) - static_cast<int>(8 * i));
+        }
+        auto dots = [&](unsigned i) {
+            __m128i octets = _mm_set_epi64x(
+                static_cast<long long>(words_[i]), static_cast<long long>(words_[i + 1]));
+            return static_cast<std::uint32_t>(
+                _mm_movemask_epi8(_mm_cmpeq_epi8(octets, _mm_set1_epi8('.'))));
+        };
+        dots_ = dots(0) << 16 | dots(2);
+    }
+
+    /// The eight octets of the name that end before `end`; those that it has, in the high bits.
+    std::uint64_t word_before(int end) const {
+        if (name_.size() < 8) [[unlikely]] {
+            return short_word(end);
+        }
+        int begin = std::max(end - 8, 0);
+        std::uint64_t word;
+        std::memcpy(&word, name_.data() + begin, 8);
+        int missing = begin - (end - 8);
+        return missing < 8 ? word << 8 * missing : 0;
+    }
+
+    std::uint64_t short_word(int end) const {
         std::uint64_t word = 0;
-        const char* begin = name_.data();
-        if (name_.size() >= 8) {
-            std::memcpy(&word, begin, 8);
-        } else {
-            for (std::size_t i = 0; i < count; ++i) {
-                word |= static_cast<std::uint64_t>(static_cast<unsigned char>(begin[i])) << 8 * i;
-            }
+        for (int i = 0; i < end; ++i) {
+            auto octet = static_cast<unsigned char>(name_[static_cast<std::size_t>(i)]);
+            word |= static_cast<std::uint64_t>(octet) << 8 * (8 - end + i);
         }
-        return word << 8 * (8 - count);
+        return word;
     }
 
-    const std::array<std::uint64_t, 3>* number_ = nullptr;
     std::string_view name_;
-    std::size_t taken_ = 0;  // octets, from the right, up to the current word's first
-    std::size_t left_ = 0;
-    std::uint64_t word_ = 0;
-    std::uint64_t dots_ = 0;  // the top bit of each octet of word_ that is a dot and was not yet given
-    Sum sum_{};               // K_0 and the words before this one
+    const std::array<std::uint64_t, 3>* number_;  // of the block's first word
+    unsigned rest_;                               // octets of the name from its first to the block's last
+    std::uint32_t dots_ = 0;                      // in the block and not yet given, the last octet's bit on top
     bool done_ = false;
+    std::array<std::uint64_t, block_words> words_;  // of the block, from the right
+    Sum before_;                                    // K_0 and all words before them
 };
 
 inline Table::Hash Table::hash_of(std::string_view name) const {
-    return Suffixes(secrets_, name).whole();
+    return Suffixes(secrets_, name, 1).whole();
 }
 
 inline void Table::prefetch(const Hash& hash) const {
@@ -169,17 +211,35 @@ inline Table::Slot Table::find(const Hash& hash) const {
         static_cast<std::uint64_t>(hash.place) * bucket_count_ >> 32);
     for (;;) {
         Bucket& bucket = buckets_[at];
+        // All at once: in which slot a name lies cannot be foretold. An empty slot is taken for the name whose hash is zero,
+        // which is then known to have no rule.
+        unsigned equal = 0;
         for (unsigned i = 0; i < Bucket::slots; ++i) {
-            if (bucket.tag[i] == hash.tag && bucket.more_tag[i] == hash.more_tag &&
-                (bucket.marks[i] & Bucket::used) != 0) {
-                return {&bucket, i};
-            }
+            bool same = (bucket.tag[i] == hash.tag) & (bucket.more_tag[i] == hash.more_tag);
+            equal |= static_cast<unsigned>(same) << i;
+        }
+        if (equal != 0) {
+            return {&bucket, static_cast<unsigned>(std::countr_zero(equal))};
         }
         if (bucket.overflowed == 0) {
             return {};
         }
         at = at + 1 == bucket_count_ ? 0 : at + 1;
     }
+}
+
+inline Match Table::match_itself(Slot slot) const {
+    if (slot.has(Bucket::split)) [[unlikely]] {
+        return splits_[slot.match().rule].itself;
+    }
+    return slot.has(Bucket::itself) ? slot.match() : Match{};
+}
+
+inline Match Table::match_below(Slot slot) const {
+    if (slot.has(Bucket::split)) [[unlikely]] {
+        return splits_[slot.match().rule].below;
+    }
+    return slot.has(Bucket::below) ? slot.match() : Match{};
 }
 
 }  // namespace postern::route

@@ -18,10 +18,6 @@ constexpr double load_max = 0.62;
 /// Rules whose places are fetched before the first is put in.
 constexpr std::size_t together = 16;
 
-/// The domain of a user rule's name, and any other name whole.
-std::string_view domain_of(std::string_view name) {
-    return name.substr(name.rfind('@') + 1);
-}
 
 }  // namespace
 
@@ -64,6 +60,12 @@ const Statement& Builder::statement_of(std::uint32_t rule) const {
 
 std::string_view Builder::name_of(const ParsedRule& rule) const {
     return std::string_view(table_->names_).substr(rule.name, rule.size);
+}
+
+/// The domain of a user rule's name, and any other name whole.
+std::string_view Builder::domain_of(const ParsedRule& rule) const {
+    std::string_view name = name_of(rule);
+    return rule.kind == Pattern::user ? name.substr(name.rfind('@') + 1) : name;
 }
 
 std::uint32_t Builder::action_index(const Action& action) {
@@ -114,12 +116,18 @@ void Builder::size_block() {
     std::size_t rules = parsed_.rules.size();
     std::size_t bits = std::bit_ceil(std::max<std::size_t>(4096, rules));
     std::vector<std::uint64_t> map(bits / 64);
+    unsigned& labels_min = table_->labels_min_;
+    labels_min = mail::domain_octets_max;
     for (const ParsedRule& rule : parsed_.rules) {
-        if (rule.labels < 2) {
+        labels_min = rule.labels > 0 ? std::min<unsigned>(labels_min, rule.labels) : labels_min;
+    }
+    for (const ParsedRule& rule : parsed_.rules) {
+        unsigned ancestors = rule.labels - std::min<unsigned>(rule.labels, labels_min) +
+                             (rule.kind == Pattern::user ? 1 : 0);
+        if (ancestors == 0) {
             continue;
         }
-        Table::Suffixes suffixes(table_->secrets_, domain_of(name_of(rule)));
-        unsigned ancestors = rule.labels - (rule.kind == Pattern::user ? 0u : 1u);
+        Table::Suffixes suffixes(table_->secrets_, domain_of(rule), labels_min);
         for (unsigned i = 0; i < ancestors; ++i) {
             std::size_t bit = suffixes.next().tag & (bits - 1);
             map[bit / 64] |= std::uint64_t{1} << bit % 64;
@@ -168,18 +176,17 @@ bool Builder::fill_block() {
         std::array<std::size_t, together + 1> ends{};
         for (std::size_t i = begin; i < end; ++i) {
             const ParsedRule& rule = parsed_.rules[i];
-            std::string_view name = name_of(rule);
             std::size_t first = hashes.size();
             if (rule.labels == 0) {
-                hashes.push_back(table.hash_of(domain_of(name)));
+                hashes.push_back(table.hash_of(domain_of(rule)));
             } else {
-                Table::Suffixes suffixes(table.secrets_, domain_of(name));
+                Table::Suffixes suffixes(table.secrets_, domain_of(rule), table.labels_min_);
                 while (!suffixes.done()) {
                     hashes.push_back(suffixes.next());
                 }
             }
             if (rule.kind == Pattern::user) {
-                hashes.push_back(table.hash_of(name));
+                hashes.push_back(table.hash_of(name_of(rule)));
             }
             for (std::size_t n = first; n < hashes.size(); ++n) {
                 table.prefetch(hashes[n]);

@@ -41,6 +41,7 @@ class Builder {
     /// Octet of its line where a word of the rule begins: 0 the pattern, 1 the target.
     std::size_t word_at(std::uint32_t rule, unsigned word) const;
     std::string_view name_of(const ParsedRule& rule) const;
+    std::string_view domain_of(const ParsedRule& rule) const;
     const Statement& statement_of(std::uint32_t rule) const;
     bool is_as(std::uint32_t rule) const { return !statement_of(rule).as.empty(); }
 

@@ -39,8 +39,9 @@ class Parser {
             return std::move(parsed_);
         }
         for (const Source& source : sources_) {
-            lines += static_cast<std::size_t>(
-                std::count(source.text.begin(), source.text.end(), '\n'));
+            for (std::size_t at = 0; (at = source.text.find('\n', at)) != std::string_view::npos; ++at) {
+                ++lines;
+            }
         }
         parsed_.rules.reserve(lines);
         parsed_.names.reserve(octets);

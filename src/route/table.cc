@@ -9,14 +9,6 @@
 
 namespace postern::route {
 
-namespace {
-
-// As many suffixes as are hashed, and fetched, before the first is looked at: names have two to four labels, and what the rules
-// know of longer ones is found by looking at these.
-constexpr unsigned ahead = 4;
-
-}  // namespace
-
 Table::~Table() {
     if (buckets_ != nullptr) {
         munmap(buckets_, bucket_octets());
@@ -28,20 +20,6 @@ std::size_t Table::bucket_octets() const { return sizeof(Bucket) * bucket_count_
 std::size_t Table::octets() const {
     return bucket_octets() + rows_.capacity() * sizeof(Row) + splits_.capacity() * sizeof(Split) +
            actions_.capacity() * sizeof(Action) + targets_.capacity() * sizeof(Target);
-}
-
-Match Table::match_itself(Slot slot) const {
-    if (slot.has(Bucket::split)) {
-        return splits_[slot.match().rule].itself;
-    }
-    return slot.has(Bucket::itself) ? slot.match() : Match{};
-}
-
-Match Table::match_below(Slot slot) const {
-    if (slot.has(Bucket::split)) {
-        return splits_[slot.match().rule].below;
-    }
-    return slot.has(Bucket::below) ? slot.match() : Match{};
 }
 
 std::uint32_t Table::find_user(std::string_view local_part, std::string_view domain_key) const {
@@ -67,68 +45,91 @@ Match Table::match_user(const Query& query, Match otherwise) const {
     return rule == none ? otherwise : Match{rule, action_of(rule)};
 }
 
-/// Looks at the suffixes from the shortest on, until one is unknown or has no longer ones.
-Match Table::walk(Suffixes& suffixes, const Query& query) const {
-    Match best = everything_;
-    while (!suffixes.done()) {
-        Hash hashes[ahead];
-        unsigned count = 0;
-        do {
-            hashes[count] = suffixes.next();
-            prefetch(hashes[count++]);
-        } while (count < ahead && !suffixes.done());
-        for (unsigned i = 0; i < count; ++i) {
-            Slot slot = find(hashes[i]);
-            if (!slot) {
-                return best;
-            }
-            if (i + 1 == count && suffixes.done()) {
-                Match own = match_itself(slot);
-                best = own.found() ? own : best;
-                return slot.has(Bucket::users) ? match_user(query, best) : best;
-            }
-            Match own = match_below(slot);
-            best = own.found() ? own : best;
-            if (!slot.has(Bucket::children)) {
-                return best;
-            }
+/// Some of a name's suffixes, shortest first, their memory asked for.
+struct Table::Step {
+    // The shortest suffix that may have a rule is most often the longest that has one: all but it is a guess.
+    static constexpr unsigned ahead = 2;
+    std::array<Hash, ahead> hashes;
+    unsigned count = 0;
+    bool ends_in_whole = false;  // the last is the whole name
+};
+
+inline Table::Step Table::begin_step(Suffixes& suffixes) const {
+    Step step;
+    for (Hash& hash : step.hashes) {
+        step.count += suffixes.done() ? 0 : 1;
+        hash = suffixes.next();
+        prefetch(hash);
+    }
+    step.ends_in_whole = suffixes.done();
+    return step;
+}
+
+/// True: the lookup ends here, with `best`.
+inline bool Table::end_step(const Step& step, const Query& query, Match& best) const {
+    for (unsigned i = 0; i < step.count; ++i) {
+        Slot slot = find(step.hashes[i]);
+        if (!slot) {
+            return true;
         }
+        bool whole = step.ends_in_whole && i + 1 == step.count;
+        Match own = whole ? match_itself(slot) : match_below(slot);
+        best = own.found() ? own : best;
+        if (whole && slot.has(Bucket::users)) [[unlikely]] {
+            best = match_user(query, best);
+        }
+        if (!slot.has(Bucket::children)) {
+            return true;
+        }
+    }
+    return step.ends_in_whole;
+}
+
+Match Table::look_up_literal(const Query& query) const {
+    Match best = everything_;
+    if (Slot slot = find(hash_of(query.domain_key))) {
+        Match own = match_itself(slot);
+        best = own.found() ? own : best;
+        best = slot.has(Bucket::users) ? match_user(query, best) : best;
     }
     return best;
 }
 
 Match Table::look_up(const Query& query) const {
-    if (query.domain_key.front() == '[') {
-        Slot slot = find(hash_of(query.domain_key));
-        Match own = slot ? match_itself(slot) : Match{};
-        Match best = own.found() ? own : everything_;
-        return slot && slot.has(Bucket::users) ? match_user(query, best) : best;
+    Suffixes suffixes(secrets_, query.domain_key, labels_min_);
+    if (query.domain_key.front() == '[') [[unlikely]] {
+        return look_up_literal(query);
     }
-    Suffixes suffixes(secrets_, query.domain_key);
-    return walk(suffixes, query);
+    Match best = everything_;
+    while (!end_step(begin_step(suffixes), query, best)) {
+    }
+    return best;
 }
 
 void Table::look_up(std::span<const Query> queries, std::span<Match> matches) const {
     POSTERN_ASSERT(queries.size() == matches.size(), "each query has its match");
     // One fetch that is under way hides behind the others; more than this many at once no memory answers.
     constexpr std::size_t together = 16;
+    std::array<Step, together> steps;
     for (std::size_t begin = 0; begin < queries.size(); begin += together) {
         std::size_t count = std::min(together, queries.size() - begin);
-        for (std::size_t i = begin; i < begin + count; ++i) {
-            Suffixes suffixes(secrets_, queries[i].domain_key);
-            for (unsigned n = 0; n < ahead && !suffixes.done(); ++n) {
-                prefetch(suffixes.next());
-            }
+        for (std::size_t i = 0; i < count; ++i) {
+            Suffixes suffixes(secrets_, queries[begin + i].domain_key, labels_min_);
+            steps[i] = begin_step(suffixes);
         }
-        for (std::size_t i = begin; i < begin + count; ++i) {
-            matches[i] = look_up(queries[i]);
+        for (std::size_t i = 0; i < count; ++i) {
+            const Query& query = queries[begin + i];
+            Match best = everything_;
+            bool literal = query.domain_key.front() == '[';
+            bool ended = !literal && end_step(steps[i], query, best);
+            matches[begin + i] = ended ? best : look_up(query);
         }
     }
 }
 
 Match Table::covering_subdomains(std::string_view key) const {
     Match best = everything_;
-    Suffixes suffixes(secrets_, key);
+    Suffixes suffixes(secrets_, key, labels_min_);
     while (!suffixes.done()) {
         Slot slot = find(suffixes.next());
         if (!slot) {

@@ -16,6 +16,15 @@ bool begins_comment(std::string_view line, std::size_t at) {
            (at + 1 == line.size() || is_blank(line[at + 1]) || line[at + 1] == '#');
 }
 
+/// Octets that may end a word or change how it is read.
+constexpr auto is_special = [] {
+    std::array<bool, 256> table{};
+    for (char c : {' ', '\t', '"', '\\', ';', '#'}) {
+        table[static_cast<unsigned char>(c)] = true;
+    }
+    return table;
+}();
+
 /// Octets of the character at `at` as RFC 3629 allows it; 0: none.
 std::size_t utf8_character(std::string_view text, std::size_t at) {
     auto octet = [&](std::size_t i) {
@@ -59,6 +68,9 @@ Words split_words(std::string_view line) {
         std::size_t quote = i;
         for (; i < line.size(); ++i) {
             char c = line[i];
+            if (!is_special[static_cast<unsigned char>(c)]) {
+                continue;
+            }
             if (c == '"') {
                 in_quotes = !in_quotes;
                 word.quoted = true;

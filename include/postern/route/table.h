@@ -15,7 +15,8 @@
 /// All names (domains, the ancestors of domains that rules name, user@domain, address literals) live in one block of 64-byte
 /// buckets, found by a keyed hash. A name's hash grows label by label from the right, so one pass over the octets gives the
 /// hash of every suffix; each ancestor carries a mark that names exist below it, so a miss ends at the first suffix that has
-/// none. A lookup touches memory once for each label that the rules know, and these loads do not wait for one another.
+/// none. Suffixes with fewer labels than any rule are neither kept nor looked for. A lookup touches memory once for each longer
+/// one that the rules know, and these loads do not wait for one another.
 ///
 /// Identity. A name on a hit is not compared with the rule's: that would be a second miss. Instead the hash is 128 bits of a
 /// strongly universal family (below), all of them used: 32 choose the bucket, 96 are kept in it. For any two different names,
@@ -118,6 +119,7 @@ class Table {
     struct Bucket;
     struct Slot;
     struct Hash;
+    struct Step;
     class Suffixes;
     struct Row {
         std::uint32_t name;  // offset in names_
@@ -137,7 +139,9 @@ class Table {
     Hash hash_of(std::string_view name) const;
     Slot find(const Hash& hash) const;
     void prefetch(const Hash& hash) const;
-    Match walk(Suffixes& suffixes, const Query& query) const;
+    Step begin_step(Suffixes& suffixes) const;
+    bool end_step(const Step& step, const Query& query, Match& best) const;
+    Match look_up_literal(const Query& query) const;
     Match match_itself(Slot slot) const;
     Match match_below(Slot slot) const;
     void settle(Split& split) const;
@@ -147,6 +151,7 @@ class Table {
     Secrets secrets_;
     Bucket* buckets_ = nullptr;
     std::uint32_t bucket_count_ = 0;
+    unsigned labels_min_ = 1;  // fewest of any rule's domain: shorter suffixes hold nothing, and are not looked for
     Match everything_;
     std::vector<Row> rows_;
     std::vector<Split> splits_;
