@@ -38,29 +38,28 @@ class Dialogue {
     /// The next line without its CRLF; "" at the end of the stream.
     std::string line() {
         std::size_t end = 0;
-        while ((end = in_.find("\r\n")) == std::string::npos) {
+        while ((end = in_.find("\r\n", begin_)) == std::string::npos) {
             if (!more()) {
                 return "";
             }
         }
-        const std::string text = in_.substr(0, end);
-        in_.erase(0, end + 2);
+        const std::string text = in_.substr(begin_, end - begin_);
+        begin_ = end + 2;
         return text;
     }
     std::string octets(std::size_t count) {
-        while (in_.size() < count && more()) {
+        while (in_.size() - begin_ < count && more()) {
         }
-        const std::string text = in_.substr(0, count);
-        in_.erase(0, text.size());
+        const std::string text = in_.substr(begin_, count);
+        begin_ += text.size();
         return text;
     }
     /// Up to the lone dot, dots unstuffed.
     std::string data() {
         std::string body;
         for (;;) {
-            const std::size_t before = in_.size();
             const std::string text = line();
-            if (text == "." || (text.empty() && ended_ && before == 0)) {
+            if (text == "." || (text.empty() && ended_ && begin_ == in_.size())) {
                 return body;
             }
             body += (text.starts_with('.') ? text.substr(1) : text) + "\r\n";
@@ -75,13 +74,16 @@ class Dialogue {
         if (ended_) {
             return false;
         }
+        in_.erase(0, begin_);
+        begin_ = 0;
         char buffer[65536];
         const ssize_t count = ::recv(socket_, buffer, sizeof buffer, 0);
         ended_ = count <= 0;
         in_.append(buffer, ended_ ? 0 : static_cast<std::size_t>(count));
         return !ended_;
     }
-    std::string take() { return std::exchange(in_, {}); }
+    /// All that has come and was not read.
+    std::string take() { return std::exchange(in_, {}).substr(std::exchange(begin_, 0)); }
     /// Ends with a reset.
     void reset() {
         const linger at_once{.l_onoff = 1, .l_linger = 0};
@@ -99,6 +101,7 @@ class Dialogue {
    private:
     int socket_;
     std::string in_;
+    std::size_t begin_ = 0;  // of what was not read
     bool ended_ = false;
 };
 
