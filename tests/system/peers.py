@@ -117,14 +117,15 @@ class Postfix(Maildir):
                     ("bounce", "unix", 0, "bounce"), ("defer", "unix", 0, "bounce"), ("trace", "unix", 0, "bounce"),
                     ("error", "unix", "-", "error"), ("discard", "unix", "-", "discard"), ("virtual", "unix", "-", "virtual"),
                     ("proxymap", "unix", "-", "proxymap"), ("anvil", "unix", 1, "anvil"), ("postlog", "unix-dgram", 1, "postlogd")]
-        private = {"cleanup": "n", "qmgr": "n", "postlog": "n"}
-        unprivileged = {"virtual": "n"}
+        public = ("cleanup", "qmgr", "postlog")
         lines = [f"{LOOPBACK}:{self.port} inet n - n - 100 smtpd\n"]
-        for name, kind, limit, program in services:
-            lines.append(f"{name} {kind} {private.get(name, '-')} {unprivileged.get(name, '-')} n - {limit} {program}\n"
-                         if name not in ("qmgr",) else f"{name} {kind} n - n 300 {limit} {program}\n")
+        lines += [f"{name} {kind} {'n' if name in public else '-'} {'n' if name == 'virtual' else '-'} n - {limit} {program}\n"
+                  for name, kind, limit, program in services]
         (folder / "conf/master.cf").write_text("".join(lines))
-        self.process = place.add(Process(["postfix", "-c", folder / "conf", "start-fg"], folder, "postfix"))
+        # `postfix start-fg` would leave its master behind: this one is our child. The check makes the queue's folders.
+        subprocess.run(["postfix", "-c", str(folder / "conf"), "check"], check=True, capture_output=True)
+        master = subprocess.run(["postconf", "-h", "daemon_directory"], check=True, capture_output=True, text=True).stdout.strip() + "/master"
+        self.process = place.add(Process([master, "-c", folder / "conf", "-s"], folder, "postfix"))
         self.process.wait_listening(self.port)
 
 

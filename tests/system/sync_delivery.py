@@ -1,0 +1,878 @@
+"""`sync` delivery through the real binary against smart hosts that do what the test says (product contract: delivery, smart-host
+connections, SMTP to senders). What a smart host answers is what the sender is told, and nobody gets mail that its sender was not told of."""
+
+import re
+import signal
+import socket
+import time
+import unittest
+
+from harness import ALL_EXTENSIONS, CLOSE, HOSTNAME, LOOPBACK, RECEIVED, STALL, Closed, Session, SystemTest, behind_received, free_port, wait_for
+
+BODY = b"Subject: hello\r\n\r\n.one dot\r\n..two\r\n.\r\nlast\r\n".replace(b"\r\n.\r\n", b"\r\n..\r\n")
+PIPELINING_ONLY = ("PIPELINING", "8BITMIME")
+RULES = "a.test a\nb.test b\n"
+
+
+class Delivery(SystemTest):
+    """One gateway before the hosts `a` (and `b`)."""
+
+    def start(self, a=None, b=None, pool=None, rules=RULES, **settings):
+        self.a = a or self.host()
+        self.b = b or self.host()
+        pools = {"a": {"hosts": self.a.address, **(pool or {})}, "b": self.b.address}
+        return self.gateway(rules, pools, **settings)
+
+    def check(self, reply, code, enhanced=None, text=None):
+        expected = f"{code} {enhanced}" if enhanced else str(code)
+        self.assertTrue(str(reply).startswith(expected), f"{reply} instead of {expected}")
+        if text is not None:
+            self.assertEqual(reply.text.split(" ", 1)[1] if enhanced else reply.text, text)
+
+
+class Accepted(Delivery):
+    def test_the_answer_is_the_hosts_own(self):
+        s = self.session(self.start(self.host(body="250 2.6.0 as you wish <id@a>")))
+        self.check(s.mail("x@a.test"), 250, "2.6.0", "as you wish <id@a>")
+
+    def test_other_2xx_becomes_250(self):
+        s = self.session(self.start(self.host(rcpt="251 2.1.5 will forward", body="252 2.0.0 well")))
+        self.check(s.mail("x@a.test"), 250, "2.0.0", "well")
+
+    def test_content_behind_one_received_line(self):
+        for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, (), ("CHUNKING",)):
+            for send in ("data", "bdat"):
+                with self.subTest(extensions=extensions, send=send):
+                    s = self.session(self.start(self.host(extensions)))
+                    self.check(s.envelope("x@a.test")[-1], 250)
+                    self.check(getattr(s, send)(BODY), 250)
+                    (message,) = self.a.messages
+                    self.assertEqual(behind_received(message.content), BODY)
+                    self.assertEqual(message.by, "BDAT" if "CHUNKING" in extensions else "DATA")
+                    self.assertTrue(message.sender.upper().startswith("FROM:<SENDER@CLIENT.TEST>"), message.sender)
+                    self.assertEqual(message.recipients, ["TO:<x@a.test>"])
+
+    def test_received_line(self):
+        gateway = self.start()
+        s = self.session(gateway, ehlo="[127.0.0.1]")
+        s.mail("x@a.test")
+        s.mail(["x@a.test", "y@a.test"])
+        s.envelope("x@a.test", parameters=" SMTPUTF8")
+        s.data(BODY)
+        old = self.session(gateway, ehlo=None)
+        self.check(old.command("HELO old.test"), 250)
+        self.check(old.mail("x@a.test"), 250)
+        lines = [RECEIVED.match(message.content) for message in self.a.messages]
+        self.assertTrue(all(lines), [message.content[:300] for message in self.a.messages])
+        self.assertEqual([line["with"] for line in lines], [b"ESMTP", b"ESMTP", b"UTF8SMTP", b"SMTP"])
+        self.assertEqual([line["rcpt"] for line in lines], [b"x@a.test", None, b"x@a.test", b"x@a.test"])
+        self.assertEqual([line["helo"] for line in lines], [b"[127.0.0.1]"] * 3 + [b"old.test"])
+        self.assertEqual({(line["name"], line["address"], line["by"]) for line in lines}, {(b"unknown", b"127.0.0.1", HOSTNAME.encode())})
+        self.assertEqual(len({line["id"] for line in lines}), 4)
+
+    def test_many_on_one_connection_with_rset_between(self):
+        s = self.session(self.start())
+        for number in range(20):
+            self.check(s.mail(f"x{number}@a.test"), 250)
+        self.assertEqual(self.a.connections, 1)
+        verbs = self.a.verbs()
+        self.assertEqual(verbs[0], "EHLO")
+        self.assertEqual(self.a.said("EHLO"), [f"EHLO {HOSTNAME}"])
+        self.assertEqual(verbs[1:], (["MAIL", "RCPT", "BDAT", "RSET"] * 20)[:-1])
+
+    def test_hundred_recipients_in_one_transaction(self):
+        s = self.session(self.start())
+        recipients = [f"x{number}@a.test" for number in range(100)]
+        self.check(s.mail(recipients), 250)
+        (message,) = self.a.messages
+        self.assertEqual(message.recipients, [f"TO:<{r}>" for r in recipients])
+
+    def test_null_sender(self):
+        s = self.session(self.start())
+        self.check(s.mail("x@a.test", sender=""), 250)
+        self.assertTrue(self.a.messages[0].sender.upper().startswith("FROM:<>"))
+
+    def test_pipelined_burst(self):
+        s = self.session(self.start())
+        one = b"MAIL FROM:<s@client.test>\r\nRCPT TO:<x@a.test>\r\nBDAT 14 LAST\r\nSubject: a\r\n\r\n"
+        s.send(one * 30 + b"QUIT\r\n")
+        replies = [s.read().code for _ in range(91)]
+        self.assertEqual(replies, [250] * 90 + [221])
+        self.assertEqual(len(self.a.messages), 30)
+
+    def test_empty_body_and_body_without_final_crlf(self):
+        for extensions, send, body, expected in (
+                (ALL_EXTENSIONS, "bdat", b"", b""), ((), "bdat", b"", b""), ((), "data", b"", b""),
+                (ALL_EXTENSIONS, "bdat", b"A: b\r\n\r\nend", b"A: b\r\n\r\nend"), ((), "bdat", b"A: b\r\n\r\nend", b"A: b\r\n\r\nend\r\n"),
+                ((), "bdat", b"A: b\r\n\r\n.", b"A: b\r\n\r\n.\r\n")):
+            with self.subTest(extensions=extensions, send=send, body=body):
+                s = self.session(self.start(self.host(extensions)))
+                s.envelope("x@a.test")
+                self.check(getattr(s, send)(body), 250)
+                self.assertEqual(behind_received(self.a.messages[0].content), expected)
+
+    def test_chunks_of_every_size(self):
+        s = self.session(self.start(self.host(PIPELINING_ONLY)))
+        for chunk in (1, 2, 3, 7, len(BODY)):
+            s.envelope("x@a.test")
+            self.check(s.bdat(BODY, chunk), 250)
+            self.assertEqual(behind_received(self.a.messages[-1].content), BODY)
+
+    def test_a_large_message(self):
+        body = b"Subject: large\r\n\r\n" + b"".join(b".%070d\r\n" % i for i in range(200_000))
+        gateway = self.start(self.host(PIPELINING_ONLY))
+        s = self.session(gateway)
+        self.check(s.mail("x@a.test", body), 250)
+        self.assertEqual(behind_received(self.a.messages[0].content), body)
+
+    def test_hosts_without_pipelining_are_asked_step_by_step(self):
+        said = []
+
+        def rcpt(_):
+            said.append(self.a.verbs())
+            time.sleep(0.1)
+            said.append(self.a.verbs())
+            return "250 ok"
+
+        self.a = self.host((), rcpt=rcpt)
+        s = self.session(self.start(self.a))
+        self.check(s.mail(["x@a.test", "y@a.test"]), 250)
+        self.assertEqual([verbs[-1] for verbs in said], ["RCPT"] * 4)
+        self.assertEqual(self.a.verbs()[:5], ["EHLO", "MAIL", "RCPT", "RCPT", "DATA"])
+
+
+class Refused(Delivery):
+    def test_codes_as_they_pass(self):
+        for host, told in (
+                ("554 5.7.1 spam", ("554 5.7.1", "spam")), ("550 no code", ("550 5.0.0", "no code")),
+                ("550 4.7.1 wrong class", ("550 5.0.0", None)), ("450 4.2.0 later", ("450 4.2.0", "later")),
+                ("452 4.3.1 full", ("452 4.3.1", "full")), ("421 4.3.2 going down", ("451 4.3.2", "going down")),
+                ("552 5.2.2 over quota", ("552 5.2.2", "over quota"))):
+            with self.subTest(host=host):
+                s = self.session(self.start(self.host(body=host)))
+                reply = s.mail("x@a.test")
+                self.check(reply, told[0])
+                if told[1]:
+                    self.assertEqual(reply.text.split(" ", 1)[1], told[1])
+                self.assertEqual(self.a.messages, [])
+                self.check(s.command("NOOP"), 250)
+
+    def test_mail_refused(self):
+        for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
+            for answer in ("550 5.7.1 not from you", "451 4.7.1 greylisted", "500 5.5.2 too long", "501 5.1.7 bad sender", "504 5.5.4 no"):
+                with self.subTest(extensions=extensions, answer=answer):
+                    s = self.session(self.start(self.host(extensions, mail=answer)))
+                    self.check(s.mail("x@a.test"), *answer.split(" ", 2))
+                    self.a.mail = "250 ok"
+                    self.check(s.mail("x@a.test"), 250)
+
+    def test_the_only_recipient_refused(self):
+        for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
+            for answer, told in (("550 5.1.1 unknown", "550 5.1.1 unknown"), ("452 4.2.2 full", "452 4.2.2 full"), ("552 5.2.2 full", "452 4.0.0 full"),
+                                 ("421 4.3.0 gone", "451 4.3.0 gone"), ("500 5.5.2 what", "500 5.5.2 what")):
+                with self.subTest(extensions=extensions, answer=answer):
+                    s = self.session(self.start(self.host(extensions, rcpt=answer)))
+                    reply = s.mail("x@a.test")
+                    if answer.startswith("552"):
+                        # The code becomes 452; the enhanced code's class no longer agrees.
+                        self.check(reply, 452, "4.")
+                    else:
+                        self.assertEqual(str(reply), told)
+                    self.assertEqual(self.a.messages, [])
+
+    def test_lone_dot_when_354_came_though_all_were_refused(self):
+        # With PIPELINING alone DATA rides with RCPT; a host that says 354 all the same is owed the end of data, and must not get the body.
+        class Odd(type(self.host())):
+            pass
+        host = self.host(PIPELINING_ONLY, rcpt="550 5.1.1 unknown")
+        listener = socket.create_server((LOOPBACK, 0))
+        self.addCleanup(listener.close)
+        host.address = f"{LOOPBACK}:{listener.getsockname()[1]}"
+        s = self.session(self.start(host))
+        s.envelope("x@a.test")
+        s.send("DATA\r\n")
+        s.read()
+        s.send(BODY + b".\r\n")
+        listener.settimeout(20)
+        peer, _ = listener.accept()
+        peer.settimeout(20)
+        with peer, peer.makefile("rb") as lines:
+            peer.sendall(b"220 odd\r\n")
+            self.assertTrue(lines.readline().startswith(b"EHLO"))
+            peer.sendall(b"250-odd\r\n250 PIPELINING\r\n")
+            self.assertEqual([lines.readline()[:4] for _ in range(3)], [b"MAIL", b"RCPT", b"DATA"])
+            peer.sendall(b"250 ok\r\n550 5.1.1 unknown\r\n354 go on\r\n")
+            self.assertEqual(lines.readline(), b".\r\n")
+            peer.sendall(b"554 5.5.1 no recipients\r\n")
+            self.check(s.read(), 550, "5.1.1", "unknown")
+
+    def test_text_of_the_host(self):
+        text = "550-5.7.1 one\n550-5.7.1 " + "x" * 600 + "\n" + "".join(f"550-5.7.1 line {n}\n" for n in range(3, 12)) + "550 5.7.1 last"
+        s = self.session(self.start(self.host(body=text)))
+        reply = s.mail("x@a.test")
+        self.check(reply, 550)
+        self.assertLessEqual(len(reply.lines), 8)
+        self.assertEqual(reply.lines[0], "550-5.7.1 one")
+        self.assertTrue(all(len(line) + 2 <= 512 for line in reply.lines), [len(line) for line in reply.lines])
+        self.assertTrue(reply.lines[1].startswith("550-5.7.1 xxxx"))
+
+    def test_odd_bytes_in_the_text(self):
+        s = self.session(self.start(self.host(body="550 5.7.1 na\x01\x7f\xe9\tve")))
+        self.check(s.mail("x@a.test"), 550, "5.7.1", "na????ve")
+
+    def test_a_bare_code(self):
+        s = self.session(self.start(self.host(body="550")))
+        reply = s.mail("x@a.test")
+        self.check(reply, 550, "5.0.0")
+
+    def test_malformed_answers_close_the_connection(self):
+        for answer in ("abc", "25 0", "250-ok\n251 other", "999 what", "2500 x"):
+            with self.subTest(answer=answer):
+                s = self.session(self.start(self.host(body=lambda _: answer.ljust(3) if answer[:3].isdigit() else CLOSE)))
+                reply = s.mail("x@a.test")
+                # Sent whole, and no answer that counts: unknown.
+                self.check(reply, 451, "4.4.2")
+                self.a.body = "250 ok"
+                self.check(s.mail("x@a.test"), 250)
+                self.assertEqual(self.a.connections, 2)
+
+
+class Divided(Delivery):
+    """Some recipients accepted, some refused."""
+
+    def divided_host(self, extensions=ALL_EXTENSIONS, bad="550 5.1.1 unknown"):
+        return self.host(extensions, rcpt=lambda p: bad if "bad" in p else "250 2.1.5 ok")
+
+    def test_nobody_gets_it_then_the_refusal_comes_at_rcpt_once(self):
+        for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
+            with self.subTest(extensions=extensions):
+                s = self.session(self.start(self.divided_host(extensions)))
+                recipients = ["good1@a.test", "bad@a.test", "good2@a.test"]
+                self.check(s.mail(recipients, BODY), 451, "4.3.0", "recipients were answered differently, try again")
+                self.assertEqual(self.a.seen, [])
+                # The next try: the refused one has its answer, the others are delivered.
+                replies = s.envelope(recipients)
+                self.assertEqual([r.code for r in replies], [250, 250, 550, 250])
+                self.check(replies[2], 550, "5.1.1", "unknown")
+                self.check(s.data(BODY), 250)
+                (message,) = self.a.messages
+                self.assertEqual(message.recipients, ["TO:<good1@a.test>", "TO:<good2@a.test>"])
+                self.assertEqual(behind_received(message.content), BODY)
+                # Given once: it is asked again now.
+                self.check(s.envelope("bad@a.test")[-1], 250)
+                self.check(s.data(BODY), 550, "5.1.1", "unknown")
+
+    def test_several_refused_each_has_its_own_answer(self):
+        answers = {"bad1": "550 5.1.1 unknown", "bad2": "450 4.2.1 locked", "bad3": "552 5.2.2 full"}
+        host = self.host(rcpt=lambda p: next((a for name, a in answers.items() if name in p), "250 ok"))
+        s = self.session(self.start(host))
+        recipients = ["good@a.test", "bad1@a.test", "bad2@a.test", "bad3@a.test"]
+        self.check(s.mail(recipients), 451, "4.3.0")
+        replies = s.envelope(recipients)
+        self.assertEqual([r.code for r in replies], [250, 250, 550, 450, 452])
+        self.check(s.data(BODY), 250)
+        self.assertEqual(self.a.messages[0].recipients, ["TO:<good@a.test>"])
+
+    def test_all_refused(self):
+        for answers, told in ((["550 5.1.1 one", "551 5.1.6 two"], "550 5.1.1 one"), (["550 5.1.1 one", "450 4.2.1 two", "451 4.2.2 three"], "450 4.2.1 two")):
+            for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
+                with self.subTest(answers=answers, extensions=extensions):
+                    s = self.session(self.start(self.host(extensions, rcpt=lambda p: answers[int(p[4])])))
+                    self.assertEqual(str(s.mail([f"{n}@a.test" for n in range(len(answers))])), told)
+                    self.assertEqual(self.a.seen, [])
+                    self.check(s.command("NOOP"), 250)
+
+    def test_another_sender_or_recipient_is_not_concerned(self):
+        s = self.session(self.start(self.divided_host()))
+        self.check(s.mail(["good@a.test", "bad@a.test"]), 451, "4.3.0")
+        self.check(s.envelope("bad@a.test", sender="other@client.test")[-1], 250)
+        s.command("RSET")
+        self.check(s.envelope("bad@b.test")[-1], 250)
+        s.command("RSET")
+        self.check(s.envelope("bad@a.test")[-1], 550, "5.1.1")
+
+    def test_kept_by_client_network_unless_about_the_address(self):
+        for bad, others_too in (("550 5.1.1 unknown", True), ("452 4.2.2 full", True), ("550 5.7.1 not you", False), ("550 no code", False)):
+            with self.subTest(bad=bad):
+                gateway = self.start(self.divided_host(bad=bad))
+                first = self.session(gateway, source="127.0.1.1")
+                self.check(first.mail(["good@a.test", "bad@a.test"]), 451, "4.3.0")
+                other = self.session(gateway, source="127.0.2.1")
+                self.check(other.envelope("bad@a.test")[-1], int(bad[:3]) if others_too else 250)
+                if not others_too:
+                    near = self.session(gateway, source="127.0.1.77")
+                    self.check(near.envelope("bad@a.test")[-1], int(bad[:3]))
+
+    def test_known_to_all_workers(self):
+        gateway = self.start(self.divided_host(), workers=4)
+        self.check(self.session(gateway).mail(["good@a.test", "bad@a.test"]), 451, "4.3.0")
+        # Whichever worker takes these sessions, exactly one of them is told.
+        codes = [self.session(gateway).envelope("bad@a.test")[-1].code for _ in range(16)]
+        self.assertEqual(sorted(codes), [250] * 15 + [550])
+
+    def test_the_body_waits_for_the_answers(self):
+        host = self.host(rcpt=lambda _: (0.3, "250 ok"))
+        s = self.session(self.start(host))
+        s.envelope(["x@a.test", "y@a.test"])
+        s.send(b"BDAT %d LAST\r\n" % len(BODY) + BODY)
+        wait_for(lambda: len(host.said("RCPT")) == 1, "the first RCPT")
+        self.assertEqual(host.said("BDAT"), [])
+        self.check(s.read(), 250)
+        self.assertEqual(len(host.messages), 1)
+
+
+class Groups(Delivery):
+    def test_second_group_is_asked_to_come_again(self):
+        s = self.session(self.start())
+        replies = s.envelope(["x@a.test", "y@b.test", "z@a.test"])
+        self.assertEqual([r.code for r in replies], [250, 250, 452, 250])
+        self.check(replies[2], 452, "4.5.3")
+        self.check(s.data(BODY), 250)
+        self.check(s.mail("y@b.test", BODY), 250)
+        self.assertEqual(self.a.messages[0].recipients, ["TO:<x@a.test>", "TO:<z@a.test>"])
+        self.assertEqual(self.b.messages[0].recipients, ["TO:<y@b.test>"])
+
+    def test_rules_decide_by_recipient(self):
+        self.a, self.b = self.host(), self.host()
+        rules = f"""
+a.test a
+#a.test b
+one@a.test a
+.sub.test b
+sub.test a
+direct.test {self.b.address}
+gone.test reject:"went away"
+later.test defer:"not yet"
+[192.0.2.7] b always-relay
+* reject:"no such domain here"
+"""
+        s = self.session(self.start(self.a, self.b, rules=rules))
+        for recipient, host in (("x@deep.er.a.test", self.a), ("x@a.test", self.b), ("ONE@A.TEST.", self.a), ("one+tag@a.test", self.a), ('"one"@a.test', self.a),
+                                ("x@sub.test", self.a), ("x@y.sub.test", self.b), ("x@direct.test", self.b), ("x@[192.0.2.7]", self.b)):
+            with self.subTest(recipient=recipient):
+                before = len(host.messages)
+                self.check(s.mail(recipient), 250)
+                self.assertEqual(host.messages[before].recipients, [f"TO:<{recipient.removesuffix('.')}>"])
+        for recipient, answer in (("x@gone.test", "550 5.1.2"), ("x@later.test", "450 4.1.2"), ("x@nota.test", "550 5.1.2"), ("x@[192.0.2.8]", "550 5.1.2"),
+                                  ("x@" + "a" * 64 + ".test", "553 5.1.3")):
+            with self.subTest(recipient=recipient):
+                self.check(s.envelope(recipient)[-1], answer)
+                self.check(s.command("RSET"), 250)
+        self.assertIn("went away", str(s.envelope("x@gone.test")[-1]))
+
+    def test_relaying_denied(self):
+        gateway = self.start(rules="a.test a\nb.test b restricted\n* a\n", relay={"networks": ["127.0.3.0/24"], "deny": ["127.0.3.9"]})
+        stranger, friend, denied = (self.session(gateway, source=source) for source in ("127.0.9.1", "127.0.3.1", "127.0.3.9"))
+        for s in (stranger, denied):
+            self.check(s.envelope("x@elsewhere.test")[-1], 550, "5.7.1", "<x@elsewhere.test>: relaying denied")
+            self.check(s.command("RCPT TO:<x@b.test>"), 550, "5.7.1")
+            self.check(s.command("RCPT TO:<x@a.test>"), 250)
+        self.check(friend.mail("x@elsewhere.test"), 250)
+        self.check(friend.mail("x@b.test"), 250)
+
+    def test_routed_local_parts(self):
+        gateway = self.start(relay={"networks": ["127.0.3.0/24"]})
+        stranger, friend = self.session(gateway), self.session(gateway, source="127.0.3.1")
+        stranger.command("MAIL FROM:<>")
+        for local in ("a%b", "a!b", '"a@b"', '"a:b"', "/etc/x", "|prog", '"a\\@b"'):
+            self.check(stranger.command(f"RCPT TO:<{local}@a.test>"), 553, "5.1.3")
+        self.check(friend.mail('"a@b"@a.test'), 250)
+        self.assertEqual(self.a.messages[0].recipients, ['TO:<"a@b"@a.test>'])
+
+    def test_source_route_is_dropped(self):
+        s = self.session(self.start())
+        self.check(s.mail("@one.test,@two.test:x@a.test"), 250)
+        self.assertEqual(self.a.messages[0].recipients, ["TO:<x@a.test>"])
+
+    def test_rewrite(self):
+        s = self.session(self.start(rules="old.test a rewrite=new.test\n"))
+        self.check(s.mail("X.y@old.test"), 250)
+        self.assertEqual(self.a.messages[0].recipients, ["TO:<X.y@new.test>"])
+
+    def test_postmaster(self):
+        s = self.session(self.start())
+        self.check(s.envelope("Postmaster")[-1], 550, "5.1.1")
+        s = self.session(self.start(delivery={"postmaster": "admin@a.test"}))
+        for name in ("postmaster", "POSTMASTER", f"postmaster@{HOSTNAME}", "postmaster@[127.0.0.1]"):
+            self.check(s.mail(name), 250)
+            self.assertEqual(self.a.messages[-1].recipients, ["TO:<admin@a.test>"])
+
+    def test_a_hundred_thousand_domains(self):
+        from harness import ROOT
+        domains = (ROOT / ".cache/domains.txt").read_text().split()
+        rules = "".join(f"{d} {'a' if i % 2 else 'b'}{' always-relay' if '.' not in d else ''}\n" for i, d in enumerate(domains))
+        s = self.session(self.start(rules=rules))
+        for i in range(0, len(domains), len(domains) // 50):
+            host = self.a if i % 2 else self.b
+            before = len(host.messages)
+            self.check(s.mail(f"x@sub.{domains[i]}"), 250)
+            self.assertEqual(len(host.messages), before + 1)
+
+
+class Trouble(Delivery):
+    def test_nobody_listens(self):
+        host = self.host()
+        host.close()
+        s = self.session(self.start(host))
+        self.check(s.mail("x@a.test"), 451, "4.4.1")
+        self.check(s.mail("x@b.test"), 250)
+
+    def test_a_host_that_comes_back(self):
+        host = self.host()
+        host.close()
+        s = self.session(self.start(host))
+        self.check(s.mail("x@a.test"), 451, "4.4.1")
+        back = self.host(port=host.port)
+        wait_for(lambda: s.mail("x@a.test").code == 250, "the host to be trusted again", 15)
+        self.assertEqual(len(back.messages), 1)
+
+    def test_the_hosts_own_trouble(self):
+        for trouble in ({"greeting": "554 5.3.2 no"}, {"greeting": "421 4.3.2 busy"}, {"greeting": CLOSE}, {"ehlo": "502 5.5.1 what"}, {"ehlo": "421 4.3.2 no"},
+                        {"ehlo": CLOSE}, {"mail": "530 5.7.0 authenticate"}, {"mail": "502 5.5.1 no"}, {"mail": "503 5.5.1 no"}, {"rcpt": "521 5.3.2 no"},
+                        {"mail": "538 5.7.11 TLS"}, {"mail": "555 5.5.4 parameters"}, {"body": "503 5.5.1 no"}):
+            with self.subTest(trouble=trouble):
+                s = self.session(self.start(self.host(**trouble)))
+                self.check(s.mail("x@a.test"), 451, "4.4.1")
+                for key in trouble:
+                    setattr(self.a, key, {"greeting": "220 ok", "ehlo": None, "mail": "250 ok", "rcpt": "250 ok", "body": "250 ok"}[key])
+                # Set aside, tried again, trusted again.
+                wait_for(lambda: s.mail("x@a.test").code == 250, "the host to be trusted again", 15)
+                self.assertEqual(len(self.a.messages), 1)
+
+    def test_set_aside_is_not_asked_for_every_message(self):
+        s = self.session(self.start(self.host(greeting="554 5.3.2 no")))
+        began = time.monotonic()
+        while time.monotonic() < began + 5:
+            self.check(s.mail("x@a.test"), 451, "4.4.1")
+        # 1 s, 2 s, 4 s: asked at 0, 1 and 3 s.
+        self.assertLessEqual(self.a.connections, 4)
+
+    def test_answer_lost(self):
+        for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
+            with self.subTest(extensions=extensions):
+                s = self.session(self.start(self.host(extensions, body=CLOSE)))
+                self.check(s.mail("x@a.test", BODY), 451, "4.4.2")
+                self.assertEqual(len(self.a.seen), 1)  # never sent a second time
+                self.a.body = "250 ok"
+                self.check(s.mail("x@a.test", BODY), 250)
+
+    def test_closed_before_the_body(self):
+        # Nothing of the body was sent: not unknown. One host: unreachable.
+        s = self.session(self.start(self.host((), rcpt=CLOSE)))
+        self.check(s.mail("x@a.test"), 451, "4.4.1")
+        self.assertEqual(self.a.seen, [])
+
+    def test_idle_connection_gone_stale(self):
+        s = self.session(self.start())
+        for _ in range(3):
+            self.check(s.mail("x@a.test"), 250)
+            self.a.drop_connections()
+            time.sleep(0.2)
+        self.check(s.mail("x@a.test"), 250)
+        self.assertEqual(self.a.connections, 4)
+        self.assertEqual(len(self.a.messages), 4)
+
+    def test_host_that_says_421_when_idle_and_closes(self):
+        s = self.session(self.start())
+        self.check(s.mail("x@a.test"), 250)
+        for connection in self.a.sockets:
+            connection.sendall(b"421 4.4.2 idle too long\r\n")
+        self.a.drop_connections()
+        time.sleep(0.2)
+        self.check(s.mail("x@a.test"), 250)
+
+    def test_host_that_restarts_under_load(self):
+        # A restart of the smart host loses nothing: a 250 for each that arrived, and nothing arrives that was answered 4.4.1.
+        s = self.session(self.start(self.host(PIPELINING_ONLY)))
+        told = []
+        for number in range(60):
+            if number % 10 == 5:
+                self.a.drop_connections()
+            told.append((number, str(s.mail(f"x{number}@a.test"))[:9]))
+        arrived = {message.recipients[0] for message in self.a.messages}
+        for number, answer in told:
+            with self.subTest(number=number):
+                self.assertIn(answer, ("250 2.0.0", "451 4.4.2", "451 4.4.1"))
+                if answer == "250 2.0.0":
+                    self.assertIn(f"TO:<x{number}@a.test>", arrived)
+                if answer == "451 4.4.1":
+                    self.assertNotIn(f"TO:<x{number}@a.test>", arrived)
+        self.assertGreaterEqual(sum(answer == "250 2.0.0" for _, answer in told), 50)
+
+    def test_timeouts(self):
+        for behaviour, timeout, enhanced in (({"greeting": STALL}, "connect", "4.4.1"), ({"ehlo": STALL}, "reply", "4.4.1"), ({"body": STALL}, "data_done", "4.4.2"),
+                                             ({"extensions": (), "mail": STALL}, "reply", "4.4.1"), ({"extensions": (), "rcpt": STALL}, "reply", "4.4.1"),
+                                             ({"extensions": (), "data": STALL}, "reply", "4.4.1")):
+            with self.subTest(behaviour=behaviour):
+                s = self.session(self.start(self.host(**behaviour), timeouts={timeout: "1 s"}))
+                began = time.monotonic()
+                self.check(s.mail("x@a.test"), 451, enhanced)
+                self.assertLess(time.monotonic() - began, 6)
+
+    def test_sync_limit(self):
+        s = self.session(self.start(self.host(body=STALL), delivery={"sync_limit": "1 s"}))
+        self.check(s.mail("x@a.test"), 451, "4.4.2")
+
+    def test_all_busy(self):
+        host = self.host(body=lambda m: STALL if "stall" in m.recipients[0] else "250 ok")
+        gateway = self.start(host, pool={"connections": 1, "pipeline": 1}, timeouts={"busy": "1 s"})
+        first, second = self.session(gateway), self.session(gateway)
+        first.envelope("stall@a.test")
+        first.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        wait_for(lambda: host.seen, "the first message")
+        self.check(second.mail("x@a.test"), 451, "4.4.5")
+        self.assertEqual(host.connections, 1)
+
+    def test_slow_hosts_do_not_hold_up_others(self):
+        gateway = self.start(self.host(body=(3, "250 2.0.0 at last")))
+        slow = [self.session(gateway) for _ in range(10)]
+        for s in slow:
+            s.envelope("x@a.test")
+            s.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        began = time.monotonic()
+        other = self.session(gateway)
+        for _ in range(20):
+            self.check(other.mail("x@b.test"), 250)
+        self.assertLess(time.monotonic() - began, 2)
+        for s in slow:
+            self.check(s.read(), 250, "2.0.0", "at last")
+
+
+class Connections(Delivery):
+    def test_none_until_a_message_is_whole(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        s.envelope("x@a.test")
+        s.send(b"BDAT 100 LAST\r\nSubject: ")
+        time.sleep(0.3)
+        self.assertEqual((self.a.connections, self.b.connections), (0, 0))
+        s.send(b"x" * 89 + b"\r\n")
+        self.check(s.read(), 250)
+        self.assertEqual((self.a.connections, self.b.connections), (1, 0))
+
+    def test_idle_ones_are_closed_orderly(self):
+        s = self.session(self.start(pool={"idle": "1 s"}))
+        self.check(s.mail("x@a.test"), 250)
+        wait_for(lambda: self.a.verbs()[-1] == "QUIT", "QUIT")
+        self.check(s.mail("x@a.test"), 250)
+        self.assertEqual(self.a.connections, 2)
+
+    def test_old_ones_are_replaced(self):
+        s = self.session(self.start(pool={"max_age": "1 s"}))
+        end = time.monotonic() + 3.5
+        while time.monotonic() < end:
+            self.check(s.mail("x@a.test"), 250)
+        self.assertGreaterEqual(self.a.connections, 3)
+        self.assertLessEqual(self.a.connections, 6)
+
+    def test_mailmax_of_the_host(self):
+        s = self.session(self.start(self.host((*ALL_EXTENSIONS, "LIMITS MAILMAX=3"))))
+        for _ in range(7):
+            self.check(s.mail("x@a.test"), 250)
+        self.assertEqual(self.a.connections, 3)
+        self.assertLessEqual(max(self.a.verbs(c).count("MAIL") for c in (1, 2, 3)), 3)
+
+    def test_bounds_on_connections(self):
+        host = self.host(body=(0.3, "250 ok"))
+        gateway = self.start(host, pool={"connections": 3, "pipeline": 2})
+        sessions = [self.session(gateway) for _ in range(24)]
+        for s in sessions:
+            s.envelope("x@a.test")
+            s.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        for s in sessions:
+            self.check(s.read(), 250)
+        self.assertLessEqual(host.connections, 3)
+        self.assertEqual(len(host.messages), 24)
+
+    def test_helo_and_source(self):
+        s = self.session(self.start(pool={"helo": "other.test", "source": ["127.0.0.77"]}))
+        self.check(s.mail("x@a.test"), 250)
+        self.assertEqual(self.a.said("EHLO"), ["EHLO other.test"])
+
+    def test_ehlo_ignore(self):
+        s = self.session(self.start(pool={"ehlo_ignore": ["CHUNKING"]}))
+        self.check(s.mail("x@a.test"), 250)
+        self.assertEqual(self.a.messages[0].by, "DATA")
+
+
+class LesserHosts(Delivery):
+    def test_size(self):
+        s = self.session(self.start(self.host(("SIZE 1000", "PIPELINING"))))
+        self.check(s.mail("x@a.test", b"A: b\r\n\r\n" + b"x" * 70 * 20 + b"\r\n"), 552, "5.3.4")
+        self.assertEqual(self.a.said("DATA"), [])
+        self.check(s.mail("x@a.test"), 250)
+
+    def test_size_is_told(self):
+        s = self.session(self.start())
+        self.check(s.mail("x@a.test", BODY), 250)
+        size = re.search(r"SIZE=(\d+)", self.a.messages[0].sender)
+        self.assertEqual(int(size[1]), len(self.a.messages[0].content))
+
+    def test_eight_bit(self):
+        body = "Subject: x\r\n\r\n\u00e4\r\n".encode()
+        s = self.session(self.start(self.host(("PIPELINING",))))
+        s.envelope("x@a.test", parameters=" BODY=8BITMIME")
+        self.check(s.data(body), 554, "5.6.3")
+        self.assertEqual(self.a.messages, [])
+        s = self.session(self.start(self.host(("PIPELINING",)), pool={"send_8bit": True}))
+        s.envelope("x@a.test", parameters=" BODY=8BITMIME")
+        self.check(s.data(body), 250)
+        self.assertEqual(behind_received(self.a.messages[0].content), body)
+        s = self.session(self.start())
+        s.envelope("x@a.test", parameters=" BODY=8BITMIME")
+        self.check(s.data(body), 250)
+        self.assertIn("BODY=8BITMIME", self.a.messages[0].sender)
+
+    def test_smtputf8(self):
+        lesser = ("PIPELINING", "8BITMIME", "CHUNKING")
+        gateway = self.start(self.host(lesser), rules="a.test a\nb\u00fccher.test a\n")
+        s = self.session(gateway)
+        # Not learned yet what the host can: the answer comes with the body; 553 5.6.7 at RCPT is right once it is known.
+        replies = s.envelope("\u00fc@a.test", parameters=" SMTPUTF8")
+        final = replies[-1] if replies[-1].code != 250 else s.data(BODY)
+        self.assertIn(str(final)[:9], ("553 5.6.7", "554 5.6.9"))
+        self.assertEqual(self.a.messages, [])
+        s.command("RSET")
+        # A non-ASCII header.
+        replies = s.envelope("x@a.test", parameters=" SMTPUTF8 BODY=8BITMIME")
+        self.check(replies[-1], 250)
+        self.check(s.data("Subject: \u00fc\r\n\r\n".encode()), 554, "5.6.9")
+        # Asked for and not needed: it goes.
+        s.envelope("x@a.test", parameters=" SMTPUTF8")
+        self.check(s.data(BODY), 250)
+        self.assertNotIn("SMTPUTF8", self.a.messages[-1].sender)
+        # Only the domain is not ASCII: it goes as A-label.
+        s.envelope("x@b\u00fccher.test", parameters=" SMTPUTF8")
+        self.check(s.data(BODY), 250)
+        self.assertEqual(self.a.messages[-1].recipients, ["TO:<x@xn--bcher-kva.test>"])
+
+    def test_smtputf8_to_a_host_that_has_it(self):
+        s = self.session(self.start())
+        s.envelope("\u00fc@a.test", parameters=" SMTPUTF8 BODY=8BITMIME")
+        self.check(s.data("Subject: \u00fc\r\n\r\n".encode()), 250)
+        self.assertIn("SMTPUTF8", self.a.messages[0].sender)
+        self.assertEqual(self.a.messages[0].recipients, ["TO:<\u00fc@a.test>"])
+
+    def test_more_recipients_than_it_takes(self):
+        s = self.session(self.start(pool={"recipients_max": 3}))
+        replies = s.envelope([f"x{n}@a.test" for n in range(5)])
+        self.assertEqual([r.code for r in replies], [250] * 4 + [452] * 2)
+        self.check(replies[-1], 452, "4.5.3")
+        self.check(s.data(BODY), 250)
+        self.assertEqual(len(self.a.messages[0].recipients), 3)
+
+    def test_rcptmax_of_the_host(self):
+        s = self.session(self.start(self.host((*ALL_EXTENSIONS, "LIMITS RCPTMAX=2"))))
+        self.check(s.mail("x@a.test"), 250)
+        replies = s.envelope([f"x{n}@a.test" for n in range(3)])
+        self.assertEqual([r.code for r in replies], [250, 250, 250, 452])
+
+
+class Endings(Delivery):
+    """Line endings and loops."""
+
+    def test_normalized(self):
+        gateway = self.start(self.host(PIPELINING_ONLY))
+        for sent, expected in ((b"A: b\n\nx\ry\r\n", b"A: b\r\n\r\nx y\r\n"), (b"A: b\r\n\r\nx\n.\ny\r\n", b"A: b\r\n\r\nx\r\n.\r\ny\r\n"),
+                               (b"A: b\r\n\r\nx\r\r\ny\r\n", b"A: b\r\n\r\nx \r\ny\r\n"), (b"A: b\r\n\r\nx\n\r\ny\r\n", b"A: b\r\n\r\nx\r\n\r\ny\r\n")):
+            for send in ("data", "bdat"):
+                with self.subTest(sent=sent, send=send):
+                    s = self.session(gateway)
+                    s.envelope("x@a.test")
+                    if send == "data":
+                        s.command("DATA")
+                        s.send(sent + b".\r\n")
+                        self.check(s.read(), 250)
+                    else:
+                        self.check(s.bdat(sent), 250)
+                    self.assertEqual(behind_received(self.a.messages[-1].content), expected)
+
+    def test_smuggling(self):
+        # Whatever looks like an end of data to somebody else: one message, its insides harmless.
+        for end in (b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r.\r\n", b"\r\n.\n", b"\r\n.\r", b"\r\n\0.\r\n"):
+            with self.subTest(end=end):
+                s = self.session(self.start(self.host(PIPELINING_ONLY)))
+                s.envelope("x@a.test")
+                s.command("DATA")
+                s.send(b"A: b\r\n\r\none" + end + b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<y@a.test>\r\nDATA\r\nevil\r\n.\r\n")
+                self.check(s.read(), 250)
+                self.check(s.command("NOOP"), 250)
+                self.assertEqual([m.recipients for m in self.a.seen], [["TO:<x@a.test>"]])
+                self.assertNotRegex(self.a.seen[0].content, rb"\r(?!\n)|(?<!\r)\n")
+
+    def test_reject(self):
+        gateway = self.start(listener={"bare_newline": "reject"})
+        for sent in (b"A: b\n\r\n", b"A: b\r\n\r\nx\ry\r\n"):
+            s = self.session(gateway)
+            s.envelope("x@a.test")
+            s.command("DATA")
+            s.send(sent + b".\r\n")
+            self.check(s.read(), 550, "5.5.2")
+            s.envelope("x@a.test")
+            self.check(s.bdat(sent), 550, "5.5.2")
+            self.check(s.mail("x@a.test"), 250)
+        self.assertEqual(len(self.a.messages), 2)
+
+    def test_loops(self):
+        gateway = self.start(limits={"received_max": 10})
+        s = self.session(gateway)
+        other = b"Received: from x by y; Mon, 1 Jan 2024 00:00:00 +0000\r\n"
+        self.check(s.mail("x@a.test", other * 9 + b"\r\n"), 250)
+        self.check(s.mail("x@a.test", other * 11 + b"\r\n"), 554, "5.4.6")
+        self.check(s.mail("x@a.test"), 250)
+        own = self.a.messages[-1].content.split(b"\r\n")[0] + b"\r\n"
+        self.check(s.mail("x@a.test", own * 3 + b"\r\n"), 250)
+        self.check(s.mail("x@a.test", own * 4 + b"\r\n"), 554, "5.4.6")
+        # In a body they mean nothing.
+        self.check(s.mail("x@a.test", b"A: b\r\n\r\n" + other * 50), 250)
+
+
+class SenderGone(Delivery):
+    def send_and_go(self, host, go):
+        s = self.session(self.start(host))
+        s.envelope(["x@a.test", "y@a.test"])
+        s.send(b"BDAT %d LAST\r\n" % len(BODY) + BODY)
+        wait_for(lambda: host.said("RCPT"), "the RCPTs to reach the host")
+        go(s)
+        time.sleep(1.5)
+        return host
+
+    def slow_host(self):
+        return self.host(rcpt=(0.4, "250 ok"))
+
+    def test_reset(self):
+        host = self.send_and_go(self.slow_host(), Session.reset)
+        self.assertEqual(host.seen, [])
+
+    def test_end_of_stream(self):
+        host = self.send_and_go(self.slow_host(), Session.close)
+        self.assertEqual(host.seen, [])
+
+    def test_end_of_stream_behind_a_command(self):
+        def quit_and_shut(s):
+            s.send("QUIT\r\n")
+            s.socket.shutdown(socket.SHUT_WR)
+
+        host = self.send_and_go(self.slow_host(), quit_and_shut)
+        self.assertEqual(len(host.messages), 1)
+
+    def test_still_there(self):
+        host = self.send_and_go(self.slow_host(), lambda s: None)
+        self.assertEqual(len(host.messages), 1)
+
+    def test_one_recipient_while_the_host_is_reached(self):
+        host = self.host(greeting=(1, "220 at last"))
+        s = self.session(self.start(host))
+        s.envelope("x@a.test")
+        s.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        wait_for(lambda: host.connections, "the connection")
+        s.reset()
+        time.sleep(2)
+        self.assertEqual(host.seen, [])
+
+
+class Ending(Delivery):
+    def test_sigterm_when_idle(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        began = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        self.check(s.read(), 421, "4.3.2")
+        self.assertEqual(s.rest(), b"")
+        self.assertEqual(gateway.child.wait(10), 0)
+        self.assertLess(time.monotonic() - began, 3)
+
+    def test_an_owed_answer_is_awaited(self):
+        gateway = self.start(self.host(body=(5, "250 2.0.0 at last")))  # longer than the grace of 3 s
+        s = self.session(gateway)
+        s.envelope("x@a.test")
+        s.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        wait_for(lambda: self.a.seen, "the message")
+        gateway.signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with self.assertRaises(OSError):
+            self.session(gateway)  # nobody new
+        self.check(s.read(), 250, "2.0.0", "at last")
+        self.check(s.read(), 421, "4.3.2")
+        self.assertEqual(gateway.child.wait(10), 0)
+
+    def test_not_for_ever(self):
+        gateway = self.start(self.host(body=STALL), timeouts={"data_done": "4 s"})
+        s = self.session(gateway)
+        s.envelope("x@a.test")
+        s.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        wait_for(lambda: self.a.seen, "the message")
+        gateway.signal(signal.SIGTERM)
+        self.check(s.read(), 451, "4.4.2")
+        self.assertEqual(gateway.child.wait(10), 0)
+
+    def test_a_transaction_that_has_begun_may_finish(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        s.envelope("x@a.test")
+        s.send("BDAT 6 LAST\r\nA: ")
+        time.sleep(0.2)
+        gateway.signal(signal.SIGTERM)
+        time.sleep(0.5)
+        s.send("b\r\n")
+        self.check(s.read(), 250)
+        self.assertEqual(gateway.child.wait(10), 0)
+
+    def test_a_body_that_does_not_end_is_cut_after_the_grace(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        s.envelope("x@a.test")
+        s.send("BDAT 6 LAST\r\nA: ")
+        time.sleep(0.2)
+        began = time.monotonic()
+        gateway.signal(signal.SIGTERM)
+        self.check(s.read(), 421, "4.3.2")
+        self.assertEqual(gateway.child.wait(10), 0)
+        self.assertLess(time.monotonic() - began, 8)
+        self.assertEqual(self.a.seen, [])
+
+
+class Log(Delivery):
+    def test_one_line_a_message(self):
+        gateway = self.start(self.host(body=lambda m: "250 2.0.0 fine" if "x@" in m.recipients[0] else "554 5.7.1 no"))
+        s = self.session(gateway)
+        s.mail("x@a.test")
+        s.mail("y@a.test")
+        identity = RECEIVED.match(self.a.messages[0].content)["id"].decode()
+        (line,) = wait_for(lambda: gateway.log(id=identity), "the line")
+        for key in ("time", "event", "listener", "client", "helo", "from", "to", "rule", "generation", "pool", "host", "reply", "ms"):
+            self.assertIn(key, line)
+        self.assertEqual((line["from"], line["helo"], line["pool"], line["host"]), ("sender@client.test", "client.test", "a", self.a.address))
+        self.assertIn("x@a.test", str(line["to"]))
+        self.assertIn("127.0.0.1", line["client"])
+        self.assertIn("fine", str(line["reply"]))
+        refused = [line for line in gateway.log() if "y@a.test" in str(line.get("to"))]
+        self.assertEqual(len(refused), 1)
+        self.assertIn("5.7.1", str(refused[0]["reply"]))
+
+    def test_refusals_of_one_client_are_summarised(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        s.command("MAIL FROM:<>")
+        for _ in range(200):
+            s.command("RCPT TO:<x@nowhere.test>")
+        time.sleep(2.5)
+        lines = [line for line in gateway.log() if "127.0.0.1" in str(line.get("client"))]
+        self.assertGreaterEqual(len(lines), 10)
+        self.assertLess(len(lines), 60)
+
+    def test_client_text_is_escaped(self):
+        gateway = self.start()
+        s = self.session(gateway, ehlo='x"}{"event":"forged')
+        s.command('EHLO a\x01b\\n"c')
+        s.mail("x@a.test", sender='"a b\\"c"@client.test')
+        s.command('MAIL FROM:<>')
+        s.command('RCPT TO:<"q\\"x"@nowhere.test>')
+        time.sleep(0.5)
+        # Every line is one JSON object, or the log would not parse.
+        self.assertTrue(gateway.log())
+        self.assertNotIn('"event":"forged"', gateway.said())
+
+
+if __name__ == "__main__":
+    unittest.main()
