@@ -330,9 +330,10 @@ class FakeHost:
     (seconds, answer) to answer late. What was said to it is in `lines`, what it took in `messages`."""
 
     def __init__(self, extensions=ALL_EXTENSIONS, greeting="220 fake.test ESMTP", ehlo=None, mail="250 2.1.0 ok", rcpt="250 2.1.5 ok",
-                 data="354 go on", body="250 2.0.0 taken", port=0):
+                 data="354 go on", body="250 2.0.0 taken", data_needs_recipients=True, port=0):
         self.extensions = extensions
         self.greeting, self.ehlo, self.mail, self.rcpt, self.data, self.body = greeting, ehlo, mail, rcpt, data, body
+        self.data_needs_recipients = data_needs_recipients
         self.lines = []        # (connection, line)
         self.messages = []     # Delivered, answered 250
         self.seen = []         # Delivered, whatever the answer
@@ -411,7 +412,7 @@ class FakeSession:
             self.host.closing.wait()
             raise Closed
         self.socket.sendall(answer.replace("\n", "\r\n").encode("latin-1") + b"\r\n")
-        return int(answer[:3])
+        return int(answer[:3]) if answer[:3].isdigit() else 0
 
     def run(self):
         if self.answer(self.host.greeting) != 220:
@@ -447,7 +448,7 @@ class FakeSession:
             self.recipients.append(parameter)
 
     def on_data(self, _):
-        if not self.recipients:
+        if self.host.data_needs_recipients and not self.recipients:
             self.answer("503 5.5.1 RCPT first")
             return
         if self.answer(self.host.data) != 354:

@@ -1,0 +1,239 @@
+"""`postern check`, `postern route`, and what every command shares: exit codes, errors with their place all in one go, --help."""
+
+import json
+import subprocess
+
+from harness import BENCH, POSTERN, SystemTest, free_port
+
+GOOD = """hostname = "gw.test"
+[[listener]]
+address = "127.0.0.1:0"
+[rules]
+files = ["*.rules"]
+[relay]
+networks = ["192.0.2.0/24"]
+[pool.cluster-a]
+hosts = ["10.1.0.1:25"]
+[pool.cluster-b]
+hosts = ["10.1.0.2:2525"]
+"""
+RULES = """# where mail goes
+example.com cluster-a
+#example.com cluster-b     # the domain itself
+.deep.example.com cluster-b restricted
+anna@example.com cluster-a
+direct.test 10.1.0.9
+gone.test reject:"went away"
+* reject
+"""
+
+
+class Cli(SystemTest):
+    def setUp(self):
+        super().setUp()
+        self.folder = self.place.subfolder("cli")
+        self.write("postern.toml", GOOD.replace(":0", f":{free_port()}"))
+        self.write("main.rules", RULES)
+
+    def write(self, name, text):
+        (self.folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    def run_program(self, *arguments, program=POSTERN, timeout=30):
+        return subprocess.run([str(a) for a in (program, *arguments)], cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+
+    def postern(self, command, *arguments):
+        return self.run_program(command, "-c", "postern.toml", *arguments)
+
+    def errors(self, done):
+        self.assertEqual(done.returncode, 1, done)
+        return [line for line in (done.stderr + done.stdout).splitlines() if line]
+
+
+class Help(Cli):
+    def test_help_on_each(self):
+        for program, commands in ((POSTERN, ("run", "check", "route", "reference")), (BENCH, ("load", "sink"))):
+            for arguments in (["--help"], *([c, "--help"] for c in commands)):
+                with self.subTest(arguments=arguments):
+                    done = self.run_program(*arguments, program=program)
+                    self.assertEqual(done.returncode, 0)
+                    self.assertEqual(done.stderr, "")
+                    self.assertIn("Usage", done.stdout)
+
+    def test_unknown_commands_and_options(self):
+        for arguments in (["what"], ["check", "--what"], [], ["route", "-c", "postern.toml"]):
+            with self.subTest(arguments=arguments):
+                done = self.run_program(*arguments)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertTrue(done.stderr)
+
+    def test_missing_file(self):
+        for command in ("run", "check"):
+            done = self.run_program(command, "-c", "nowhere.toml")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn("nowhere.toml", done.stderr)
+
+
+class Check(Cli):
+    def test_good(self):
+        done = self.postern("check")
+        self.assertEqual(done.returncode, 0, done)
+        self.assertIn("7", done.stdout)       # rules are counted
+        self.assertRegex(done.stdout, r"[KMGT]i?B")  # the memory bound
+
+    def test_the_example_of_the_manual_is_accepted(self):
+        self.write("main.rules", "example.com 10.0.0.1\n")
+        self.write("postern.toml", '[[listener]]\naddress = "127.0.0.1:2525"\n[rules]\nfiles = ["main.rules"]\n')
+        self.assertEqual(self.postern("check").returncode, 0)
+
+    def test_every_error_of_the_configuration_in_one_go(self):
+        self.write("postern.toml", """workers = "many"
+wrokers = 3
+[[listener]]
+address = "nonsense"
+tls = "sometimes"
+[rules]
+files = ["main.rules"]
+[pool.a]
+hosts = ["10.0.0.1:99999"]
+connections = -1
+[timeouts]
+command = "5 parsecs"
+[limits]
+message_size = "10 bananas"
+[nosuch]
+x = 1
+""")
+        errors = self.errors(self.postern("check"))
+        for place in ("1:", "2:", "4:", "5:", "9:", "10:", "12:", "14:", "15:"):
+            with self.subTest(place=place):
+                found = [line for line in errors if line.startswith(f"postern.toml:{place}")]
+                self.assertEqual(len(found), 1, errors)
+                self.assertRegex(found[0], r"^postern\.toml:\d+:\d+: \S")
+        # What is allowed is said.
+        self.assertIn("starttls", "\n".join(errors))
+
+    def test_toml_that_does_not_parse(self):
+        self.write("postern.toml", 'hostname = "x\n')
+        (error,) = self.errors(self.postern("check"))
+        self.assertRegex(error, r"^postern\.toml:1:\d+: ")
+
+    def test_every_error_of_the_rules_in_one_go(self):
+        bad = [
+            ("*.example.com cluster-a", ".example.com"), ("/regex/ cluster-a", None), ("a.test smtp:[h]", None), ("b.test relay:h", None), ("c.test :h", None),
+            ("d.test nosuchpool", "nosuchpool"), ("e.test cluster-a whatever", "whatever"), ("f.test", None), ("* cluster-a always-relay", "open relay"),
+            ("single cluster-a", "always-relay"), ("g..test cluster-a", None), ("x" * 64 + ".test cluster-a", "63"), ("h.test cluster-a delivery=never", "sync"),
+            ('i.test reject:"unfinished', None), ("j.test cluster-a always-relay restricted", None), ("[192.0.2.999] cluster-a", None), ("k.test mx:example.net", None),
+            ("l.test cluster-a delivery=queue", None), ("m.test as:nowhere.test", None),
+        ]
+        self.write("main.rules", "ok.test cluster-a\n" + "".join(rule + "\n" for rule, _ in bad))
+        errors = self.errors(self.postern("check"))
+        for number, (rule, hint) in enumerate(bad, 2):
+            with self.subTest(rule=rule):
+                found = [line for line in errors if line.startswith(f"main.rules:{number}:")]
+                self.assertTrue(found, errors)
+                self.assertRegex(found[0], r"^main\.rules:\d+:\d+: \S")
+                if hint:
+                    self.assertIn(hint, "\n".join(found))
+        self.assertFalse([line for line in errors if line.startswith("main.rules:1:")])
+
+    def test_the_same_pattern_twice_names_both_places(self):
+        self.write("one.rules", "example.net cluster-a\n")
+        self.write("two.rules", "Example.NET. cluster-b\n")
+        errors = "\n".join(self.errors(self.postern("check")))
+        self.assertIn("two.rules:1:1:", errors)
+        self.assertIn("one.rules:1", errors)
+
+    def test_a_cut_file(self):
+        self.write("main.rules", "example.com cluster-a\nexample.net cluster")
+        self.assertRegex("\n".join(self.errors(self.postern("check"))), r"main\.rules:2:\d+: ")
+
+    def test_bom_crlf_and_utf8(self):
+        self.write("main.rules", b"\xef\xbb\xbfexample.com cluster-a\r\n" + "b\u00fccher.test cluster-b\r\n".encode())
+        done = self.postern("check")
+        self.assertEqual(done.returncode, 0, done)
+        self.write("main.rules", b"b\xfccher.test cluster-b\n")
+        self.assertRegex("\n".join(self.errors(self.postern("check"))), r"main\.rules:1:\d+: ")
+
+    def test_no_files_no_rules_no_listener(self):
+        self.write("main.rules", "# nothing\n")
+        self.assertTrue(self.errors(self.postern("check")))
+        (self.folder / "main.rules").unlink()
+        self.assertRegex("\n".join(self.errors(self.postern("check"))), r"postern\.toml:\d+:\d+: ")
+        self.write("main.rules", RULES)
+        self.write("postern.toml", '[rules]\nfiles = ["*.rules"]\n[pool.cluster-a]\nhosts=["10.0.0.1"]\n[pool.cluster-b]\nhosts=["10.0.0.2"]\n')
+        self.assertIn("listener", "\n".join(self.errors(self.postern("check"))))
+
+    def test_run_refuses_what_check_refuses(self):
+        self.write("main.rules", "example.com nosuchpool\n*.x.test cluster-a\n")
+        checked, ran = self.postern("check"), self.postern("run")
+        self.assertEqual(ran.returncode, 1)
+        for place in ("main.rules:1:", "main.rules:2:"):
+            self.assertIn(place, checked.stderr + checked.stdout)
+            self.assertIn(place, ran.stderr)
+
+    def test_run_says_what_it_cannot_have(self):
+        import socket
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            address = f"127.0.0.1:{taken.getsockname()[1]}"
+            self.write("postern.toml", GOOD.replace("127.0.0.1:0", address))
+            done = self.postern("run")
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(address, done.stderr)
+
+
+class Route(Cli):
+    def route(self, *arguments):
+        done = self.postern("route", *arguments)
+        self.assertEqual(done.stderr, "", done)
+        return done
+
+    def test_the_rule_that_decides(self):
+        for address, line, pool, host in (
+                ("x@www.example.com", 2, "cluster-a", "10.1.0.1:25"), ("x@example.com", 3, "cluster-b", "10.1.0.2:2525"),
+                ("x@a.deep.example.com", 4, "cluster-b", "10.1.0.2:2525"), ("anna+list@example.com", 5, "cluster-a", "10.1.0.1:25"),
+                ("x@direct.test", 6, None, "10.1.0.9:25"), ("x@gone.test", 7, None, "went away"), ("x@nowhere.test", 8, None, None)):
+            with self.subTest(address=address):
+                text = self.route(address).stdout
+                self.assertIn(address, text)
+                self.assertIn(f"main.rules:{line}", text)
+                if pool:
+                    self.assertIn(pool, text)
+                if host:
+                    self.assertIn(host, text)
+
+    def test_candidates_that_lost(self):
+        text = self.route("x@a.deep.example.com").stdout
+        self.assertIn("main.rules:4", text)
+        self.assertIn("main.rules:2", text)
+
+    def test_several_addresses(self):
+        text = self.route("x@example.com", "y@direct.test").stdout
+        self.assertIn("x@example.com", text)
+        self.assertIn("y@direct.test", text)
+
+    def test_from(self):
+        inside = self.route("--from", "192.0.2.9", "x@a.deep.example.com").stdout
+        outside = self.route("--from", "198.51.100.9", "x@a.deep.example.com").stdout
+        self.assertIn("relaying denied", outside)
+        self.assertNotIn("relaying denied", inside)
+
+    def test_json(self):
+        done = self.route("--json", "--from", "198.51.100.9", "x@a.deep.example.com", "x@example.com")
+        value = json.loads(done.stdout)
+        text = json.dumps(value)
+        for part in ("main.rules", "cluster-b", "10.1.0.2:2525", "x@a.deep.example.com", "550"):
+            self.assertIn(part, text)
+
+    def test_impossible_addresses(self):
+        for address in ("no-at-sign", "x@", "x@" + "a" * 64 + ".test", "x@a..b"):
+            with self.subTest(address=address):
+                done = self.postern("route", address)
+                self.assertTrue(done.returncode != 0 or "553" in done.stdout, done)
+
+
+class Reference(Cli):
+    def test_names_every_key(self):
+        done = self.run_program("reference")
+        self.assertEqual(done.returncode, 0)
+        for key in ("hostname", "workers", "bare_newline", "shrink_max", "pipeline", "sync_limit", "data_done", "connections_per_client", "body_memory", "received_max", "format"):
+            self.assertIn(key, done.stdout)
