@@ -106,20 +106,16 @@ class Garbage(Hostile):
 
     def test_endless_line(self):
         s = self.raw()
-        piece = b"x" * (1 << 20)
-        sent = 0
+        answers = []
         with contextlib.suppress(ConnectionError):
             for _ in range(64):
-                s.send(piece)
-                sent += len(piece)
-            s.send(b"\r\n")
-        answer = s.buffer
+                s.send(b"x" * (1 << 20))
+            self.fail("64 MiB without an end were taken")
+        # What was said before the close may be lost in the reset that our further octets provoked.
         with contextlib.suppress(ConnectionError, Closed):
-            answer = str(s.read()).encode()
-        # Answered when it ends, or cut before; either way nothing of it was kept.
-        self.assertTrue(answer.startswith(b"500 5.5.") or sent < 64 << 20, answer)
-        if sent == 64 << 20 and answer:
-            self.assertEqual(s.command("NOOP").code, 250)
+            while True:
+                answers.append(s.read().code)
+        self.assertIn(answers, ([], [500], [500, 421]))
 
     def test_over_long_lines_leave_the_session_usable(self):
         s = self.session(self.postern)
