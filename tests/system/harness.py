@@ -27,11 +27,6 @@ HOSTNAME = "gw.test"
 LOOPBACK = "127.0.0.1"
 
 
-def everything():
-    """Are the long tests wanted (tests/run.sh --all)?"""
-    return os.environ.get("POSTERN_TESTS") == "all"
-
-
 def free_port():
     with socket.socket() as s:
         s.bind((LOOPBACK, 0))

@@ -5,7 +5,7 @@ import json
 import subprocess
 
 import peers
-from harness import BENCH, CORPUS, Process, SystemTest, behind_received, difference, everything, free_port, wait_for
+from harness import BENCH, CORPUS, Process, SystemTest, behind_received, difference, free_port, wait_for
 from peers_direct import send_all
 
 
@@ -63,21 +63,13 @@ def load(gateway, *options, timeout=600):
 
 
 class AllMail(SystemTest):
-    # Every message in the long run, every tenth in the everyday one.
-    count = 6046 if everything() else 605
-
-    def folder(self):
-        if everything():
-            return CORPUS / "all"
-        some = self.place.subfolder("some")
-        for file in sorted((CORPUS / "all").iterdir())[::10]:
-            (some / file.name).symlink_to(file)
-        return some
+    files = sorted((CORPUS / "all").iterdir())
+    count = len(files)
 
     def check(self, sending, sink_options):
         sink = Sink(self.place, *sink_options)
         gateway = self.gateway("example.com sink\n", {"sink": sink.address}, workers=2)
-        code, report = load(gateway, "-c", 8, "-m", self.count, "--messages-from", self.folder(), "--sink", sink.control, *sending)
+        code, report = load(gateway, "-c", 8, "-m", self.count, "--messages-from", CORPUS / "all", "--sink", sink.control, *sending)
         self.assertEqual((code, report["good"]), (0, True), report)
         self.assertEqual(report["messages"]["accepted"], self.count, report)
 
@@ -96,13 +88,11 @@ class AllMail(SystemTest):
     def test_to_postfix(self):
         server = peers.Postfix(self.place)
         gateway = self.gateway("example.com server\n", {"server": server.address}, workers=2)
-        files = sorted(self.folder().iterdir())
-        code, report = load(gateway, "-c", 8, "-m", self.count, "--messages-from", files[0].parent, "--recipient", "%n@example.com")
+        code, report = load(gateway, "-c", 8, "-m", self.count, "--messages-from", CORPUS / "all", "--recipient", "%n@example.com")
         self.assertEqual((code, report["messages"]["accepted"]), (0, self.count), report)
         wait_for(lambda: server.count() >= self.count, f"{self.count} messages", 300)
         stored = {int(recipient.split("@")[0]): content for recipient, content in server.stored().items()}
-        first = min(stored)
-        wrong = {file.name: found for number, file in enumerate(files, first) if (found := difference(behind_received(stored[number]), file.read_bytes()))}
+        wrong = {file.name: found for number, file in enumerate(self.files) if (found := difference(behind_received(stored[number]), file.read_bytes()))}
         self.assertEqual(wrong, {})
 
 

@@ -2,7 +2,7 @@
 """Runs the system tests against the binaries in $POSTERN_BUILD (default: build/).
 
 usage: tests/system/run.py [NAME ...]      NAME: a module, class or test, as unittest names them; default: all of them
-With POSTERN_TESTS=all the long ones run whole. The last line is 'N passed, N failed'; exit 1 if any failed.
+The last line is 'N passed, N failed'; exit 1 if any failed.
 """
 
 import sys
