@@ -47,7 +47,7 @@ if [[ $mode != --unit ]]; then
     counted tests/system/run.py
     if [[ $mode == --all ]]; then
         # What they are looking for shows where memory and arithmetic are watched; memory's size says nothing there.
-        POSTERN_BUILD=build-asan counted tests/system/run.py scripts sync_delivery hostile
+        POSTERN_BUILD=build-asan counted tests/system/run.py scripts sync_delivery smart_hosts senders hostile
         counted tests/fuzz.sh 20
     fi
 fi

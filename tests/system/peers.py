@@ -18,7 +18,7 @@ import tempfile
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP
 
-from harness import BENCH, HOSTNAME, LOOPBACK, ROOT, Process, free_port, wait_for
+from harness import LOOPBACK, ROOT, Process, free_port
 
 PEERS = pathlib.Path(os.environ.get("POSTERN_PEERS", ROOT / ".cache/peers"))
 
