@@ -68,7 +68,14 @@ def start(folder, name, *arguments):
     """A process of ours, and its port once it answers there."""
     output = open(folder / f"{name}.out", "wb")
     # In a session of its own: a Ctrl-C at the terminal is for this program, which then ends the others in order.
-    return subprocess.Popen([str(a) for a in arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    return subprocess.Popen(
+        [str(a) for a in arguments],
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
 
 
 def wait_for_greeting(process, port, name, folder):
@@ -87,7 +94,9 @@ def wait_for_greeting(process, port, name, folder):
 
 def send(port, recipient):
     """One message by Python's smtplib; (code, text) of the answer that decided."""
-    message = f"From: <you@sender.example>\r\nTo: <{recipient}>\r\nSubject: hello\r\n\r\nThrough the gate to {recipient}.\r\n"
+    message = (
+        f"From: <you@sender.example>\r\nTo: <{recipient}>\r\nSubject: hello\r\n\r\nThrough the gate to {recipient}.\r\n"
+    )
     with smtplib.SMTP("127.0.0.1", port, "sender.example", timeout=20) as client:
         client.ehlo()
         for code, text in (client.mail("you@sender.example"), client.rcpt(recipient)):
@@ -107,7 +116,9 @@ def show_mail(port, stores):
     for recipient, pool in MAIL:
         code, text = send(port, recipient)
         # A message names its recipient in its own To: line.
-        arrived = [name for name, folder in stores.items() if any(f"To: <{recipient}>" in message for message in stored(folder))]
+        arrived = [
+            name for name, folder in stores.items() if any(f"To: <{recipient}>" in message for message in stored(folder))
+        ]
         print(f"  {recipient:26} {'accepted' if code == 250 else 'refused '}  {code} {text}")
         if arrived:
             print(f"  {'':26} it is now at {' and '.join(arrived)}")
@@ -116,11 +127,21 @@ def show_mail(port, stores):
 
 
 def show_load(port, control):
-    run = subprocess.run([BENCH, "load", f"127.0.0.1:{port}", "-c", "4", "-m", "2000", "--sink", control, "--json"], capture_output=True, text=True)
+    run = subprocess.run(
+        [BENCH, "load", f"127.0.0.1:{port}", "-c", "4", "-m", "2000", "--sink", control, "--json"],
+        capture_output=True,
+        text=True,
+    )
     report = json.loads(run.stdout)
-    print(f"  {report['messages']['accepted']} messages of 4 KiB on 4 connections in {report['seconds']:.2f} s: "
-          f"{report['messages_per_second']:.0f} a second.")
-    print("  Compared at the smart host: each arrived once and unchanged." if run.returncode == 0 else f"  Not all arrived as they should: {run.stdout}")
+    print(
+        f"  {report['messages']['accepted']} messages of 4 KiB on 4 connections in {report['seconds']:.2f} s: "
+        f"{report['messages_per_second']:.0f} a second."
+    )
+    print(
+        "  Compared at the smart host: each arrived once and unchanged."
+        if run.returncode == 0
+        else f"  Not all arrived as they should: {run.stdout}"
+    )
     return run.returncode == 0
 
 
@@ -133,14 +154,19 @@ def run(folder, processes, once):
         control = ["--control", f"127.0.0.1:{ports['control']}", "--received", "1"] if name == "cluster-a" else []
         processes.append(start(folder, name, BENCH, "sink", f"127.0.0.1:{ports[name]}", "--store", stores[name], *control))
         wait_for_greeting(processes[-1], ports[name], name, folder)
-    (folder / "postern.toml").write_text(CONFIGURATION.format(port=ports["gateway"], cluster_a=ports["cluster-a"], cluster_b=ports["cluster-b"]))
+    (folder / "postern.toml").write_text(
+        CONFIGURATION.format(port=ports["gateway"], cluster_a=ports["cluster-a"], cluster_b=ports["cluster-b"])
+    )
     (folder / "main.rules").write_text(RULES)
     gateway = start(folder, "postern", POSTERN, "run", "-c", folder / "postern.toml")
     processes.append(gateway)
     wait_for_greeting(gateway, ports["gateway"], "postern", folder)
 
     print(f"\nPostern listens on 127.0.0.1:{ports['gateway']}; its configuration, rules and log are in {folder}.")
-    print(f"Two sinks stand in for smart hosts: cluster-a on port {ports['cluster-a']}, cluster-b on port {ports['cluster-b']}. The rules:\n")
+    print(
+        f"Two sinks stand in for smart hosts: cluster-a on port {ports['cluster-a']}, cluster-b on port {ports['cluster-b']}.\n"
+        "The rules:\n"
+    )
     print("".join(f"  {line}\n" for line in RULES.splitlines()))
     print("One message to each of these recipients, and what the sender is told:\n")
     good = show_mail(ports["gateway"], stores)
@@ -156,8 +182,12 @@ def run(folder, processes, once):
     print(f"\n{'All of it as it should be.' if good else 'SOMETHING IS NOT AS IT SHOULD BE: see above.'}")
 
     if not once:
-        print(f"\nIt stays up until you interrupt it (Ctrl-C). Try: swaks --server 127.0.0.1:{ports['gateway']} --to bert@example.com\n"
-              f"or: {POSTERN} route -c {folder}/postern.toml anna@example.com", flush=True)
+        print(
+            f"\nIt stays up until you interrupt it (Ctrl-C). Try:\n"
+            f"swaks --server 127.0.0.1:{ports['gateway']} --to bert@example.com\n"
+            f"or: {POSTERN} route -c {folder}/postern.toml anna@example.com",
+            flush=True,
+        )
         try:
             sys.exit(f"postern ended by itself with {gateway.wait()}")
         except KeyboardInterrupt:

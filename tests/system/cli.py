@@ -1,4 +1,5 @@
-"""`postern check`, `postern route`, and what every command shares: exit codes, errors with their place all in one go, --help."""
+"""`postern check`, `postern route`, and what every command shares: exit codes, errors with their place, all in one
+go, --help."""
 
 import json
 import subprocess
@@ -39,7 +40,14 @@ class Cli(SystemTest):
         (self.folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
 
     def run_program(self, *arguments, program=POSTERN, timeout=30):
-        return subprocess.run([str(a) for a in (program, *arguments)], cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+        return subprocess.run(
+            [str(a) for a in (program, *arguments)],
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
 
     def postern(self, command, *arguments):
         return self.run_program(command, "-c", "postern.toml", *arguments)
@@ -77,7 +85,7 @@ class Check(Cli):
     def test_good(self):
         done = self.postern("check")
         self.assertEqual(done.returncode, 0, done)
-        self.assertIn("7", done.stdout)       # rules are counted
+        self.assertIn("7", done.stdout)  # rules are counted
         self.assertRegex(done.stdout, r"[KMGT]i?B")  # the memory bound
 
     def test_the_example_of_the_manual_is_accepted(self):
@@ -86,7 +94,9 @@ class Check(Cli):
         self.assertEqual(self.postern("check").returncode, 0)
 
     def test_every_error_of_the_configuration_in_one_go(self):
-        self.write("postern.toml", """workers = "many"
+        self.write(
+            "postern.toml",
+            """workers = "many"
 wrokers = 3
 [[listener]]
 address = "nonsense"
@@ -102,7 +112,8 @@ command = "5 parsecs"
 message_size = "10 bananas"
 [nosuch]
 x = 1
-""")
+""",
+        )
         errors = self.errors(self.postern("check"))
         for place in ("1:", "2:", "4:", "5:", "9:", "10:", "12:", "14:", "15:"):
             with self.subTest(place=place):
@@ -119,11 +130,25 @@ x = 1
 
     def test_every_error_of_the_rules_in_one_go(self):
         bad = [
-            ("*.example.com cluster-a", ".example.com"), ("/regex/ cluster-a", None), ("a.test smtp:[h]", None), ("b.test relay:h", None), ("c.test :h", None),
-            ("d.test nosuchpool", "nosuchpool"), ("e.test cluster-a whatever", "whatever"), ("f.test", None), ("* cluster-a always-relay", "open relay"),
-            ("single cluster-a", "always-relay"), ("g..test cluster-a", None), ("x" * 64 + ".test cluster-a", "63"), ("h.test cluster-a delivery=never", "sync"),
-            ('i.test reject:"unfinished', None), ("j.test cluster-a always-relay restricted", None), ("[192.0.2.999] cluster-a", None), ("k.test mx:example.net", None),
-            ("l.test cluster-a delivery=queue", None), ("m.test as:nowhere.test", None),
+            ("*.example.com cluster-a", ".example.com"),
+            ("/regex/ cluster-a", None),
+            ("a.test smtp:[h]", None),
+            ("b.test relay:h", None),
+            ("c.test :h", None),
+            ("d.test nosuchpool", "nosuchpool"),
+            ("e.test cluster-a whatever", "whatever"),
+            ("f.test", None),
+            ("* cluster-a always-relay", "open relay"),
+            ("single cluster-a", "always-relay"),
+            ("g..test cluster-a", None),
+            ("x" * 64 + ".test cluster-a", "63"),
+            ("h.test cluster-a delivery=never", "sync"),
+            ('i.test reject:"unfinished', None),
+            ("j.test cluster-a always-relay restricted", None),
+            ("[192.0.2.999] cluster-a", None),
+            ("k.test mx:example.net", None),
+            ("l.test cluster-a delivery=queue", None),
+            ("m.test as:nowhere.test", None),
         ]
         self.write("main.rules", "ok.test cluster-a\n" + "".join(rule + "\n" for rule, _ in bad))
         errors = self.errors(self.postern("check"))
@@ -160,7 +185,10 @@ x = 1
         (self.folder / "main.rules").unlink()
         self.assertRegex("\n".join(self.errors(self.postern("check"))), r"postern\.toml:\d+:\d+: ")
         self.write("main.rules", RULES)
-        self.write("postern.toml", '[rules]\nfiles = ["*.rules"]\n[pool.cluster-a]\nhosts=["10.0.0.1"]\n[pool.cluster-b]\nhosts=["10.0.0.2"]\n')
+        self.write(
+            "postern.toml",
+            '[rules]\nfiles = ["*.rules"]\n[pool.cluster-a]\nhosts=["10.0.0.1"]\n[pool.cluster-b]\nhosts=["10.0.0.2"]\n',
+        )
         self.assertIn("listener", "\n".join(self.errors(self.postern("check"))))
 
     def test_run_refuses_what_check_refuses(self):
@@ -173,6 +201,7 @@ x = 1
 
     def test_run_says_what_it_cannot_have(self):
         import socket
+
         with socket.create_server(("127.0.0.1", 0)) as taken:
             address = f"127.0.0.1:{taken.getsockname()[1]}"
             self.write("postern.toml", GOOD.replace("127.0.0.1:0", address))
@@ -189,9 +218,14 @@ class Route(Cli):
 
     def test_the_rule_that_decides(self):
         for address, line, pool, host in (
-                ("x@www.example.com", 2, "cluster-a", "10.1.0.1:25"), ("x@example.com", 3, "cluster-b", "10.1.0.2:2525"),
-                ("x@a.deep.example.com", 4, "cluster-b", "10.1.0.2:2525"), ("anna+list@example.com", 5, "cluster-a", "10.1.0.1:25"),
-                ("x@direct.test", 6, None, "10.1.0.9:25"), ("x@gone.test", 7, None, "went away"), ("x@nowhere.test", 8, None, None)):
+            ("x@www.example.com", 2, "cluster-a", "10.1.0.1:25"),
+            ("x@example.com", 3, "cluster-b", "10.1.0.2:2525"),
+            ("x@a.deep.example.com", 4, "cluster-b", "10.1.0.2:2525"),
+            ("anna+list@example.com", 5, "cluster-a", "10.1.0.1:25"),
+            ("x@direct.test", 6, None, "10.1.0.9:25"),
+            ("x@gone.test", 7, None, "went away"),
+            ("x@nowhere.test", 8, None, None),
+        ):
             with self.subTest(address=address):
                 text = self.route(address).stdout
                 self.assertIn(address, text)
@@ -235,5 +269,17 @@ class Reference(Cli):
     def test_names_every_key(self):
         done = self.run_program("reference")
         self.assertEqual(done.returncode, 0)
-        for key in ("hostname", "workers", "bare_newline", "shrink_max", "pipeline", "sync_limit", "data_done", "connections_per_client", "body_memory", "received_max", "format"):
+        for key in (
+            "hostname",
+            "workers",
+            "bare_newline",
+            "shrink_max",
+            "pipeline",
+            "sync_limit",
+            "data_done",
+            "connections_per_client",
+            "body_memory",
+            "received_max",
+            "format",
+        ):
             self.assertIn(key, done.stdout)

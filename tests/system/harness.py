@@ -104,8 +104,15 @@ class Process:
         self.output = folder / f"{name}.out"
         self.name = name
         with open(self.output, "wb") as out:
-            self.child = subprocess.Popen([str(a) for a in arguments], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder,
-                                          env={**os.environ, **(environment or {})}, start_new_session=True)
+            self.child = subprocess.Popen(
+                [str(a) for a in arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
+            )
 
     @property
     def pid(self):
@@ -288,7 +295,7 @@ class Session:
     def bdat(self, body, chunk=None):
         """The body in chunks of that many octets; returns the last answer."""
         chunk = chunk or len(body)
-        pieces = [body[i:i + chunk] for i in range(0, len(body), chunk)] or [b""]
+        pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)] or [b""]
         for number, piece in enumerate(pieces, 1):
             self.send(b"BDAT %d%s\r\n" % (len(piece), b" LAST" if number == len(pieces) else b"") + piece)
         return [self.read() for _ in pieces][-1]
@@ -306,10 +313,10 @@ class Delivered:
 
     def __init__(self, connection, sender, recipients, content, by):
         self.connection = connection
-        self.sender = sender          # the whole parameter of MAIL
+        self.sender = sender  # the whole parameter of MAIL
         self.recipients = recipients  # those it accepted, in order: the whole parameters of RCPT
-        self.content = content        # dots taken out
-        self.by = by                  # DATA or BDAT
+        self.content = content  # dots taken out
+        self.by = by  # DATA or BDAT
 
 
 CLOSE = object()  # as an answer: close the connection instead
@@ -323,14 +330,24 @@ class FakeHost:
     command's parameter (of the Delivered, for `body`) that give one: text, several lines of it, CLOSE, STALL, or
     (seconds, answer) to answer late. What was said to it is in `lines`, what it took in `messages`."""
 
-    def __init__(self, extensions=ALL_EXTENSIONS, greeting="220 fake.test ESMTP", ehlo=None, mail="250 2.1.0 ok", rcpt="250 2.1.5 ok",
-                 data="354 go on", body="250 2.0.0 taken", data_needs_recipients=True, port=0):
+    def __init__(
+        self,
+        extensions=ALL_EXTENSIONS,
+        greeting="220 fake.test ESMTP",
+        ehlo=None,
+        mail="250 2.1.0 ok",
+        rcpt="250 2.1.5 ok",
+        data="354 go on",
+        body="250 2.0.0 taken",
+        data_needs_recipients=True,
+        port=0,
+    ):
         self.extensions = extensions
         self.greeting, self.ehlo, self.mail, self.rcpt, self.data, self.body = greeting, ehlo, mail, rcpt, data, body
         self.data_needs_recipients = data_needs_recipients
-        self.lines = []        # (connection, line)
-        self.messages = []     # Delivered, answered 250
-        self.seen = []         # Delivered, whatever the answer
+        self.lines = []  # (connection, line)
+        self.messages = []  # Delivered, answered 250
+        self.seen = []  # Delivered, whatever the answer
         self.connections = 0
         self.sockets = []
         self.closing = threading.Event()
@@ -357,7 +374,9 @@ class FakeHost:
                 s.shutdown(socket.SHUT_RDWR)
 
     def verbs(self, connection=None):
-        return [line.split(" ", 1)[0].split(":", 1)[0].upper() for number, line in self.lines if connection in (None, number)]
+        return [
+            line.split(" ", 1)[0].split(":", 1)[0].upper() for number, line in self.lines if connection in (None, number)
+        ]
 
     def said(self, start):
         """The lines that begin with that."""
@@ -488,9 +507,12 @@ class FakeSession:
 
 
 RECEIVED = re.compile(
-    rb"Received: from (?P<helo>\S+) \((?P<name>\S+) \[(?P<address>[0-9a-fA-F.:]+|IPv6:[0-9a-fA-F:.]+)\]\) by (?P<by>\S+) \(Postern\)"
+    rb"Received: from (?P<helo>\S+) \((?P<name>\S+) \[(?P<address>(?:IPv6:)?[0-9a-fA-F.:]+)\]\)"
+    rb" by (?P<by>\S+) \(Postern\)"
     rb" with (?P<with>(?:ESMTP|UTF8SMTP|SMTP)S?A?) id (?P<id>[^\s;]+)(?: for <(?P<rcpt>[^>]+)>)?;"
-    rb" (?P<date>(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9 ]?\d (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d \+0000)\r\n")
+    rb" (?P<date>(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), [0-9 ]?\d"
+    rb" (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) \d{4} \d\d:\d\d:\d\d \+0000)\r\n"
+)
 
 
 def behind_received(content):
@@ -506,5 +528,7 @@ def difference(got, expected):
     if got == expected:
         return None
     at = next((i for i, (a, b) in enumerate(zip(got, expected)) if a != b), min(len(got), len(expected)))
-    return (f"differs at octet {at} of {len(expected)} (got {len(got)}): "
-            f"got {got[max(0, at - 40):at + 40]!r}, expected {expected[max(0, at - 40):at + 40]!r}")
+    return (
+        f"differs at octet {at} of {len(expected)} (got {len(got)}): "
+        f"got {got[max(0, at - 40):at + 40]!r}, expected {expected[max(0, at - 40):at + 40]!r}"
+    )

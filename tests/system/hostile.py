@@ -1,4 +1,5 @@
-"""Bad input against the real binary: each gets its answer or a close, memory stays flat, and honest senders are served meanwhile."""
+"""Bad input against the real binary: each gets its answer or a close, memory stays flat, and honest senders are
+served meanwhile."""
 
 import contextlib
 import random
@@ -100,7 +101,11 @@ class Garbage(Hostile):
                 context.wrap_socket(s.socket, server_hostname="gw.test")
 
     def test_http(self):
-        for request in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"POST /x HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello", b"CONNECT x:25 HTTP/1.1\r\n\r\n"):
+        for request in (
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+            b"POST /x HTTP/1.0\r\nContent-Length: 5\r\n\r\nhello",
+            b"CONNECT x:25 HTTP/1.1\r\n\r\n",
+        ):
             s = self.raw()
             s.send(request)
             self.assertTrue(self.check_closes(s).startswith(b"221 "), request)
@@ -130,7 +135,13 @@ class Garbage(Hostile):
 
     def test_nul_and_control_bytes(self):
         s = self.session(self.postern)
-        for line in (b"NOOP \0\r\n", b"\0\r\n", b"MAIL FROM:<a\0b@client.test>\r\n", b"EHLO a\x01b\r\n", b"RCPT TO:<\x7f@a.test>\r\n"):
+        for line in (
+            b"NOOP \0\r\n",
+            b"\0\r\n",
+            b"MAIL FROM:<a\0b@client.test>\r\n",
+            b"EHLO a\x01b\r\n",
+            b"RCPT TO:<\x7f@a.test>\r\n",
+        ):
             s.send(line)
             self.assertIn(s.read().code, (250, 500, 501, 503), line)
         s.command("RSET")
@@ -162,13 +173,38 @@ class Garbage(Hostile):
 
     def test_wrong_order_and_bad_parameters(self):
         s = self.raw()
-        for line, codes in (("MAIL FROM:<a@b.test>", (503,)), ("RCPT TO:<x@a.test>", (503,)), ("DATA", (503,)), ("EHLO client.test", (250,)), ("RCPT TO:<x@a.test>", (503,)),
-                            ("DATA", (503,)), ("MAIL FROM:<a b>", (501, 553)), ("MAIL TO:<a@b.test>", (501,)), ("MAIL FROM:<a@b.test> SIZE=x", (501,)),
-                            ("MAIL FROM:<a@b.test> BODY=9BIT", (501,)), ("MAIL FROM:<a@b.test> WHAT=1", (555,)), ("MAIL FROM:<a@b.test> SIZE=99999999999", (552,)),
-                            ("MAIL FROM:<a@b.test>", (250,)), ("MAIL FROM:<a@b.test>", (503,)), ("DATA", (503, 554)), ("RCPT TO:<>", (501, 550, 553)),
-                            ("RCPT FROM:<x@a.test>", (501,)), ("RCPT TO:<x@a.test", (501, 553)), ("RCPT TO:<x@a.test> WHAT=1", (555,)), ("RCPT TO:<x@a.test>", (250,)),
-                            ("VRFY x", (252,)), ("EXPN x", (502,)), ("ETRN x", (502, 503)), ("HELP", (214,)), ("NOOP", (250,)), ("RSET", (250,)),
-                            ("BDAT x", (501,)), ("RCPT TO:<x@a.test>", (503,)), ("MAIL FROM:<a@b.test>", (250,)), ("QUIT", (221,))):
+        for line, codes in (
+            ("MAIL FROM:<a@b.test>", (503,)),
+            ("RCPT TO:<x@a.test>", (503,)),
+            ("DATA", (503,)),
+            ("EHLO client.test", (250,)),
+            ("RCPT TO:<x@a.test>", (503,)),
+            ("DATA", (503,)),
+            ("MAIL FROM:<a b>", (501, 553)),
+            ("MAIL TO:<a@b.test>", (501,)),
+            ("MAIL FROM:<a@b.test> SIZE=x", (501,)),
+            ("MAIL FROM:<a@b.test> BODY=9BIT", (501,)),
+            ("MAIL FROM:<a@b.test> WHAT=1", (555,)),
+            ("MAIL FROM:<a@b.test> SIZE=99999999999", (552,)),
+            ("MAIL FROM:<a@b.test>", (250,)),
+            ("MAIL FROM:<a@b.test>", (503,)),
+            ("DATA", (503, 554)),
+            ("RCPT TO:<>", (501, 550, 553)),
+            ("RCPT FROM:<x@a.test>", (501,)),
+            ("RCPT TO:<x@a.test", (501, 553)),
+            ("RCPT TO:<x@a.test> WHAT=1", (555,)),
+            ("RCPT TO:<x@a.test>", (250,)),
+            ("VRFY x", (252,)),
+            ("EXPN x", (502,)),
+            ("ETRN x", (502, 503)),
+            ("HELP", (214,)),
+            ("NOOP", (250,)),
+            ("RSET", (250,)),
+            ("BDAT x", (501,)),
+            ("RCPT TO:<x@a.test>", (503,)),
+            ("MAIL FROM:<a@b.test>", (250,)),
+            ("QUIT", (221,)),
+        ):
             with self.subTest(line=line):
                 self.assertIn(s.command(line).code, codes)
 
@@ -225,7 +261,9 @@ class Floods(Hostile):
 
     def test_single_bytes(self):
         """64 connections that send one octet at a time."""
-        script = b"EHLO slow.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<slow@a.test>\r\nDATA\r\nSubject: slow\r\n\r\n.\r\n"
+        script = (
+            b"EHLO slow.test\r\nMAIL FROM:<a@client.test>\r\nRCPT TO:<slow@a.test>\r\nDATA\r\nSubject: slow\r\n\r\n.\r\n"
+        )
         sessions = [self.raw() for _ in range(64)]
         for octet in script:
             for s in sessions:
@@ -328,10 +366,13 @@ class InAll(Hostile):
 
 
 class Memory(Hostile):
-    settings = {"limits": {"body_memory": "16 MiB", "message_size": "8 MiB", "connections_per_client": 0}, "timeouts": {"data": "20 s"}}
+    settings = {
+        "limits": {"body_memory": "16 MiB", "message_size": "8 MiB", "connections_per_client": 0},
+        "timeouts": {"data": "20 s"},
+    }
 
     def test_bodies_that_do_not_end(self):
-        """One client network may hold an eighth of the memory for bodies; then its next bodies wait for 452 4.3.1, others are served."""
+        """One client network may hold an eighth of the memory for bodies; past it 452 4.3.1, while others are served."""
         sessions, refused = [], 0
         for number in range(16):
             s = self.session(self.postern, source="127.0.55.1")
@@ -354,7 +395,9 @@ class Memory(Hostile):
 class Rates(SystemTest):
     def setUp(self):
         super().setUp()
-        self.postern = self.gateway("a.test a\n", {"a": self.host().address}, limits={"connection_rate": 40, "message_rate": 5})
+        self.postern = self.gateway(
+            "a.test a\n", {"a": self.host().address}, limits={"connection_rate": 40, "message_rate": 5}
+        )
 
     def test_messages(self):
         s = self.session(self.postern, source="127.0.44.1")

@@ -1,9 +1,10 @@
-"""Other people's mail programs as the tests use them: servers that store what they get (aiosmtpd in this process; Postfix, Exim
-and OpenSMTPD in folders of their own), HAProxy in TCP mode, postern-bench's sink, and clients that send a message.
+"""Other people's mail programs as the tests use them: servers that store what they get (aiosmtpd in this process; Postfix,
+Exim and OpenSMTPD in folders of their own), HAProxy in TCP mode, and clients that send a message.
 
-A server has `port`, `address`, `count()` of the messages it has, and `stored()`: recipient -> content with CRLF lines as it came in,
-without the lines that the server itself put in front. The instance that may run on this machine is never touched: nothing is read from or
-written to its folders; what has fixed paths or users compiled in (Exim, OpenSMTPD) gets a mount namespace of its own.
+A server has `port`, `address`, `count()` of the messages it has, and `stored()`: recipient -> content with CRLF lines as it
+came in, without the lines that the server itself put in front. The instance that may run on this machine is never touched:
+nothing is read from or written to its folders; what has fixed paths or users compiled in (Exim, OpenSMTPD) gets a mount
+namespace of its own.
 """
 
 import os
@@ -23,7 +24,7 @@ from harness import LOOPBACK, ROOT, Process, free_port
 PEERS = pathlib.Path(os.environ.get("POSTERN_PEERS", ROOT / ".cache/peers"))
 
 
-# --- servers ---------------------------------------------------------------------------------------------------------------------
+# --- servers
 
 
 class LongLinesSmtp(SMTP):
@@ -76,15 +77,17 @@ class Maildir:
             own = self.own_lines.match(text)
             if not own:
                 raise AssertionError(f"{file}: not this server's own lines: {text[:500]!r}")
-            messages[own[1].decode()] = text[own.end():].replace(b"\n", b"\r\n")
+            messages[own[1].decode()] = text[own.end() :].replace(b"\n", b"\r\n")
         return messages
 
 
 class Postfix(Maildir):
     """A Postfix of its own: smtpd on one port, every message into one maildir. Nothing about a message is changed."""
 
-    own_lines = re.compile(rb"Return-Path: .*\nX-Original-To: .*\nDelivered-To: (.*)\n"
-                           rb"Received: from .*\n\tby postfix\.test \(Postfix\) .*\n(?:\tfor .*\n)?")
+    own_lines = re.compile(
+        rb"Return-Path: .*\nX-Original-To: .*\nDelivered-To: (.*)\n"
+        rb"Received: from .*\n\tby postfix\.test \(Postfix\) .*\n(?:\tfor .*\n)?"
+    )
 
     def __init__(self, place, **parameters):
         folder = place.subfolder("postfix")
@@ -98,33 +101,69 @@ class Postfix(Maildir):
         self.port = free_port()
         self.address = f"{LOOPBACK}:{self.port}"
         main = {
-            "compatibility_level": "3.6", "myhostname": "postfix.test", "mydestination": "", "inet_interfaces": LOOPBACK,
-            "inet_protocols": "ipv4", "mynetworks": "127.0.0.0/8", "queue_directory": folder / "queue", "data_directory": folder / "data",
-            "maillog_file": "/dev/stdout", "smtpd_peername_lookup": "no", "alias_maps": "", "local_recipient_maps": "",
-            "virtual_mailbox_domains": "static:all", "virtual_mailbox_maps": "static:maildir/", "virtual_mailbox_base": folder,
-            "virtual_uid_maps": f"static:{nobody.pw_uid}", "virtual_gid_maps": f"static:{nobody.pw_gid}", "virtual_mailbox_limit": 0,
-            "mailbox_size_limit": 0, "message_size_limit": 100 << 20, "hopcount_limit": 1000, "smtpd_client_connection_count_limit": 0,
-            "smtpd_recipient_limit": 10000, "virtual_destination_recipient_limit": 1, "in_flow_delay": 0,
+            "compatibility_level": "3.6",
+            "myhostname": "postfix.test",
+            "mydestination": "",
+            "inet_interfaces": LOOPBACK,
+            "inet_protocols": "ipv4",
+            "mynetworks": "127.0.0.0/8",
+            "queue_directory": folder / "queue",
+            "data_directory": folder / "data",
+            "maillog_file": "/dev/stdout",
+            "smtpd_peername_lookup": "no",
+            "alias_maps": "",
+            "local_recipient_maps": "",
+            "virtual_mailbox_domains": "static:all",
+            "virtual_mailbox_maps": "static:maildir/",
+            "virtual_mailbox_base": folder,
+            "virtual_uid_maps": f"static:{nobody.pw_uid}",
+            "virtual_gid_maps": f"static:{nobody.pw_gid}",
+            "virtual_mailbox_limit": 0,
+            "mailbox_size_limit": 0,
+            "message_size_limit": 100 << 20,
+            "hopcount_limit": 1000,
+            "smtpd_client_connection_count_limit": 0,
+            "smtpd_recipient_limit": 10000,
+            "virtual_destination_recipient_limit": 1,
+            "in_flow_delay": 0,
             # As Debian's version stands against smuggling.
             "smtpd_forbid_bare_newline": "yes",
             # A message is stored as it came: no missing headers made up, none dropped, none cut, no MIME repaired.
-            "local_header_rewrite_clients": "", "message_drop_headers": "", "header_size_limit": 1 << 20,
-            "disable_mime_input_processing": "yes", "undisclosed_recipients_header": "",
+            "local_header_rewrite_clients": "",
+            "message_drop_headers": "",
+            "header_size_limit": 1 << 20,
+            "disable_mime_input_processing": "yes",
+            "undisclosed_recipients_header": "",
             **parameters,
         }
         (folder / "conf/main.cf").write_text("".join(f"{key} = {value}\n" for key, value in main.items()))
-        services = [("cleanup", "unix", 0, "cleanup"), ("qmgr", "unix", 1, "qmgr"), ("rewrite", "unix", "-", "trivial-rewrite"),
-                    ("bounce", "unix", 0, "bounce"), ("defer", "unix", 0, "bounce"), ("trace", "unix", 0, "bounce"),
-                    ("error", "unix", "-", "error"), ("discard", "unix", "-", "discard"), ("virtual", "unix", "-", "virtual"),
-                    ("proxymap", "unix", "-", "proxymap"), ("anvil", "unix", 1, "anvil"), ("postlog", "unix-dgram", 1, "postlogd")]
+        services = [
+            ("cleanup", "unix", 0, "cleanup"),
+            ("qmgr", "unix", 1, "qmgr"),
+            ("rewrite", "unix", "-", "trivial-rewrite"),
+            ("bounce", "unix", 0, "bounce"),
+            ("defer", "unix", 0, "bounce"),
+            ("trace", "unix", 0, "bounce"),
+            ("error", "unix", "-", "error"),
+            ("discard", "unix", "-", "discard"),
+            ("virtual", "unix", "-", "virtual"),
+            ("proxymap", "unix", "-", "proxymap"),
+            ("anvil", "unix", 1, "anvil"),
+            ("postlog", "unix-dgram", 1, "postlogd"),
+        ]
         public = ("cleanup", "qmgr", "postlog")
         lines = [f"{LOOPBACK}:{self.port} inet n - n - 100 smtpd\n"]
-        lines += [f"{name} {kind} {'n' if name in public else '-'} {'n' if name == 'virtual' else '-'} n - {limit} {program}\n"
-                  for name, kind, limit, program in services]
+        lines += [
+            f"{name} {kind} {'n' if name in public else '-'} {'n' if name == 'virtual' else '-'} n - {limit} {program}\n"
+            for name, kind, limit, program in services
+        ]
         (folder / "conf/master.cf").write_text("".join(lines))
         # `postfix start-fg` would leave its master behind: this one is our child. The check makes the queue's folders.
         subprocess.run(["postfix", "-c", str(folder / "conf"), "check"], check=True, capture_output=True)
-        master = subprocess.run(["postconf", "-h", "daemon_directory"], check=True, capture_output=True, text=True).stdout.strip() + "/master"
+        master = (
+            subprocess.run(["postconf", "-h", "daemon_directory"], check=True, capture_output=True, text=True).stdout.strip()
+            + "/master"
+        )
         self.process = place.add(Process([master, "-c", folder / "conf", "-s"], folder, "postfix"))
         self.process.wait_listening(self.port)
 
@@ -135,7 +174,10 @@ class Mounted:
     @staticmethod
     def start(place, folder, name, users, mounts, command):
         passwd, group = folder / "passwd", folder / "group"
-        passwd.write_text(pathlib.Path("/etc/passwd").read_text() + "".join(f"{u}:x:{n}:{n}::/nonexistent:/bin/false\n" for u, n in users.items()))
+        passwd.write_text(
+            pathlib.Path("/etc/passwd").read_text()
+            + "".join(f"{u}:x:{n}:{n}::/nonexistent:/bin/false\n" for u, n in users.items())
+        )
         group.write_text(pathlib.Path("/etc/group").read_text() + "".join(f"{u}:x:{n}:\n" for u, n in users.items()))
         mounts = [(passwd, "/etc/passwd"), (group, "/etc/group"), *mounts]
         script = "set -e\n" + "".join(f"mount --bind {shlex.quote(str(a))} {shlex.quote(str(b))}\n" for a, b in mounts)
@@ -144,7 +186,9 @@ class Mounted:
 
 
 class OpenSmtpd(Maildir):
-    own_lines = re.compile(rb"Return-Path: .*\nDelivered-To: (.*)\nReceived: from .*\n\tby opensmtpd\.test \(OpenSMTPD\) .*\n(?:\t.*\n)*")
+    own_lines = re.compile(
+        rb"Return-Path: .*\nDelivered-To: (.*)\nReceived: from .*\n\tby opensmtpd\.test \(OpenSMTPD\) .*\n(?:\t.*\n)*"
+    )
 
     def __init__(self, place):
         folder = place.subfolder("opensmtpd")
@@ -157,18 +201,29 @@ class OpenSmtpd(Maildir):
             os.chown(path, nobody.pw_uid, nobody.pw_gid)
         self.port = free_port()
         self.address = f"{LOOPBACK}:{self.port}"
-        (folder / "smtpd.conf").write_text(f"""
+        (folder / "smtpd.conf").write_text(
+            f"""
 table anyone {{ "@" = "nobody" }}
 smtp max-message-size "100M"
 listen on {LOOPBACK} port {self.port} hostname opensmtpd.test
 action "store" maildir "{self.maildir}" virtual <anyone>
 match from any for any action "store"
-""")
+"""
+        )
         (folder / "smtpd.conf").chmod(0o600)
         self.process = Mounted.start(
-            place, folder, "opensmtpd", {"opensmtpd": 64001, "opensmtpq": 64002},
-            [(folder / "run", "/run"), (folder / "spool", "/var/spool"), (folder / "lib", "/var/lib"), (PEERS / "usr/libexec", "/usr/libexec")],
-            [PEERS / "usr/sbin/smtpd", "-d", "-f", folder / "smtpd.conf"])
+            place,
+            folder,
+            "opensmtpd",
+            {"opensmtpd": 64001, "opensmtpq": 64002},
+            [
+                (folder / "run", "/run"),
+                (folder / "spool", "/var/spool"),
+                (folder / "lib", "/var/lib"),
+                (PEERS / "usr/libexec", "/usr/libexec"),
+            ],
+            [PEERS / "usr/sbin/smtpd", "-d", "-f", folder / "smtpd.conf"],
+        )
         self.process.wait_listening(self.port)
 
 
@@ -187,7 +242,8 @@ class Exim(Maildir):
         self.address = f"{LOOPBACK}:{self.port}"
         # The file that Debian's Exim reads by default: with one named by -C it would give up its privileges.
         (folder / "lib/exim4").mkdir()
-        (folder / "lib/exim4/config.autogenerated").write_text(f"""
+        (folder / "lib/exim4/config.autogenerated").write_text(
+            f"""
 exim_path = {PEERS}/usr/sbin/exim4
 primary_hostname = exim.test
 local_interfaces = {LOOPBACK}.{self.port}
@@ -225,8 +281,11 @@ store:
   message_size_limit = 0
 begin retry
 * * F,1h,1m
-""")
-        self.process = Mounted.start(place, folder, "exim", users, [(folder / "lib", "/var/lib")], [PEERS / "usr/sbin/exim4", "-bdf"])
+"""
+        )
+        self.process = Mounted.start(
+            place, folder, "exim", users, [(folder / "lib", "/var/lib")], [PEERS / "usr/sbin/exim4", "-bdf"]
+        )
         self.process.wait_listening(self.port)
 
 
@@ -237,7 +296,8 @@ class HaProxy:
         folder = place.subfolder("haproxy")
         self.port = free_port()
         self.address = f"{LOOPBACK}:{self.port}"
-        (folder / "haproxy.cfg").write_text(f"""
+        (folder / "haproxy.cfg").write_text(
+            f"""
 defaults
     mode tcp
     timeout connect 10s
@@ -248,12 +308,13 @@ frontend in
     default_backend out
 backend out
     server one {server.address}
-""")
+"""
+        )
         self.process = place.add(Process(["haproxy", "-db", "-f", folder / "haproxy.cfg"], folder, "haproxy"))
         self.process.wait_listening(self.port)
 
 
-# --- clients: send one file to one recipient, and return the content that the server must have got -------------------------------------
+# --- clients: send one file to one recipient, and return the content that the server must have got
 
 
 def by_smtplib(server, recipient, file):
@@ -270,7 +331,17 @@ def run_client(*command):
 
 
 def by_curl(server, recipient, file):
-    run_client("curl", "-sS", f"smtp://{server.address}/curl.test", "--mail-from", "sender@client.test", "--mail-rcpt", recipient, "-T", str(file))
+    run_client(
+        "curl",
+        "-sS",
+        f"smtp://{server.address}/curl.test",
+        "--mail-from",
+        "sender@client.test",
+        "--mail-rcpt",
+        recipient,
+        "-T",
+        str(file),
+    )
     return file.read_bytes()
 
 
@@ -280,8 +351,22 @@ def by_swaks(server, recipient, file):
         # Without fix-up swaks sends the file as it stands and a CRLF: dots and the end of the data are ours to write.
         prepared.write(re.sub(rb"(?m)^\.", b"..", content) + b".")
         prepared.flush()
-        run_client("swaks", "--server", server.address, "--helo", "swaks.test", "--from", "sender@client.test", "--to", recipient,
-                   "--no-data-fixup", "--data", f"@{prepared.name}", "--silent", "2")
+        run_client(
+            "swaks",
+            "--server",
+            server.address,
+            "--helo",
+            "swaks.test",
+            "--from",
+            "sender@client.test",
+            "--to",
+            recipient,
+            "--no-data-fixup",
+            "--data",
+            f"@{prepared.name}",
+            "--silent",
+            "2",
+        )
     return content
 
 
@@ -291,7 +376,18 @@ def by_smtp_source(server, recipient, file):
         # smtp-source wants LF lines, ends the last where that is missing, and then sends an empty one in any case.
         prepared.write(content.replace(b"\r\n", b"\n").removesuffix(b"\n"))
         prepared.flush()
-        run_client("smtp-source", "-M", "smtp-source.test", "-f", "sender@client.test", "-t", recipient, "-F", prepared.name, server.address)
+        run_client(
+            "smtp-source",
+            "-M",
+            "smtp-source.test",
+            "-f",
+            "sender@client.test",
+            "-t",
+            recipient,
+            "-F",
+            prepared.name,
+            server.address,
+        )
     return content if content.endswith(b"\r\n\r\n") else content + b"\r\n"
 
 

@@ -1,5 +1,5 @@
-"""The measure before the measured: each client's message reaches each server byte for byte without Postern between them, so that
-what real_mail.py finds is Postern's doing."""
+"""The measure before the measured: each client's message reaches each server byte for byte without Postern between them,
+so that what real_mail.py finds is Postern's doing."""
 
 import concurrent.futures
 
@@ -8,7 +8,7 @@ from harness import CORPUS, SystemTest, difference, wait_for
 
 
 def compare(test, server, sent, seconds=60):
-    """Fails unless the server has exactly what was sent: recipient -> content, or a function that takes the front off first."""
+    """Fails unless the server has exactly what was sent: recipient -> content."""
     wait_for(lambda: server.count() >= len(sent), f"{len(sent)} messages (there are {server.count()})", seconds)
     stored = server.stored()
     test.assertEqual(sorted(stored), sorted(sent))

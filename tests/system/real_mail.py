@@ -1,5 +1,5 @@
-"""Real mail, byte for byte behind Postern's one Received: line: a fixed 200 from other people's clients to other people's servers,
-and all 6,046 from postern-bench to its sink over every pair of DATA and BDAT and to a real Postfix."""
+"""Real mail, byte for byte behind Postern's one Received: line: a fixed 200 from other people's clients to other people's
+servers, and all 6,046 from postern-bench to its sink over every pair of DATA and BDAT and to a real Postfix."""
 
 import json
 import subprocess
@@ -20,7 +20,11 @@ class FixedMail(SystemTest):
         wait_for(lambda: server.count() >= len(sent), f"{len(sent)} messages (there are {server.count()})", 120)
         stored = server.stored()
         self.assertEqual(sorted(stored), sorted(sent))
-        wrong = {recipient: found for recipient, content in sent.items() if (found := difference(behind_received(stored[recipient]), content))}
+        wrong = {
+            recipient: found
+            for recipient, content in sent.items()
+            if (found := difference(behind_received(stored[recipient]), content))
+        }
         self.assertEqual(wrong, {})
 
     def test_to_aiosmtpd(self):
@@ -49,17 +53,31 @@ class Sink:
     def __init__(self, place, *options):
         self.port, control = free_port(), free_port()
         self.address, self.control = f"127.0.0.1:{self.port}", f"127.0.0.1:{control}"
-        self.process = place.add(Process([BENCH, "sink", self.address, "--control", self.control, "--received", 1, *options], place.folder, f"sink{self.port}"))
+        self.process = place.add(
+            Process(
+                [BENCH, "sink", self.address, "--control", self.control, "--received", 1, *options],
+                place.folder,
+                f"sink{self.port}",
+            )
+        )
         self.process.wait_listening(self.port)
 
 
 def load(gateway, *options, timeout=600):
     """postern-bench load; its report."""
-    done = subprocess.run([BENCH, "load", f"127.0.0.1:{gateway.port}", "--json", *map(str, options)], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout)
+    done = subprocess.run(
+        [BENCH, "load", f"127.0.0.1:{gateway.port}", "--json", *map(str, options)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
     try:
         return done.returncode, json.loads(done.stdout)
     except ValueError:
-        raise AssertionError(f"postern-bench load ended with {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}") from None
+        raise AssertionError(
+            f"postern-bench load ended with {done.returncode}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
+        ) from None
 
 
 class AllMail(SystemTest):
@@ -69,7 +87,9 @@ class AllMail(SystemTest):
     def check(self, sending, sink_options):
         sink = Sink(self.place, *sink_options)
         gateway = self.gateway("example.com sink\n", {"sink": sink.address}, workers=2)
-        code, report = load(gateway, "-c", 8, "-m", self.count, "--messages-from", CORPUS / "all", "--sink", sink.control, *sending)
+        code, report = load(
+            gateway, "-c", 8, "-m", self.count, "--messages-from", CORPUS / "all", "--sink", sink.control, *sending
+        )
         self.assertEqual((code, report["good"]), (0, True), report)
         self.assertEqual(report["messages"]["accepted"], self.count, report)
 
@@ -88,11 +108,17 @@ class AllMail(SystemTest):
     def test_to_postfix(self):
         server = peers.Postfix(self.place)
         gateway = self.gateway("example.com server\n", {"server": server.address}, workers=2)
-        code, report = load(gateway, "-c", 8, "-m", self.count, "--messages-from", CORPUS / "all", "--recipient", "%n@example.com")
+        code, report = load(
+            gateway, "-c", 8, "-m", self.count, "--messages-from", CORPUS / "all", "--recipient", "%n@example.com"
+        )
         self.assertEqual((code, report["messages"]["accepted"]), (0, self.count), report)
         wait_for(lambda: server.count() >= self.count, f"{self.count} messages", 300)
         stored = {int(recipient.split("@")[0]): content for recipient, content in server.stored().items()}
-        wrong = {file.name: found for number, file in enumerate(self.files) if (found := difference(behind_received(stored[number]), file.read_bytes()))}
+        wrong = {
+            file.name: found
+            for number, file in enumerate(self.files)
+            if (found := difference(behind_received(stored[number]), file.read_bytes()))
+        }
         self.assertEqual(wrong, {})
 
 
@@ -111,13 +137,17 @@ class BareCarriageReturns(SystemTest):
                         s.envelope("x@example.com", parameters=" BODY=8BITMIME")
                         reply = getattr(s, sending)(file.read_bytes())
                         self.assertEqual(reply.code, 250, reply)
-                        self.assertIsNone(difference(behind_received(host.messages[-1].content), (CORPUS / "all" / file.name).read_bytes()))
+                        self.assertIsNone(
+                            difference(behind_received(host.messages[-1].content), (CORPUS / "all" / file.name).read_bytes())
+                        )
 
     def test_normalize_under_load(self):
         sink = Sink(self.place)
         gateway = self.gateway("example.com sink\n", {"sink": sink.address})
         for sending in ([], ["--bdat"]):
-            code, report = load(gateway, "-m", 80, "--messages-from", CORPUS / "raw", "--repaired", "--sink", sink.control, *sending)
+            code, report = load(
+                gateway, "-m", 80, "--messages-from", CORPUS / "raw", "--repaired", "--sink", sink.control, *sending
+            )
             self.assertEqual((code, report["good"], report["messages"]["accepted"]), (0, True, 80), report)
 
     def test_reject(self):

@@ -40,13 +40,18 @@ class Dialogue:
     def run(self):
         for at, (number, kind, text) in enumerate(self.steps):
             self.where = f"{self.name}:{number}"
-            following = self.steps[at + 1:]
+            following = self.steps[at + 1 :]
             content = []
             for _, other, line in following:
                 if other != "B:":
                     break
                 content.append(unescape(line) + b"\r\n")
-            getattr(self, "on_" + {":": "", "-": "part_", "*": "repeated_", "+": "more_", "!": "absent_", ".": "closed_"}[kind[1]] + kind[0].lower())(text, content)
+            getattr(
+                self,
+                "on_"
+                + {":": "", "-": "part_", "*": "repeated_", "+": "more_", "!": "absent_", ".": "closed_"}[kind[1]]
+                + kind[0].lower(),
+            )(text, content)
         self.flush()
         self.where = f"{self.name}, at the end"
         self.session.socket.shutdown(1)
@@ -80,10 +85,14 @@ class Dialogue:
         self.on_more_s(text, _)
 
     def on_more_s(self, text, _):
-        self.test.assertTrue(any(line.startswith(text) for line in self.lines()), f"{self.where}: expected {text}, got {self.reply}")
+        self.test.assertTrue(
+            any(line.startswith(text) for line in self.lines()), f"{self.where}: expected {text}, got {self.reply}"
+        )
 
     def on_absent_s(self, text, _):
-        self.test.assertFalse(any(line.startswith(text) for line in self.lines()), f"{self.where}: expected no {text}, got {self.reply}")
+        self.test.assertFalse(
+            any(line.startswith(text) for line in self.lines()), f"{self.where}: expected no {text}, got {self.reply}"
+        )
 
     def on_closed_s(self, text, _):
         self.flush()

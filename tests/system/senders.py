@@ -13,8 +13,12 @@ class Endings(Delivery):
 
     def test_normalized(self):
         gateway = self.start(self.host(PIPELINING_ONLY))
-        for sent, expected in ((b"A: b\n\nx\ry\r\n", b"A: b\r\n\r\nx y\r\n"), (b"A: b\r\n\r\nx\n.\ny\r\n", b"A: b\r\n\r\nx\r\n.\r\ny\r\n"),
-                               (b"A: b\r\n\r\nx\r\r\ny\r\n", b"A: b\r\n\r\nx \r\ny\r\n"), (b"A: b\r\n\r\nx\n\r\ny\r\n", b"A: b\r\n\r\nx\r\n\r\ny\r\n")):
+        for sent, expected in (
+            (b"A: b\n\nx\ry\r\n", b"A: b\r\n\r\nx y\r\n"),
+            (b"A: b\r\n\r\nx\n.\ny\r\n", b"A: b\r\n\r\nx\r\n.\r\ny\r\n"),
+            (b"A: b\r\n\r\nx\r\r\ny\r\n", b"A: b\r\n\r\nx \r\ny\r\n"),
+            (b"A: b\r\n\r\nx\n\r\ny\r\n", b"A: b\r\n\r\nx\r\n\r\ny\r\n"),
+        ):
             for send in ("data", "bdat"):
                 with self.subTest(sent=sent, send=send):
                     s = self.session(gateway)
@@ -34,7 +38,9 @@ class Endings(Delivery):
                 s = self.session(self.start(self.host(PIPELINING_ONLY)))
                 s.envelope("x@a.test")
                 s.command("DATA")
-                s.send(b"A: b\r\n\r\none" + end + b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<y@a.test>\r\nDATA\r\nevil\r\n.\r\n")
+                s.send(
+                    b"A: b\r\n\r\none" + end + b"MAIL FROM:<evil@client.test>\r\nRCPT TO:<y@a.test>\r\nDATA\r\nevil\r\n.\r\n"
+                )
                 self.check(s.read(), 250)
                 self.check(s.command("NOOP"), 250)
                 self.assertEqual([m.recipients for m in self.a.seen], [["TO:<x@a.test>"]])
@@ -180,9 +186,26 @@ class Log(Delivery):
         s.mail("y@a.test")
         identity = RECEIVED.match(self.a.messages[0].content)["id"].decode()
         (line,) = wait_for(lambda: gateway.log(id=identity), "the line")
-        for key in ("time", "event", "listener", "client", "helo", "from", "to", "rule", "generation", "pool", "host", "reply", "ms"):
+        for key in (
+            "time",
+            "event",
+            "listener",
+            "client",
+            "helo",
+            "from",
+            "to",
+            "rule",
+            "generation",
+            "pool",
+            "host",
+            "reply",
+            "ms",
+        ):
             self.assertIn(key, line)
-        self.assertEqual((line["from"], line["helo"], line["pool"], line["host"]), ("sender@client.test", "client.test", "a", self.a.address))
+        self.assertEqual(
+            (line["from"], line["helo"], line["pool"], line["host"]),
+            ("sender@client.test", "client.test", "a", self.a.address),
+        )
         self.assertIn("x@a.test", str(line["to"]))
         self.assertIn("127.0.0.1", line["client"])
         self.assertIn("fine", str(line["reply"]))
@@ -206,7 +229,7 @@ class Log(Delivery):
         s = self.session(gateway, ehlo='x"}{"event":"forged')
         s.command('EHLO a\x01b\\n"c')
         s.mail("x@a.test", sender='"a b\\"c"@client.test')
-        s.command('MAIL FROM:<>')
+        s.command("MAIL FROM:<>")
         s.command('RCPT TO:<"q\\"x"@nowhere.test>')
         time.sleep(0.5)
         # Every line is one JSON object, or the log would not parse.

@@ -1,5 +1,5 @@
-"""`sync` delivery through the real binary against smart hosts that do what the test says: what a smart host answers is what the
-sender is told, and nobody gets mail that its sender was not told of."""
+"""`sync` delivery through the real binary against smart hosts that do what the test says: what a smart host answers is what
+the sender is told, and nobody gets mail that its sender was not told of."""
 
 import time
 
@@ -44,7 +44,9 @@ class Accepted(Delivery):
         self.assertEqual([line["with"] for line in lines], [b"ESMTP", b"ESMTP", b"UTF8SMTP", b"SMTP"])
         self.assertEqual([line["rcpt"] for line in lines], [b"x@a.test", None, b"x@a.test", b"x@a.test"])
         self.assertEqual([line["helo"] for line in lines], [b"[127.0.0.1]"] * 3 + [b"old.test"])
-        self.assertEqual({(line["name"], line["address"], line["by"]) for line in lines}, {(b"unknown", b"127.0.0.1", HOSTNAME.encode())})
+        self.assertEqual(
+            {(line["name"], line["address"], line["by"]) for line in lines}, {(b"unknown", b"127.0.0.1", HOSTNAME.encode())}
+        )
         self.assertEqual(len({line["id"] for line in lines}), 4)
 
     def test_many_on_one_connection_with_rset_between(self):
@@ -79,9 +81,13 @@ class Accepted(Delivery):
 
     def test_empty_body_and_body_without_final_crlf(self):
         for extensions, send, body, expected in (
-                (ALL_EXTENSIONS, "bdat", b"", b""), ((), "bdat", b"", b""), ((), "data", b"", b""),
-                (ALL_EXTENSIONS, "bdat", b"A: b\r\n\r\nend", b"A: b\r\n\r\nend"), ((), "bdat", b"A: b\r\n\r\nend", b"A: b\r\n\r\nend\r\n"),
-                ((), "bdat", b"A: b\r\n\r\n.", b"A: b\r\n\r\n.\r\n")):
+            (ALL_EXTENSIONS, "bdat", b"", b""),
+            ((), "bdat", b"", b""),
+            ((), "data", b"", b""),
+            (ALL_EXTENSIONS, "bdat", b"A: b\r\n\r\nend", b"A: b\r\n\r\nend"),
+            ((), "bdat", b"A: b\r\n\r\nend", b"A: b\r\n\r\nend\r\n"),
+            ((), "bdat", b"A: b\r\n\r\n.", b"A: b\r\n\r\n.\r\n"),
+        ):
             with self.subTest(extensions=extensions, send=send, body=body):
                 s = self.session(self.start(self.host(extensions)))
                 s.envelope("x@a.test")
@@ -121,10 +127,14 @@ class Accepted(Delivery):
 class Refused(Delivery):
     def test_codes_as_they_pass(self):
         for host, told in (
-                ("554 5.7.1 spam", ("554 5.7.1", "spam")), ("550 no code", ("550 5.0.0", "no code")),
-                ("550 4.7.1 wrong class", ("550 5.0.0", None)), ("450 4.2.0 later", ("450 4.2.0", "later")),
-                ("452 4.3.1 full", ("452 4.3.1", "full")), ("421 4.3.2 going down", ("451 4.3.2", "going down")),
-                ("552 5.2.2 over quota", ("552 5.2.2", "over quota"))):
+            ("554 5.7.1 spam", ("554 5.7.1", "spam")),
+            ("550 no code", ("550 5.0.0", "no code")),
+            ("550 4.7.1 wrong class", ("550 5.0.0", None)),
+            ("450 4.2.0 later", ("450 4.2.0", "later")),
+            ("452 4.3.1 full", ("452 4.3.1", "full")),
+            ("421 4.3.2 going down", ("451 4.3.2", "going down")),
+            ("552 5.2.2 over quota", ("552 5.2.2", "over quota")),
+        ):
             with self.subTest(host=host):
                 s = self.session(self.start(self.host(body=host)))
                 reply = s.mail("x@a.test")
@@ -136,7 +146,13 @@ class Refused(Delivery):
 
     def test_mail_refused(self):
         for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
-            for answer in ("550 5.7.1 not from you", "451 4.7.1 greylisted", "500 5.5.2 too long", "501 5.1.7 bad sender", "504 5.5.4 no"):
+            for answer in (
+                "550 5.7.1 not from you",
+                "451 4.7.1 greylisted",
+                "500 5.5.2 too long",
+                "501 5.1.7 bad sender",
+                "504 5.5.4 no",
+            ):
                 with self.subTest(extensions=extensions, answer=answer):
                     s = self.session(self.start(self.host(extensions, mail=answer)))
                     self.check(s.mail("x@a.test"), *answer.split(" ", 2))
@@ -145,8 +161,13 @@ class Refused(Delivery):
 
     def test_the_only_recipient_refused(self):
         for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
-            for answer, told in (("550 5.1.1 unknown", "550 5.1.1 unknown"), ("452 4.2.2 full", "452 4.2.2 full"), ("552 5.2.2 full", "452 4.0.0 full"),
-                                 ("421 4.3.0 gone", "451 4.3.0 gone"), ("500 5.5.2 what", "500 5.5.2 what")):
+            for answer, told in (
+                ("550 5.1.1 unknown", "550 5.1.1 unknown"),
+                ("452 4.2.2 full", "452 4.2.2 full"),
+                ("552 5.2.2 full", "452 4.0.0 full"),
+                ("421 4.3.0 gone", "451 4.3.0 gone"),
+                ("500 5.5.2 what", "500 5.5.2 what"),
+            ):
                 with self.subTest(extensions=extensions, answer=answer):
                     s = self.session(self.start(self.host(extensions, rcpt=answer)))
                     reply = s.mail("x@a.test")
@@ -158,15 +179,23 @@ class Refused(Delivery):
                     self.assertEqual(self.a.messages, [])
 
     def test_lone_dot_when_354_came_though_all_were_refused(self):
-        # With PIPELINING alone DATA rides behind RCPT; a host that says 354 all the same is owed an end of the data, not the data.
-        host = self.host(PIPELINING_ONLY, rcpt="550 5.1.1 unknown", data_needs_recipients=False, body="554 5.5.1 no recipients")
+        # With PIPELINING alone DATA rides behind RCPT; a host that says 354 all the same is owed the end, not the data.
+        host = self.host(
+            PIPELINING_ONLY, rcpt="550 5.1.1 unknown", data_needs_recipients=False, body="554 5.5.1 no recipients"
+        )
         s = self.session(self.start(host))
         self.check(s.mail("x@a.test", BODY), 550, "5.1.1", "unknown")
         wait_for(lambda: host.seen, "the lone dot")
         self.assertEqual(host.seen[0].content, b"")
 
     def test_text_of_the_host(self):
-        text = "550-5.7.1 one\n550-5.7.1 " + "x" * 600 + "\n" + "".join(f"550-5.7.1 line {n}\n" for n in range(3, 12)) + "550 5.7.1 last"
+        text = (
+            "550-5.7.1 one\n550-5.7.1 "
+            + "x" * 600
+            + "\n"
+            + "".join(f"550-5.7.1 line {n}\n" for n in range(3, 12))
+            + "550 5.7.1 last"
+        )
         s = self.session(self.start(self.host(body=text)))
         reply = s.mail("x@a.test")
         self.check(reply, 550)
@@ -233,7 +262,10 @@ class Divided(Delivery):
         self.assertEqual(self.a.messages[0].recipients, ["TO:<good@a.test>"])
 
     def test_all_refused(self):
-        for answers, told in ((["550 5.1.1 one", "551 5.1.6 two"], "550 5.1.1 one"), (["550 5.1.1 one", "450 4.2.1 two", "451 4.2.2 three"], "450 4.2.1 two")):
+        for answers, told in (
+            (["550 5.1.1 one", "551 5.1.6 two"], "550 5.1.1 one"),
+            (["550 5.1.1 one", "450 4.2.1 two", "451 4.2.2 three"], "450 4.2.1 two"),
+        ):
             for extensions in (ALL_EXTENSIONS, PIPELINING_ONLY, ()):
                 with self.subTest(answers=answers, extensions=extensions):
                     s = self.session(self.start(self.host(extensions, rcpt=lambda p: answers[int(p[4])])))
@@ -251,7 +283,12 @@ class Divided(Delivery):
         self.check(s.envelope("bad@a.test")[-1], 550, "5.1.1")
 
     def test_kept_by_client_network_unless_about_the_address(self):
-        for bad, others_too in (("550 5.1.1 unknown", True), ("452 4.2.2 full", True), ("550 5.7.1 not you", False), ("550 no code", False)):
+        for bad, others_too in (
+            ("550 5.1.1 unknown", True),
+            ("452 4.2.2 full", True),
+            ("550 5.7.1 not you", False),
+            ("550 no code", False),
+        ):
             with self.subTest(bad=bad):
                 gateway = self.start(self.divided_host(bad=bad))
                 first = self.session(gateway, source="127.0.1.1")
@@ -306,22 +343,40 @@ later.test defer:"not yet"
 * reject:"no such domain here"
 """
         s = self.session(self.start(self.a, self.b, rules=rules))
-        for recipient, host in (("x@deep.er.a.test", self.a), ("x@a.test", self.b), ("ONE@A.TEST.", self.a), ("one+tag@a.test", self.a), ('"one"@a.test', self.a),
-                                ("x@sub.test", self.a), ("x@y.sub.test", self.b), ("x@direct.test", self.b), ("x@[192.0.2.7]", self.b)):
+        for recipient, host in (
+            ("x@deep.er.a.test", self.a),
+            ("x@a.test", self.b),
+            ("ONE@A.TEST.", self.a),
+            ("one+tag@a.test", self.a),
+            ('"one"@a.test', self.a),
+            ("x@sub.test", self.a),
+            ("x@y.sub.test", self.b),
+            ("x@direct.test", self.b),
+            ("x@[192.0.2.7]", self.b),
+        ):
             with self.subTest(recipient=recipient):
                 before = len(host.messages)
                 self.check(s.mail(recipient), 250)
                 self.assertEqual(host.messages[before].recipients, [f"TO:<{recipient.removesuffix('.')}>"])
-        for recipient, answer in (("x@gone.test", "550 5.1.2"), ("x@later.test", "450 4.1.2"), ("x@nota.test", "550 5.1.2"), ("x@[192.0.2.8]", "550 5.1.2"),
-                                  ("x@" + "a" * 64 + ".test", "553 5.1.3")):
+        for recipient, answer in (
+            ("x@gone.test", "550 5.1.2"),
+            ("x@later.test", "450 4.1.2"),
+            ("x@nota.test", "550 5.1.2"),
+            ("x@[192.0.2.8]", "550 5.1.2"),
+            ("x@" + "a" * 64 + ".test", "553 5.1.3"),
+        ):
             with self.subTest(recipient=recipient):
                 self.check(s.envelope(recipient)[-1], answer)
                 self.check(s.command("RSET"), 250)
         self.assertIn("went away", str(s.envelope("x@gone.test")[-1]))
 
     def test_relaying_denied(self):
-        gateway = self.start(rules="a.test a\nb.test b restricted\n* a\n", relay={"networks": ["127.0.3.0/24"], "deny": ["127.0.3.9"]})
-        stranger, friend, denied = (self.session(gateway, source=source) for source in ("127.0.9.1", "127.0.3.1", "127.0.3.9"))
+        gateway = self.start(
+            rules="a.test a\nb.test b restricted\n* a\n", relay={"networks": ["127.0.3.0/24"], "deny": ["127.0.3.9"]}
+        )
+        stranger, friend, denied = (
+            self.session(gateway, source=source) for source in ("127.0.9.1", "127.0.3.1", "127.0.3.9")
+        )
         for s in (stranger, denied):
             self.check(s.envelope("x@elsewhere.test")[-1], 550, "5.7.1", "<x@elsewhere.test>: relaying denied")
             self.check(s.command("RCPT TO:<x@b.test>"), 550, "5.7.1")
@@ -358,7 +413,9 @@ later.test defer:"not yet"
 
     def test_a_hundred_thousand_domains(self):
         domains = (ROOT / ".cache/domains.txt").read_text().split()
-        rules = "".join(f"{d} {'a' if i % 2 else 'b'}{' always-relay' if '.' not in d else ''}\n" for i, d in enumerate(domains))
+        rules = "".join(
+            f"{d} {'a' if i % 2 else 'b'}{' always-relay' if '.' not in d else ''}\n" for i, d in enumerate(domains)
+        )
         s = self.session(self.start(rules=rules))
         for i in range(0, len(domains), len(domains) // 50):
             host = self.a if i % 2 else self.b
