@@ -169,13 +169,13 @@ Worker::Implementation::~Implementation() = default;
 void Worker::Implementation::run() {
     for (;;) {
         timers_.run(ring_->now());
-        relay_.flush();
         if (stage_ != Stage::serving && submissions_.used() == 0 && inbound_.closed()) {
             relay_.shut_down();
             if (relay_.idle()) {
                 return;
             }
         }
+        relay_.flush();
         ring_->turn(timers_.next());
     }
 }

@@ -156,7 +156,7 @@ class Gateway(Process):
 
     count = 0
 
-    def __init__(self, place, rules, pools=None, listener=None, **settings):
+    def __init__(self, place, rules, pools=None, listener=None, environment=None, **settings):
         Gateway.count += 1
         self.folder = place.folder / f"gateway{Gateway.count}"
         self.folder.mkdir()
@@ -165,7 +165,7 @@ class Gateway(Process):
         self.rules = self.folder / "main.rules"
         self.write_rules(rules)
         self.config.write_text(self.configuration(pools or {}, listener or {}, settings))
-        super().__init__([POSTERN, "run", "-c", self.config], self.folder, "postern")
+        super().__init__([POSTERN, "run", "-c", self.config], self.folder, "postern", environment)
         self.wait_listening(self.port)
 
     def configuration(self, pools, listener, settings):
