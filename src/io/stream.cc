@@ -120,9 +120,8 @@ void Stream::on_buffer(BufferWaiter& self) {
 // --- sending -------------------------------------------------------------------------------------
 
 void Stream::send(std::string_view bytes) {
-    single_ = {
-        const_cast<char*>(bytes.data()),
-        bytes.size()};  // NOLINT: iovec serves both ways, a send does not write
+    // An iovec serves both ways; a send does not write.
+    single_ = {const_cast<char*>(bytes.data()), bytes.size()};
     send({&single_, 1});
 }
 

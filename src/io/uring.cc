@@ -140,10 +140,10 @@ static_assert(alignof(Completion) > kind_mask);
 }  // namespace
 
 struct Ring::Implementation {
-    explicit Implementation(const RingOptions& options)
+    explicit Implementation(const RingOptions& o)
         : buffers{
-              {{options.command_buffer_size, options.command_buffers_max, options.command_buffers_offered},
-               {options.body_buffer_size, options.body_buffers_max, options.body_buffers_offered}}},
+              {{o.command_buffer_size, o.command_buffers_max, o.command_buffers_offered},
+               {o.body_buffer_size, o.body_buffers_max, o.body_buffers_offered}}},
           random(draw_seed()),
           now(read_clock()),
           wall_now(wall_time()) {}
