@@ -117,8 +117,13 @@ ListenerSettings Gateway::usual() {
     return settings;
 }
 
-Gateway::Gateway(const ListenerSettings& settings)
+Gateway::Gateway(const ListenerSettings& settings, int socket_buffer)
     : inbound(std::make_unique<Inbound>(*ring, timers, world)) {
+    if (socket_buffer > 0) {
+        for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
+            setsockopt(loopback.descriptor, SOL_SOCKET, option, &socket_buffer, sizeof socket_buffer);
+        }
+    }
     inbound->add_listener(loopback.release(), settings);
 }
 

@@ -61,7 +61,8 @@ class FakeWorld final : public World {
 /// A corridor on a real ring with one listener on loopback.
 class Gateway {
    public:
-    explicit Gateway(const ListenerSettings& settings = usual());
+    /// `socket_buffer`: octets, for the sockets it accepts; 0: the system's.
+    explicit Gateway(const ListenerSettings& settings = usual(), int socket_buffer = 0);
     ~Gateway();
 
     static ListenerSettings usual();
