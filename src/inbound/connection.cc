@@ -44,6 +44,7 @@ void Connection::begin(int descriptor) {
     if (reply.code == 0) {
         admitted_ = true;
         trusted_ = client.trusted;
+        exempt_ = client.exempt;
         client_network_ = client.network;
         stream_.send(listener_.greeting);
         return;
@@ -228,18 +229,11 @@ bool Connection::act(smtp::Wish wish, smtp::Exchange& exchange) {
 
 void Connection::begin_submission(smtp::Exchange& exchange) {
     AddressText text;
-    const mail::Client client = this->client(text);
-    submission_ = corridor_.world.begin(client);
+    submission_ = corridor_.world.begin(client(text));
     if (submission_ != nullptr) {
         submission_->inbound_owner = this;
-        submission_->began = corridor_.ring.now();
-        base::Arena& arena = submission_->arena;
-        const auto address = arena.copy(client.address);
-        const auto helo = arena.copy(client.helo);
-        const auto reverse_path = arena.copy(exchange.path.address);
-        if (address && helo && reverse_path) {
-            submission_->client.address = *address;
-            submission_->client.helo = *helo;
+        const auto reverse_path = submission_->arena.copy(exchange.path.address);
+        if (reverse_path) {
             submission_->envelope.reverse_path = *reverse_path;
             submission_->envelope.body_type = exchange.parameters.body_type;
             submission_->envelope.smtputf8 = exchange.parameters.smtputf8;
@@ -306,7 +300,6 @@ void Connection::append(smtp::Exchange& exchange) {
 void Connection::submit() {
     submission_->has_eight_bit |= session_.has_eight_bit();
     submission_->has_utf8_header |= session_.has_utf8_header();
-    submission_->completed = corridor_.ring.now();
     corridor_.world.submit(*submission_);
 }
 
@@ -472,9 +465,9 @@ void Connection::shut_down() {
 }
 
 void Connection::cut() {
-    if (closing_ || session_.awaits_answer()) {
+    if (closing_) {
         close();
-    } else {
+    } else if (!session_.awaits_answer()) {
         end(smtp::Answer::shutting_down);
     }
 }
@@ -510,6 +503,7 @@ mail::Client Connection::client(AddressText& text) const {
         .network = client_network_,
         .listener = listener_.number,
         .trusted = trusted_,
+        .exempt = exempt_,
         .esmtp = session_.esmtp()};
 }
 

@@ -20,7 +20,7 @@ struct AllConnections;
 ///
 /// Nothing is read while it cannot be used: a receive is armed only when all input is consumed and the session wants more.
 /// Answers gather in one block; at most one send is under way, and while the block is full no input is consumed. An idle
-/// connection holds neither block. Lives in a block of the corridor's pool, from accept to on_closed.
+/// connection holds neither block. Lives in the corridor's pool, from accept to on_closed.
 class Connection final : private io::StreamOwner,
                          private io::Timer,
                          public base::ListLink<AllConnections> {
@@ -83,6 +83,7 @@ class Connection final : private io::StreamOwner,
     std::uint16_t line_size_ = 0;
     bool admitted_ = false;                // the world counts it
     bool trusted_ = false;
+    bool exempt_ = false;
     bool closing_ = false;                 // when all is sent, it ends
     io::Address address_;
     io::Stream stream_;

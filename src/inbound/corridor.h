@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "postern/base/block.h"
+#include "postern/base/object_pool.h"
 #include "postern/inbound/inbound.h"
 #include "postern/io/listener.h"
 #include "postern/smtp/server_session.h"
@@ -34,21 +35,22 @@ struct ListenerState final : io::ListenerOwner {
     io::Listener listener;
 };
 
-/// What all connections of a worker share.
+/// What all connections of a worker share, and the connections.
 struct Corridor {
     Corridor(io::Ring& ring, io::Timers& timers, World& world);
+    ~Corridor();
 
+    /// Called by a connection, of itself, when it is closed.
     void remove(Connection& connection);
 
     io::Ring& ring;
     io::Timers& timers;
     World& world;
-    base::BlockPool connection_pool;
+    base::ObjectPool<Connection> connection_pool;
     base::BlockPool line_pool;
     base::BlockPool output_pool;
     std::vector<std::unique_ptr<ListenerState>> listeners;
     base::List<Connection, AllConnections> connections;
-    std::uint32_t connection_count = 0;
     bool shutting_down = false;
     bool cutting = false;
 };

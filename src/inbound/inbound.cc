@@ -1,7 +1,6 @@
 #include "postern/inbound/inbound.h"
 
 #include <algorithm>
-#include <new>
 #include <span>
 
 #include "connection.h"
@@ -10,14 +9,11 @@
 namespace postern::inbound {
 namespace {
 
-constexpr std::uint32_t block_octets(std::size_t octets) {
-    return static_cast<std::uint32_t>((octets + 63) / 64 * 64);
-}
-
 // How many connections there may be is the world's to say (`arrived`); these bound what it has not thought of.
 constexpr std::uint32_t connections_max = 1U << 20;
 constexpr std::uint32_t lines_max = 16384;    // partial command lines at a time
 constexpr std::uint32_t outputs_max = 16384;  // connections with answers that are not sent yet
+constexpr std::uint32_t line_octets = smtp::command_line_max;
 constexpr std::uint32_t output_octets = 8192;
 static_assert(output_octets >= smtp::output_room_min, "an empty block has room for any answer");
 
@@ -55,14 +51,13 @@ ListenerState::ListenerState(
 
 void ListenerState::on_accepted(int descriptor) {
     const base::Result<io::Address> address = corridor.ring.peer_address(descriptor);
-    base::BlockRef block = address ? corridor.connection_pool.take() : base::BlockRef();
-    if (!block) {
+    Connection* connection =
+        address ? corridor.connection_pool.make(corridor, *this, *address) : nullptr;
+    if (connection == nullptr) {
         corridor.ring.close(descriptor);  // it has gone already, or there is no memory to talk to it
         return;
     }
-    auto* connection = new (block.detach()->data()) Connection(corridor, *this, *address);
     corridor.connections.push_back(*connection);
-    ++corridor.connection_count;
     connection->begin(descriptor);
 }
 
@@ -76,21 +71,13 @@ Corridor::Corridor(io::Ring& the_ring, io::Timers& the_timers, World& the_world)
     : ring(the_ring),
       timers(the_timers),
       world(the_world),
-      connection_pool(block_octets(sizeof(Connection)), connections_max),
-      line_pool(block_octets(smtp::command_line_max), lines_max),
-      output_pool(output_octets, outputs_max) {
-    connection_pool.take();  // the first slab of each is there from the start
-    line_pool.take();
-    output_pool.take();
-}
+      connection_pool(connections_max),
+      line_pool(line_octets, lines_max),
+      output_pool(output_octets, outputs_max) {}
 
-void Corridor::remove(Connection& connection) {
-    // The connection was made in the memory behind its block's header.
-    auto* block = reinterpret_cast<base::Block*>(&connection) - 1;
-    connection.~Connection();
-    --connection_count;
-    base::BlockRef::adopt(block);
-}
+Corridor::~Corridor() = default;
+
+void Corridor::remove(Connection& connection) { connection_pool.destroy(&connection); }
 
 struct Inbound::Implementation : Corridor {
     using Corridor::Corridor;
@@ -142,16 +129,21 @@ void Inbound::cut() {
     }
 }
 
-std::uint32_t Inbound::connections() const { return implementation_->connection_count; }
+std::uint32_t Inbound::connections() const { return implementation_->connection_pool.used(); }
 
 bool Inbound::closed() const {
     const auto& listeners = implementation_->listeners;
-    return implementation_->connection_count == 0 &&
+    return implementation_->connection_pool.used() == 0 &&
            std::none_of(listeners.begin(), listeners.end(), [](const auto& l) { return l->open; });
 }
 
 std::size_t Inbound::connection_octets() {
-    return sizeof(base::Block) + block_octets(sizeof(Connection));
+    return base::ObjectPool<Connection>::cell_octets();
+}
+
+std::uint64_t Inbound::buffer_octets_max() {
+    return std::uint64_t{lines_max} * (line_octets + sizeof(base::Block)) +
+           std::uint64_t{outputs_max} * (output_octets + sizeof(base::Block));
 }
 
 }  // namespace postern::inbound

@@ -44,6 +44,10 @@ std::vector<MemoryHolder> memory_sum(
          std::uint64_t{connections} * inbound::Inbound::connection_octets(),
          "limits.connections, as far as descriptors go, while idle"});
     sum.push_back(
+        {"command lines and answers",
+         workers * inbound::Inbound::buffer_octets_max(),
+         "lines of which a part has come, and answers that are not read, for each worker"});
+    sum.push_back(
         {"envelopes",
          std::uint64_t{connections} * (sizeof(mail::Submission) + arena_block_octets) + large_envelopes_octets,
          "a transaction on every connection, and 64 MiB for those with very many recipients"});

@@ -19,7 +19,6 @@ namespace postern::inbound {
 struct ListenerSettings {
     std::string name;      // its address as configured: the label in logs and metrics
     std::string hostname;  // in the greeting and in Received:
-    bool trusted = false;
     bool reject_bare_newline = false;
     std::vector<std::string> ehlo_hide;  // upper case
     std::uint64_t message_size_max = 0;  // octets
@@ -38,8 +37,7 @@ class World {
     virtual mail::Reply arrived(mail::Client& client, const io::Address& address) = 0;
     virtual void left(const mail::Client& client, const io::Address& address) = 0;
 
-    /// A new submission, with id, client and generation set; nullptr: memory is short (452 4.3.1). The texts of its client are
-    /// replaced by copies in its arena.
+    /// A new submission, with id, client (its texts in the arena), generation and time set; nullptr: memory is short (452 4.3.1).
     virtual mail::Submission* begin(const mail::Client& client) = 0;
     /// Takes the recipient (code 0, and `domain_key`, `pool`, `rule`, `outgoing` set) or says the answer. Its address, local part
     /// and domain are set. What is allocated in the submission's arena meanwhile is taken back if it is refused.
@@ -81,7 +79,7 @@ class Inbound {
 
     /// Graceful end: stops accepting, closes idle sessions with 421 4.3.2, lets each message that is owed an answer have it.
     void shut_down();
-    /// What is left is closed at once, with 421 4.3.2 where an answer is not owed.
+    /// What is left is closed at once, with 421 4.3.2, but for those that are owed an answer: they have it first.
     void cut();
     std::uint32_t connections() const;
     /// After shut_down or cut: nothing is open any more. REQUIRED before it is destroyed, unless it never had a listener.
@@ -89,6 +87,8 @@ class Inbound {
 
     /// Octets of memory an idle connection holds, all of it: what the memory sum counts.
     static std::size_t connection_octets();
+    /// What partial command lines and answers that are not sent yet may hold beside that, of all connections together, at most.
+    static std::uint64_t buffer_octets_max();
 
    private:
     struct Implementation;

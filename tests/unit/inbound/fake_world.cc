@@ -24,12 +24,14 @@ mail::Reply FakeWorld::arrived(mail::Client& client, const io::Address&) {
     }
     client.network = 42;
     client.trusted = true;
+    client.exempt = true;
     ++clients;
     return {};
 }
 
 void FakeWorld::left(const mail::Client& client, const io::Address&) {
     EXPECT_EQ(client.network, 42U);
+    EXPECT_TRUE(client.exempt);
     --clients;
 }
 
@@ -38,6 +40,8 @@ mail::Submission* FakeWorld::begin(const mail::Client& client) {
     submissions_.push_back(std::make_unique<mail::Submission>(arena_pool, tail_pool, chain_pool));
     mail::Submission& submission = *submissions_.back();
     submission.client = client;
+    submission.client.address = submission.arena.copy(client.address).value();
+    submission.client.helo = submission.arena.copy(client.helo).value();
     const std::string id = "ID" + std::to_string(++last_id_);
     std::copy(id.begin(), id.end(), submission.id_text.begin());
     submission.id_size = static_cast<std::uint8_t>(id.size());
