@@ -14,15 +14,15 @@ mkdir -p build-fuzz/failures
 
 targets=("$@")
 if ((${#targets[@]} == 0)); then
-    for program in build-fuzz/tests/fuzz/fuzz-*; do
-        [[ -f $program && -x $program ]] && targets+=("${program##*/fuzz-}")
+    for program in build-fuzz/tests/fuzz/*-fuzz; do
+        [[ -f $program && -x $program ]] && name=${program##*/} && targets+=("${name%-fuzz}")
     done
 fi
 
 passed=0
 failed=0
 for target in "${targets[@]}"; do
-    program=build-fuzz/tests/fuzz/fuzz-$target
+    program=build-fuzz/tests/fuzz/$target-fuzz
     corpus=tests/fuzz/corpus/$target
     found=build-fuzz/found/$target # what new input taught stays out of the committed corpus
     mkdir -p "$found"
