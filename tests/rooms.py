@@ -37,7 +37,7 @@ ONLY = {
 # Nothing but `io` asks the system for time or randomness (architecture.md, "A worker").
 ASKS = re.compile(
     r"\b(?:steady_clock|system_clock|high_resolution_clock)\s*::\s*now|\bclock_gettime\b|\bgettimeofday\b|\btime\s*\(\s*(?:nullptr|NULL|0)\s*\)"
-    r"|\brandom_device\b|\bgetrandom\b|\bmt19937|\barc4random|\b(?:s|d|l)?rand(?:om|48)?\s*\(\s*\)|/dev/u?random"
+    r"|\brandom_device\b|\bgetrandom\b|\bmt19937|\barc4random|(?<![.>])\b(?:s|d|l)?rand(?:om|48)?\s*\(\s*\)|/dev/u?random"
 )
 SOURCES = {".cc", ".h"}
 

@@ -24,7 +24,7 @@ Connection::Connection(Corridor& corridor, Host& host)
     : corridor_(corridor),
       host_(host),
       stream_(corridor.ring, *this),
-      session_(host.pool.client_settings, host.pace, *this, host.pool.blocks),
+      session_(host.pool.client_settings, host.pace, *this, corridor.blocks),
       deadline_(*this),
       opened_(corridor.ring.now()),
       idle_since_(opened_) {}
@@ -88,7 +88,7 @@ void Connection::pump() {
     if (!stream_.open() || stream_.sending() || session_.ending() != smtp::ClientSession::Ending::none) {
         return;
     }
-    base::BlockRef block = host_.pool.blocks.take();
+    base::BlockRef block = corridor_.blocks.take();
     POSTERN_ASSERT(block, "a connection has two blocks at most");
     auto* const pieces = reinterpret_cast<iovec*>(block->data());
     constexpr std::size_t pieces_octets = output_pieces * sizeof(iovec);

@@ -1,5 +1,7 @@
 #include "corridor.h"
 
+#include <algorithm>
+
 #include "pool.h"
 
 namespace postern::relay {
@@ -35,6 +37,28 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
 void Corridor::settle(Transfer& transfer, const mail::Outcome& outcome) {
     transfer.deadline.cancel();
     world.settled(*transfer.submission, outcome);
+}
+
+void Corridor::give_up_unsent() {
+    // A transfer's deadline is set until it is settled.
+    std::vector<const Connection*> owing;
+    for (const auto& transfer : transfers_) {
+        if (transfer->connection != nullptr && transfer->deadline.set() && transfer->whole()) {
+            owing.push_back(transfer->connection);
+        }
+    }
+    std::sort(owing.begin(), owing.end());
+    for (const auto& transfer : transfers_) {
+        if (Connection* const connection = transfer->connection;
+            connection != nullptr && !transfer->whole()) {
+            if (transfer->deadline.set()) {
+                connection->give_up(*transfer);
+            }
+            if (!std::binary_search(owing.begin(), owing.end(), connection)) {
+                connection->close();
+            }
+        }
+    }
 }
 
 void Corridor::release(Transfer& transfer) {

@@ -34,10 +34,16 @@ struct Transfer final : smtp::Transfer {
 
 /// Tag of the list of connections that something may be written on.
 struct Ready;
+/// Tag of the list of pools in which mail waits.
+struct Waiting;
 
 struct Corridor {
     Corridor(io::Ring& r, io::Timers& t, World& w, const Timeouts& limits)
-        : ring(r), timers(t), world(w), timeouts(limits) {}
+        : ring(r),
+          timers(t),
+          world(w),
+          timeouts(limits),
+          blocks(smtp::ReplyParser::octets_max, blocks_max) {}
 
     /// The caller's until `release`.
     Transfer& take(mail::Submission& submission, Pool& pool);
@@ -46,6 +52,8 @@ struct Corridor {
     void settle(Transfer& transfer, const mail::Outcome& outcome);
     /// Behind `settle`: the submission and the transfer are no longer ours.
     void release(Transfer& transfer);
+    /// Settles all that was not handed over yet.
+    void give_up_unsent();
 
     io::Ring& ring;
     io::Timers& timers;
@@ -54,9 +62,13 @@ struct Corridor {
     bool shutting_down = false;
     bool cutting = false;
     base::List<Connection, Ready> ready;
+    base::List<Pool, Waiting> waiting;
+    base::BlockPool blocks;  // for a connection: its output under way, and a reply that has come in part
     std::size_t transfers_used = 0;
 
    private:
+    static constexpr std::uint32_t blocks_max = 1 << 20;  // two a connection: descriptors run out first
+
     std::vector<std::unique_ptr<Transfer>> transfers_;  // all there are; grows to the most that were ever under way
     base::List<smtp::Transfer> free_;
 };

@@ -30,7 +30,7 @@ Host::Host(
       address(where),
       text(where.text()),
       corridor_(corridor),
-      slots_(settings.connections_max) {
+      connections_(settings.connections_max) {
     const auto same_family = std::find_if(
         settings.source.begin(), settings.source.end(), [&](const io::Address& candidate) {
             return candidate.is_v4() == where.is_v4();
@@ -70,21 +70,21 @@ bool Host::usable() {
 
 bool Host::open_connection() {
     const bool full = works() && health_ == Health::trusted && corridor_.ring.now() < pause_ends_;
-    if (connection_count_ == slots_.size() || full) {
+    if (full) {
         return false;
     }
-    const auto slot = std::find_if(
-        slots_.begin(), slots_.end(), [](const auto& taken) { return !taken.has_value(); });
-    Connection& connection = slot->emplace(corridor_, *this);
+    Connection* const connection = connections_.make(corridor_, *this);
+    if (connection == nullptr) {
+        return false;
+    }
     base::Error why;
-    if (!connection.open(why)) {
-        slot->reset();
+    if (!connection->open(why)) {
+        connections_.destroy(connection);
         failed(why.text, false);
         return false;
     }
-    ++connection_count_;
     ++counts_[index(Stage::opening)];
-    list(Stage::opening).push_back(connection);
+    list(Stage::opening).push_back(*connection);
     return true;
 }
 
@@ -98,11 +98,7 @@ void Host::file(Connection& connection, Stage from, Stage to) {
 
 void Host::closed(Connection& connection) {
     --counts_[index(connection.stage())];
-    --connection_count_;
-    const auto slot = std::find_if(slots_.begin(), slots_.end(), [&](const auto& taken) {
-        return taken.has_value() && &*taken == &connection;
-    });
-    slot->reset();
+    connections_.destroy(&connection);
 }
 
 // --- a pool ------------------------------------------------------------------------------------------------------------------
@@ -110,20 +106,25 @@ void Host::closed(Connection& connection) {
 Pool::Pool(Corridor& corridor, const PoolSettings& definition)
     : settings(definition),
       client_settings(client_settings_of(definition)),
-      blocks(smtp::ReplyParser::octets_max, 2 * definition.connections_max),
       corridor_(corridor),
       host_(corridor, *this, settings.hosts.front(), settings) {}
 
 void Pool::submit(mail::Submission& submission) {
     Transfer& transfer = corridor_.take(submission, *this);
     waiting_.push_back(transfer);
-    ++waiting_count_;
-    wait_until_busy(transfer);
+    wait(transfer);
 }
 
 void Pool::wait_again(Transfer& transfer) {
     waiting_.push_front(transfer);
+    wait(transfer);
+}
+
+void Pool::wait(Transfer& transfer) {
     ++waiting_count_;
+    if (!linked()) {
+        corridor_.waiting.push_back(*this);
+    }
     wait_until_busy(transfer);
 }
 

@@ -1,11 +1,10 @@
 #pragma once
 
 #include <array>
-#include <optional>
 #include <string>
-#include <vector>
 
 #include "connection.h"
+#include "postern/base/object_pool.h"
 
 namespace postern::relay {
 
@@ -34,7 +33,7 @@ class Host {
     /// Opens a connection, if bounds and health allow one more.
     bool open_connection();
     void closed(Connection& connection);  // frees it
-    bool keeps_quiet() const { return connection_count_ == 0; }
+    bool keeps_quiet() const { return connections_.used() == 0; }
     /// Moves a connection (that is in no list before its first stage) to the list of its stage.
     void file(Connection& connection, Stage from, Stage to);
     base::List<Connection, Staged>& list(Stage stage) { return lists_[index(stage)]; }
@@ -55,14 +54,13 @@ class Host {
     Health health_ = Health::trusted;
     base::Duration pause_{};
     base::Instant pause_ends_{};
-    std::uint32_t connection_count_ = 0;
     std::array<base::List<Connection, Staged>, stages> lists_;
     std::array<std::uint32_t, stages> counts_{};
-    std::vector<std::optional<Connection>> slots_;
+    base::ObjectPool<Connection> connections_;
 };
 
 /// Where mail of one name waits, and the hosts that take it.
-class Pool {
+class Pool final : public base::ListLink<Waiting> {
    public:
     Pool(Corridor& corridor, const PoolSettings& settings);
 
@@ -78,15 +76,17 @@ class Pool {
     std::uint32_t recipients_max() const;
     void close_all();
     void quit_idle();
+    void settle_waiting() { settle_unreachable(0); }
+    bool has_waiting() const { return waiting_count_ > 0; }
     bool keeps_quiet() const { return waiting_count_ == 0 && host_.keeps_quiet(); }
 
     const PoolSettings settings;
     const smtp::ClientSettings client_settings;
-    base::BlockPool blocks;  // for a connection: its output under way, and a reply that has come in part
 
    private:
     void settle_unreachable(std::uint32_t keep);
     void wait_until_busy(Transfer& transfer);
+    void wait(Transfer& transfer);
 
     Corridor& corridor_;
     Host host_;

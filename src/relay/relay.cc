@@ -32,9 +32,16 @@ void Relay::submit(mail::Submission& submission) {
 
 void Relay::flush() {
     Corridor& corridor = implementation_->corridor;
-    for (const auto& pool : implementation_->pools) {
+    for (Pool* pool = corridor.waiting.front(); pool != nullptr;) {
         pool->distribute();
-        if (corridor.shutting_down) {
+        Pool* const next = corridor.waiting.next(*pool);
+        if (!pool->has_waiting()) {
+            pool->unlink();
+        }
+        pool = next;
+    }
+    if (corridor.shutting_down) {
+        for (const auto& pool : implementation_->pools) {
             pool->quit_idle();
         }
     }
@@ -49,6 +56,13 @@ std::uint32_t Relay::recipients_max(std::uint32_t pool) const {
 
 void Relay::shut_down() {
     implementation_->corridor.shutting_down = true;
+}
+
+void Relay::give_up_unsent() {
+    for (const auto& pool : implementation_->pools) {
+        pool->settle_waiting();
+    }
+    implementation_->corridor.give_up_unsent();
 }
 
 void Relay::cut() {

@@ -360,7 +360,7 @@ void Worker::Implementation::go_on_shutting_down() {
     if (stage_ == Stage::grace) {
         stage_ = Stage::owed;
         inbound_.cut();
-        relay_.shut_down();
+        relay_.give_up_unsent();
         timers_.set(shutdown_timer_, ring_->now() + snapshot_.config.timeouts.data_done);
     } else if (stage_ == Stage::owed) {
         relay_.cut();

@@ -58,9 +58,10 @@ class ObjectPool {
         if (existing >= count_max_) {
             return false;
         }
-        chunks_.push_back(std::make_unique<Cell[]>(chunk_count));
+        const std::uint32_t count = std::min(chunk_count, count_max_ - existing);
+        chunks_.push_back(std::make_unique<Cell[]>(count));
         Cell* chunk = chunks_.back().get();
-        for (std::uint32_t i = std::min(chunk_count, count_max_ - existing); i-- > 0;) {
+        for (std::uint32_t i = count; i-- > 0;) {
             chunk[i].next_free = free_;
             free_ = &chunk[i];
         }

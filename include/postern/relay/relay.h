@@ -70,6 +70,8 @@ class Relay {
 
     /// Graceful end: connections that have nothing to do quit.
     void shut_down();
+    /// Settles what was not handed over yet, as unreachable; what is owed an answer goes on.
+    void give_up_unsent();
     /// What is left is closed at once; every submission is settled.
     void cut();
     /// Nothing is open any more.

@@ -58,6 +58,9 @@ class Transfer : public base::ListLink<> {
    public:
     mail::Submission* submission = nullptr;
 
+    /// Its last octet has been given out.
+    bool whole() const { return whole_; }
+
    private:
     friend class ClientSession;
     enum class Write : std::uint8_t { rset, mail, rcpt, data, body, end };
