@@ -90,8 +90,8 @@ class SystemTest(unittest.TestCase):
     def gateway(self, rules, pools=None, **settings):
         return self.place.add(Gateway(self.place, rules, pools, **settings))
 
-    def host(self, **behaviour):
-        return self.place.add(FakeHost(**behaviour))
+    def host(self, *extensions, **behaviour):
+        return self.place.add(FakeHost(*extensions, **behaviour))
 
     def session(self, server, **options):
         return self.place.add(Session(server.port, **options))
