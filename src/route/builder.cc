@@ -100,12 +100,15 @@ void Builder::set_actions() {
     statement_actions_.assign(parsed_.statements.size(), {none, none});
     table_->rows_.reserve(parsed_.rules.size());
     for (const ParsedRule& rule : parsed_.rules) {
+        const Statement& statement = parsed_.statements[rule.statement];
+        bool states_permission = statement.permission != Statement::Permission::unstated;
+        unsigned kind = static_cast<unsigned>(rule.kind);
         table_->rows_.push_back(
             {rule.name,
              rule.line,
              action_of(rule),
              rule.file,
-             static_cast<std::uint16_t>(rule.size << 3 | static_cast<unsigned>(rule.kind))});
+             static_cast<std::uint16_t>(rule.size << 4 | (states_permission ? 8 : 0) | kind)});
     }
 }
 

@@ -64,14 +64,12 @@ mail::Reply denied(const RelaySettings& settings, std::string_view address, Deci
 
 /// What a rule that refuses says. RFC 3463: X.1.1 is about the mailbox, X.1.2 about the system.
 mail::Reply refusal(const Table& table, const Target& target, std::uint32_t rule) {
-    bool user = table.text_of(rule).kind == Pattern::user;
-    bool own_text = !target.text.empty();
-    std::uint16_t detail = 2;
+    std::string_view words = target.text;
     if (target.kind == TargetKind::defer) {
-        return {450, {4, 1, detail}, own_text ? target.text : "mail is not taken at this time"};
+        return {450, {4, 1, 2}, words.empty() ? "mail is not taken at this time" : words};
     }
-    detail = user ? 1 : 2;
-    return {550, {5, 1, detail}, own_text ? target.text : "mail is not taken here"};
+    std::uint16_t detail = table.text_of(rule).kind == Pattern::user ? 1 : 2;
+    return {550, {5, 1, detail}, words.empty() ? "mail is not taken here" : words};
 }
 
 }  // namespace

@@ -164,7 +164,7 @@ RuleText Table::text_of(std::uint32_t rule) const {
     const Row& row = rows_[rule];
     return {
         static_cast<Pattern>(row.size_and_kind & 7),
-        std::string_view(names_).substr(row.name, row.size_and_kind >> 3),
+        std::string_view(names_).substr(row.name, row.size_and_kind >> 4),
         files_[row.file],
         row.line};
 }

@@ -34,8 +34,4 @@ struct Loaded {
 Loaded load(
     std::span<const Source> sources, const RuleSettings& settings, const Secrets& secrets);
 
-/// Warnings for rules that name a public suffix ("co.uk") without saying who may relay to it. A pass of its own, because
-/// libpsl takes longer for a name than everything else together.
-std::vector<std::string> public_suffix_warnings(const Table& table);
-
 }  // namespace postern::route

@@ -99,6 +99,8 @@ class Table {
 
     std::uint32_t rule_count() const { return static_cast<std::uint32_t>(rows_.size()); }
     std::uint32_t action_of(std::uint32_t rule) const { return rows_[rule].action; }
+    /// Whether always-relay or restricted stands in it.
+    bool states_permission(std::uint32_t rule) const { return (rows_[rule].size_and_kind & 8) != 0; }
     RuleText text_of(std::uint32_t rule) const;
     /// "#example.com": the pattern in its canonical form.
     std::string pattern_of(std::uint32_t rule) const;
@@ -126,7 +128,7 @@ class Table {
         std::uint32_t line;
         std::uint32_t action;
         std::uint16_t file;
-        std::uint16_t size_and_kind;  // octets of the name, times 8, and the pattern's kind
+        std::uint16_t size_and_kind;  // octets of the name, times 16; states_permission, times 8; the pattern's kind
     };
     /// A domain that more than one rule names.
     struct Split {

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <array>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "postern/route/decide.h"
+#include "postern/route/table.h"
+
+/// What `postern route` and `postern check` say about the rules (product.md, section 6). Pure; for people, so it allocates freely.
+namespace postern::route {
+
+/// A pool as the configuration has it.
+struct PoolHosts {
+    std::string name;
+    std::vector<std::string> hosts;  // "192.0.2.1:25"
+};
+
+/// The client of `--from`.
+struct From {
+    std::string address;
+    bool trusted = false;  // by [relay], or by every listener
+};
+
+/// A rule whose pattern has to do with the address, and why it does not decide.
+struct Candidate {
+    std::uint32_t rule;
+    std::string why;
+};
+
+struct Explanation {
+    std::string address;             // as asked, and as it goes out: "" where that is the same
+    std::string outgoing;
+    std::string impossible;          // why there can be no such recipient; then nothing below is set
+    Match match;
+    std::vector<Candidate> lost;     // the nearest first
+    std::optional<From> from;
+    std::string answer;              // to that client's RCPT, or with none to an untrusted one; "" is acceptance
+    std::string answer_to_trusted;   // to a client that [relay] trusts
+};
+
+/// `address`: user@domain, or postmaster, with or without angle brackets.
+Explanation explain(
+    const Table& table,
+    const RelaySettings& settings,
+    std::string_view address,
+    const std::optional<From>& from);
+
+/// A paragraph, with a newline at its end.
+std::string to_text(
+    const Explanation& explanation, const Table& table, std::span<const PoolHosts> pools);
+/// One JSON object, without a newline.
+std::string to_json(
+    const Explanation& explanation, const Table& table, std::span<const PoolHosts> pools);
+
+/// Rules by kind, and what is allowed but hardly meant.
+struct Report {
+    std::array<std::uint32_t, 6> rules_of_kind{};  // by Pattern
+    std::vector<std::string> warnings;             // about a rule: "FILE:LINE: what"
+};
+
+/// "domain", "exact domain" and so on, as counts name them.
+std::string_view name_of(Pattern kind);
+
+/// Rules that name a public suffix ("co.uk") without saying who may send to it. libpsl takes longer for a name than everything
+/// else that a rule needs, so this is not part of load(): a reload warns after the swap.
+std::vector<std::string> public_suffix_warnings(const Table& table);
+
+/// Warns of rules that change nothing, of public suffixes that anyone may send to because nothing was stated, of pools that no
+/// rule uses, and of smart hosts that are one of our own `listeners` ("0.0.0.0:25").
+Report check(
+    const Table& table,
+    std::span<const PoolHosts> pools,
+    std::span<const std::string> listeners);
+
+}  // namespace postern::route
