@@ -52,7 +52,13 @@ std::string greeting_trouble(const io::Address& host) {
 }  // namespace
 
 int check(const std::string& config_file, const CheckOptions& options) {
-    const Loaded loaded = load(config_file, 1);
+    Loaded loaded = load(config_file, 1);
+    route::Report report;
+    if (loaded.snapshot) {
+        const shard::Snapshot& snapshot = *loaded.snapshot;
+        report = route::check(*snapshot.table, pool_hosts(snapshot.config), own_addresses(snapshot.config));
+        loaded.warnings.insert(loaded.warnings.end(), report.warnings.begin(), report.warnings.end());
+    }
     for (const std::string& line : loaded.errors) {
         fmt::print(stderr, "{}\n", line);
     }
@@ -75,6 +81,12 @@ int check(const std::string& config_file, const CheckOptions& options) {
         }
     }
     fmt::print("{}: no errors, {} warning{}\n", config_file, loaded.warnings.size(), loaded.warnings.size() == 1 ? "" : "s");
+
+    fmt::print("{} rules:", snapshot.table->rule_count());
+    for (std::size_t kind = 0; kind < report.rules_of_kind.size(); ++kind) {
+        fmt::print("{} {} {}", kind == 0 ? "" : ",", report.rules_of_kind[kind], route::name_of(static_cast<route::Pattern>(kind)));
+    }
+    fmt::print("\n");
 
     const std::uint32_t workers = worker_count(snapshot.config);
     const auto sum = shard::memory_sum(

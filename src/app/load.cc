@@ -114,6 +114,17 @@ std::vector<std::string> own_addresses(const config::Config& config) {
     return texts;
 }
 
+std::vector<route::PoolHosts> pool_hosts(const config::Config& config) {
+    std::vector<route::PoolHosts> pools;
+    for (const config::Pool& pool : config.pools) {
+        pools.push_back({pool.name, {}});
+        for (const config::Endpoint& host : pool.hosts) {
+            pools.back().hosts.push_back(io::Address::parse(host.host, host.port)->text());
+        }
+    }
+    return pools;
+}
+
 Loaded load(const std::string& file, std::uint64_t generation) {
     Loaded loaded;
     config::Parsed parsed = config::load(file, system_hostname());

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "postern/route/explain.h"
 #include "postern/shard/snapshot.h"
 
 namespace postern::app {
@@ -21,6 +22,9 @@ Loaded load(const std::string& file, std::uint64_t generation);
 
 /// How many workers the configuration asks for.
 std::uint32_t worker_count(const config::Config& config);
+
+/// The configured pools, as `route` and `check` show them.
+std::vector<route::PoolHosts> pool_hosts(const config::Config& config);
 
 /// The addresses that the listeners can be reached at, wildcards resolved to those of this host's interfaces: "192.0.2.1:25".
 std::vector<std::string> own_addresses(const config::Config& config);
