@@ -45,6 +45,15 @@ class ReplyText {
     std::size_t size_ = 0;
 };
 
+/// What stands in the angle brackets of MAIL's or RCPT's argument; all of it where there are none.
+std::string_view in_brackets(std::string_view argument) {
+    const std::size_t open = argument.find('<');
+    const std::size_t close = argument.rfind('>');
+    return open == std::string_view::npos || close == std::string_view::npos || close < open
+               ? argument
+               : argument.substr(open + 1, close - open - 1);
+}
+
 std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
     switch (kind) {
         case mail::Outcome::Kind::accepted: return "delivered";
@@ -126,10 +135,10 @@ void Lines::refused(
     if (submission != nullptr) {
         line.text(Field::from, submission->envelope.reverse_path);
         if (!address.empty()) {
-            line.text(Field::to, address);
+            line.text(Field::to, in_brackets(address));
         }
     } else if (!address.empty()) {
-        line.text(verb == "MAIL" ? Field::from : Field::to, address);
+        line.text(verb == "MAIL" ? Field::from : Field::to, in_brackets(address));
     }
     line.text(Field::reply, ReplyText(answer).view());
     line.commit();
