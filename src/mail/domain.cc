@@ -11,8 +11,7 @@ namespace postern::mail {
 
 namespace {
 
-/// What an octet may do in a domain: its lower-case form, or one of these.
-constexpr unsigned char bad = 0;
+/// What an octet may do in a domain: its lower-case form, or one of these; 0: nothing.
 constexpr unsigned char dot = 1;
 constexpr unsigned char hyphen = 2;
 

@@ -108,7 +108,7 @@ void Builder::set_actions() {
              rule.line,
              action_of(rule),
              rule.file,
-             static_cast<std::uint16_t>(rule.size << 4 | (states_permission ? 8 : 0) | kind)});
+             static_cast<std::uint16_t>(rule.size << 4 | (states_permission ? 8u : 0u) | kind)});
     }
 }
 
@@ -382,9 +382,8 @@ void Builder::resolve_as() {
             if (good) {
                 take_over(path.back(), at);
                 at = path.back();
-            } else {
-                states[path.back()] = State::failed;
             }
+            states[path.back()] = good ? State::untouched : State::failed;
             path.pop_back();
         }
     }

@@ -383,6 +383,9 @@ TEST(Rules, TakesOverWhatOtherNamesHave) {
     }
     EXPECT_EQ(table.look_up({"g.com", "bob"}).action, table.action_of(7));
 
+    // A chain that meets one which is followed already.
+    EXPECT_THAT(load_text("a.com as:b.com\nb.com one\nc.com as:a.com\n").errors, IsEmpty());
+
     EXPECT_EQ(
         error_of("a.com as:b.com\n"),
         "1:7: as:b.com: no rule matches that name; allowed: a name that one does");
