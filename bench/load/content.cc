@@ -69,7 +69,10 @@ ReceivedSkipper::Behind ReceivedSkipper::pass(std::string_view piece) {
             case State::name:
                 if (std::tolower(static_cast<unsigned char>(c)) != name[matched_]) {
                     state_ = State::through;
-                    return {{held_, matched_}, piece.substr(at)};
+                    return {
+                        {held_, matched_},
+                        piece.substr(at)
+                    };
                 }
                 held_[matched_++] = c;
                 ++at;
@@ -103,13 +106,14 @@ ReceivedSkipper::Behind ReceivedSkipper::pass(std::string_view piece) {
 }
 
 void append_local_part(std::string& to, const Identity& identity) {
-    fmt::format_to(std::back_inserter(to),
-                   FMT_STRING("b-{:08x}-{:x}-{:x}-{:08x}-{:08x}"),
-                   identity.run,
-                   identity.number,
-                   identity.sums.size,
-                   identity.sums.header,
-                   identity.sums.body);
+    fmt::format_to(
+        std::back_inserter(to),
+        FMT_STRING("b-{:08x}-{:x}-{:x}-{:08x}-{:08x}"),
+        identity.run,
+        identity.number,
+        identity.sums.size,
+        identity.sums.header,
+        identity.sums.body);
 }
 
 namespace {

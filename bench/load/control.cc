@@ -17,21 +17,27 @@ namespace {
 constexpr timeval patience{30, 0};
 
 class Socket {
-   public:
+ public:
     explicit Socket(int descriptor) : descriptor_(descriptor) {}
+
     Socket(const Socket&) = delete;
     Socket& operator=(const Socket&) = delete;
+
     ~Socket() {
         if (descriptor_ >= 0) {
             ::close(descriptor_);
         }
     }
+
     int descriptor() const { return descriptor_; }
+
     bool valid() const { return descriptor_ >= 0; }
+
     void set_patience() const {
         ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
         ::setsockopt(descriptor_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
+
     bool write(std::string_view bytes) const {
         while (!bytes.empty()) {
             const ssize_t sent = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -42,6 +48,7 @@ class Socket {
         }
         return true;
     }
+
     bool read(char* to, std::size_t size) const {
         while (size > 0) {
             const ssize_t got = ::recv(descriptor_, to, size, 0);
@@ -53,6 +60,7 @@ class Socket {
         }
         return true;
     }
+
     bool read_line(std::string& line) const {
         line.clear();
         for (char c = 0; read(&c, 1);) {
@@ -64,7 +72,7 @@ class Socket {
         return false;
     }
 
-   private:
+ private:
     int descriptor_;
 };
 
@@ -87,8 +95,7 @@ void answer(const Socket& peer, const ControlHandlers& handlers) {
 }
 
 int connect_to(const io::Address& address) {
-    const int descriptor =
-        ::socket(address.raw()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const int descriptor = ::socket(address.raw()->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (descriptor >= 0 && ::connect(descriptor, address.raw(), address.raw_size()) != 0) {
         const int error = errno;
         ::close(descriptor);

@@ -10,8 +10,8 @@
 #include "postern/base/result.h"
 #include "postern/io/address.h"
 
-/// How a load asks a sink what came: one line of request a connection ("report" or "deliveries RUN"), one line of JSON or a count
-/// and numbers back. Blocking, on threads that carry no load.
+/// How a load asks a sink what came: one line of request a connection ("report" or "deliveries
+/// RUN"), one line of JSON or a count and numbers back. Blocking, on threads that carry no load.
 namespace postern::bench {
 
 struct ControlHandlers {

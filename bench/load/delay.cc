@@ -19,47 +19,54 @@ namespace postern::bench {
 namespace {
 
 constexpr base::Duration look_around = std::chrono::milliseconds(100);
-constexpr std::size_t pieces_max = 64;          // in one send
-constexpr std::uint64_t held_max = 8 << 20;     // octets of one direction; past it nothing is read
+constexpr std::size_t pieces_max = 64;       // in one send
+constexpr std::uint64_t held_max = 8 << 20;  // octets of one direction; past it nothing is read
 
 class Relay;
 
-/// One end of a relayed connection: reads, and what it read goes to the other end when its time has come.
+/// One end of a relayed connection: reads, and what it read goes to the other end when its time has
+/// come.
 class End final : public io::StreamOwner {
-   public:
+ public:
     End(Relay& relay, io::Ring& ring) : relay_(relay), stream_(ring, *this) {}
+
     io::Stream& stream() { return stream_; }
+
     void read();
     /// Sends what `from` has read and is due.
     void send_due(End& from, base::Instant now);
+
     std::optional<base::Instant> next_due() const {
         return held_.empty() ? std::nullopt : std::optional(held_.front().due);
     }
+
     bool closed() const { return closed_; }
 
-   private:
+ private:
     struct Held {
         base::Instant due;
         base::BlockRef block;
         std::string_view bytes;  // none: the end of the stream
     };
+
     void on_connected(int error) override;
     void on_received(base::BlockRef block, std::string_view bytes, int error) override;
     void on_sent(int error) override;
+
     void on_closed() override { closed_ = true; }
 
     Relay& relay_;
     io::Stream stream_;
-    std::deque<Held> held_;           // read here, for the other end
+    std::deque<Held> held_;  // read here, for the other end
     std::uint64_t held_octets_ = 0;
-    std::vector<Held> under_way_;     // being sent from here
+    std::vector<Held> under_way_;  // being sent from here
     std::array<iovec, pieces_max> pieces_{};
-    bool ended_ = false;              // here no more will be read
+    bool ended_ = false;  // here no more will be read
     bool closed_ = false;
 };
 
 class Relay {
-   public:
+ public:
     Relay(io::Ring& ring, const DelayOptions& options, int accepted)
         : ring_(ring), options_(options), near_(*this, ring), far_(*this, ring) {
         near_.stream().adopt(accepted);
@@ -67,27 +74,34 @@ class Relay {
             close();
         }
     }
+
     io::Ring& ring() { return ring_; }
+
     base::Duration hold() const { return options_.hold; }
+
     void connected() {
         near_.read();
         far_.read();
     }
+
     void close() {
         near_.stream().close();
         far_.stream().close();
     }
+
     void run(base::Instant now) {
         far_.send_due(near_, now);
         near_.send_due(far_, now);
     }
+
     base::Instant next_due() const {
         const base::Instant never = base::Instant::max();
         return std::min(near_.next_due().value_or(never), far_.next_due().value_or(never));
     }
+
     bool closed() const { return near_.closed() && far_.closed(); }
 
-   private:
+ private:
     io::Ring& ring_;
     const DelayOptions& options_;
     End near_;
@@ -153,16 +167,20 @@ void End::on_sent(int error) {
 }
 
 class DelayWorker final : public io::ListenerOwner {
-   public:
+ public:
     explicit DelayWorker(const DelayOptions& options) : options_(options) {}
+
     base::Result<void> run(int listener);
 
-   private:
+ private:
     void on_accepted(int descriptor) override {
         relays_.push_back(std::make_unique<Relay>(*ring_, options_, descriptor));
     }
+
     void on_accept_paused(int) override {}
+
     void on_listener_closed() override { listening_ = false; }
+
     void turn(io::Timers& timers);
 
     const DelayOptions& options_;
@@ -221,7 +239,8 @@ int run_delay(DelayOptions options) {
     sockaddr_storage bound{};
     socklen_t size = sizeof bound;
     ::getsockname(*listener, reinterpret_cast<sockaddr*>(&bound), &size);
-    fmt::print("listening on {}\n", io::Address::from(reinterpret_cast<const sockaddr*>(&bound)).text());
+    fmt::print(
+        "listening on {}\n", io::Address::from(reinterpret_cast<const sockaddr*>(&bound)).text());
     std::fflush(stdout);
     const auto ran = DelayWorker(options).run(*listener);
     return ran.ok() ? 0 : failed(ran.error());

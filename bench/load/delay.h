@@ -3,7 +3,8 @@
 #include "postern/base/time.h"
 #include "postern/io/address.h"
 
-/// A TCP relay that holds all octets for a while, each way: a host on this machine as if it were far away.
+/// A TCP relay that holds all octets for a while, each way: a host on this machine as if it were
+/// far away.
 namespace postern::bench {
 
 struct DelayOptions {

@@ -23,7 +23,9 @@ std::string_view take_field(std::string_view& text) {
     return field;
 }
 
-bool is_reply_code(int code) { return code >= 200 && code <= AnswerCounts::code_max; }
+bool is_reply_code(int code) {
+    return code >= 200 && code <= AnswerCounts::code_max;
+}
 
 /// The step in front and the probability behind what `take` makes of the field between them.
 template <class Take>
@@ -114,8 +116,7 @@ Misbehaviour choose(const std::vector<Fault>& faults, Step step, std::uint64_t& 
             continue;
         }
         random_state = mix(random_state);
-        const bool happens =
-            static_cast<double>(random_state >> 11) * 0x1p-53 < fault.probability;
+        const bool happens = static_cast<double>(random_state >> 11) * 0x1p-53 < fault.probability;
         if (happens && fault.kind == Fault::Kind::delay) {
             chosen.delay = fault.delay;
         } else if (happens && !chosen.fault) {

@@ -10,7 +10,8 @@
 #include "postern/base/result.h"
 #include "postern/base/time.h"
 
-/// How a sink misbehaves, by the step of the dialogue. Values; the choice by chance is made with a number that is handed in.
+/// How a sink misbehaves, by the step of the dialogue. Values; the choice by chance is made with a
+/// number that is handed in.
 namespace postern::bench {
 
 struct Fault {
@@ -32,6 +33,7 @@ struct Rejection {
     std::string pattern;
     int code = 550;
 };
+
 /// "PATTERN:CODE".
 base::Result<Rejection> parse_rejection(std::string_view text);
 bool matches(std::string_view pattern, std::string_view text);
@@ -41,6 +43,7 @@ struct Misbehaviour {
     base::Duration delay{};
     std::optional<Fault> fault;
 };
+
 Misbehaviour choose(const std::vector<Fault>& faults, Step step, std::uint64_t& random_state);
 
 }  // namespace postern::bench

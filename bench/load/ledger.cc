@@ -30,11 +30,11 @@ void DeliveryLog::append(const Delivery& delivery) {
         chunks_.emplace_back().reserve(std::max(chunk_words, words));
     }
     auto& chunk = chunks_.back();
-    chunk.push_back(std::uint64_t{delivery.run} << run_shift |
-                    std::uint64_t{delivery.recipients.size()} << count_shift |
-                    (delivery.header_changed ? header_flag : 0) |
-                    (delivery.body_changed ? body_flag : 0) |
-                    (delivery.answered ? answered_flag : 0));
+    chunk.push_back(
+        std::uint64_t{delivery.run} << run_shift |
+        std::uint64_t{delivery.recipients.size()} << count_shift |
+        (delivery.header_changed ? header_flag : 0) | (delivery.body_changed ? body_flag : 0) |
+        (delivery.answered ? answered_flag : 0));
     chunk.push_back(delivery.number);
     chunk.insert(chunk.end(), delivery.recipients.begin(), delivery.recipients.end());
 }

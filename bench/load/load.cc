@@ -65,10 +65,12 @@ Json to_json(const LoadOptions& options, const LoadResults& results, double cpu)
     Json report;
     report["run"] = fmt::format("{:08x}", options.sender.run);
     report["seconds"] = seconds;
-    report["messages"] = {{"accepted", results.accepted},
-                          {"refused", results.refused},
-                          {"unknown", results.unknown},
-                          {"unsent", results.unsent}};
+    report["messages"] = {
+        {"accepted", results.accepted},
+        {"refused",  results.refused },
+        {"unknown",  results.unknown },
+        {"unsent",   results.unsent  }
+    };
     if (options.rate > 0) {
         report["messages"]["late_starts"] = results.late_starts;
         report["messages"]["not_started"] = results.not_started;
@@ -107,14 +109,16 @@ base::Result<Comparison> ask_and_compare(
     return compare(results.sent, plan, deliveries);
 }
 
-/// Asks until nothing is lost, or `settle` is over: a gateway with a queue answers before it delivers.
+/// Asks until nothing is lost, or `settle` is over: a gateway with a queue answers before it
+/// delivers.
 base::Result<Comparison> settle_and_compare(
     const LoadOptions& options, const LoadResults& results, const RecipientPlan& plan) {
     static constexpr auto pause = std::chrono::milliseconds(200);
     base::Duration waited{};
     for (;;) {
         auto comparison = ask_and_compare(options, results, plan);
-        if (!comparison.ok() || comparison->lost == 0 || waited >= options.settle || stop_requested) {
+        if (!comparison.ok() || comparison->lost == 0 || waited >= options.settle ||
+            stop_requested) {
             return comparison;
         }
         std::this_thread::sleep_for(pause);

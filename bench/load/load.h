@@ -10,8 +10,8 @@
 #include "postern/base/time.h"
 #include "postern/io/address.h"
 
-/// The load: workers with a ring each drive Senders on many connections; the thread that calls run_load then asks the sinks what
-/// came, compares, and reports.
+/// The load: workers with a ring each drive Senders on many connections; the thread that calls
+/// run_load then asks the sinks what came, compares, and reports.
 namespace postern::bench {
 
 struct LoadOptions {
@@ -19,21 +19,23 @@ struct LoadOptions {
     std::vector<io::Address> sources;  // to connect from, in turn; empty: any
     std::vector<io::Address> sinks;    // control addresses, asked at the end
     unsigned workers = 1;
-    unsigned connections = 1;              // over all workers
-    std::uint64_t messages = 0;            // over all workers; 0: until `duration` is over
+    unsigned connections = 1;    // over all workers
+    std::uint64_t messages = 0;  // over all workers; 0: until `duration` is over
     std::optional<base::Duration> duration;
     std::uint64_t messages_per_connection = 0;  // then QUIT and a new one; 0: no limit
-    double rate = 0;                            // messages a second, open loop; 0: as fast as answers come
-    std::uint64_t octets_per_second = 0;        // each connection sends no faster; 0: no limit
+    double rate = 0;  // messages a second, open loop; 0: as fast as answers come
+    std::uint64_t octets_per_second = 0;  // each connection sends no faster; 0: no limit
     base::Duration timeout = std::chrono::seconds(60);
-    base::Duration settle = std::chrono::seconds(2);  // waits so long for accepted messages at the sinks
-    SenderOptions sender;                             // its `run` and `recipients` are set by run_load
+    base::Duration settle =
+        std::chrono::seconds(2);  // waits so long for accepted messages at the sinks
+    SenderOptions sender;         // its `run` and `recipients` are set by run_load
     MessageOptions messages_made;
     RecipientOptions recipients;
     bool json = false;
 };
 
-/// Returns the exit code: 0 when every message was accepted and, where sinks are asked, arrived once and unchanged.
+/// Returns the exit code: 0 when every message was accepted and, where sinks are asked, arrived
+/// once and unchanged.
 int run_load(LoadOptions options);
 
 }  // namespace postern::bench

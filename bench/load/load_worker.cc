@@ -14,7 +14,8 @@ constexpr base::Duration rest_after_failure = std::chrono::milliseconds(100);
 constexpr base::Duration pace_interval = std::chrono::milliseconds(100);
 constexpr base::Duration late = std::chrono::milliseconds(10);
 constexpr std::size_t pieces_max = 1024;  // in one send
-// More connections that wait for their first greeting would overrun the listener's queue at the start, which measures nothing.
+// More connections that wait for their first greeting would overrun the listener's queue at the
+// start, which measures nothing.
 constexpr std::size_t newcomers_max = 256;
 
 std::uint64_t ns_between(base::Instant from, base::Instant to) {
@@ -67,9 +68,9 @@ void LoadConnection::connect() {
     worker_.newcomers_ += newcomer() ? 1 : 0;
     ++worker_.results_.connections;
     worker_.timers_->set(timeout_, worker_.ring_->now() + options.timeout);
-    const auto connecting =
-        stream_->connect(options.targets[place_ % options.targets.size()],
-                         options.sources.empty() ? nullptr : &options.sources[place_ % options.sources.size()]);
+    const auto connecting = stream_->connect(
+        options.targets[place_ % options.targets.size()],
+        options.sources.empty() ? nullptr : &options.sources[place_ % options.sources.size()]);
     if (!connecting.ok()) {
         lost(connecting.error().text);
     }
@@ -168,7 +169,9 @@ void LoadConnection::send_some() {
         pieces_sent_ += count;
     } else {
         iovec& piece = pieces_[pieces_sent_];
-        slice_ = {piece.iov_base, std::min<std::size_t>(piece.iov_len, std::max<std::uint64_t>(pace / 10, 1))};
+        slice_ = {
+            piece.iov_base,
+            std::min<std::size_t>(piece.iov_len, std::max<std::uint64_t>(pace / 10, 1))};
         piece.iov_base = static_cast<char*>(piece.iov_base) + slice_.iov_len;
         piece.iov_len -= slice_.iov_len;
         pieces_sent_ += piece.iov_len == 0 ? 1 : 0;
@@ -226,7 +229,8 @@ void LoadConnection::message_done(Sender::Verdict verdict) {
     }
 }
 
-/// The connection is of no more use. What became of its message follows from what was sent and answered until now.
+/// The connection is of no more use. What became of its message follows from what was sent and
+/// answered until now.
 void LoadConnection::lost(std::string_view why) {
     if (!quitting_) {
         const auto at = worker_.results_.errors.find(why);
@@ -345,7 +349,8 @@ void LoadWorker::run() {
     }
     ring_ = std::move(*ring);
     timers_.emplace(ring_->now());
-    // With an open loop, connections that carry more than one message are made before the first one is due.
+    // With an open loop, connections that carry more than one message are made before the first one
+    // is due.
     auto& waiting = options.rate > 0 && options.messages_per_connection != 1 ? unprepared_ : free_;
     for (unsigned place = index_; place < options.connections; place += options.workers) {
         connections_.push_back(std::make_unique<LoadConnection>(*this, place));

@@ -15,7 +15,8 @@
 #include "postern/io/stream.h"
 #include "postern/io/timer.h"
 
-/// One thread of a load, with its ring, its connections and its own results, which are read when it has ended.
+/// One thread of a load, with its ring, its connections and its own results, which are read when it
+/// has ended.
 namespace postern::bench {
 
 /// What all workers of a load share. Not changed while they run, but for the count.
@@ -26,8 +27,9 @@ struct SharedLoad {
 };
 
 struct LoadResults {
-    Histogram answer;   // from the last octets of a message, handed to the kernel, to the answer
-    Histogram message;  // from its (intended) start, with the connection if it needed one, to the answer
+    Histogram answer;  // from the last octets of a message, handed to the kernel, to the answer
+    Histogram
+        message;  // from its (intended) start, with the connection if it needed one, to the answer
     AnswerCounts answers;
     SentLog sent;
     std::map<std::string, std::uint64_t, std::less<>> errors;  // of connections, by what went wrong
@@ -42,10 +44,10 @@ struct LoadResults {
 
 class LoadWorker;
 
-/// One connection after another, on one place of the load. It is the worker's while free, and comes back when its message is
-/// done; it closes by itself.
+/// One connection after another, on one place of the load. It is the worker's while free, and comes
+/// back when its message is done; it closes by itself.
 class LoadConnection final : public io::StreamOwner {
-   public:
+ public:
     LoadConnection(LoadWorker& worker, unsigned place);
 
     /// Sends message `number`, on a new connection where there is none. REQUIRES: free.
@@ -54,16 +56,21 @@ class LoadConnection final : public io::StreamOwner {
     void prepare();
     /// Says goodbye, where there is a connection. REQUIRES: free.
     void finish();
+
     bool newcomer() const { return !greeted_once_; }
+
     /// It is closed: a new connection may be made.
     void forget() { stream_.reset(); }
+
     bool failed() const { return failed_; }
 
-   private:
+ private:
     struct Deadline : io::Timer {
         Deadline(Function on_due, LoadConnection& owner) : Timer(on_due), connection(owner) {}
+
         LoadConnection& connection;
     };
+
     void on_connected(int error) override;
     void on_received(base::BlockRef block, std::string_view bytes, int error) override;
     void on_sent(int error) override;
@@ -74,7 +81,9 @@ class LoadConnection final : public io::StreamOwner {
     void connect();
     void go_on();
     void when_ready();
+
     bool sending() const { return stream_->sending() || pieces_sent_ < pieces_.size(); }
+
     void send_some();
     void begin_message();
     void message_done(Sender::Verdict verdict);
@@ -109,13 +118,15 @@ class LoadConnection final : public io::StreamOwner {
 };
 
 class LoadWorker {
-   public:
+ public:
     LoadWorker(SharedLoad& shared, unsigned index) : shared_(shared), index_(index) {}
+
     /// On its own thread, to the end of the load.
     void run();
+
     LoadResults& results() { return results_; }
 
-   private:
+ private:
     friend class LoadConnection;
     bool over() const;
     void start_messages();
@@ -133,10 +144,12 @@ class LoadWorker {
     std::deque<LoadConnection*> free_;  // connected or not, without a message
     std::deque<LoadConnection*> unprepared_;
     std::vector<LoadConnection*> closed_;
+
     struct Resting {
         base::Instant until;
         LoadConnection* connection;
     };
+
     std::deque<Resting> resting_;  // after a failure
     std::optional<Schedule> schedule_;
     base::Instant end_ = base::Instant::max();

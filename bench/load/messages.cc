@@ -16,19 +16,21 @@ namespace {
 // Complete, so that no gateway has a reason to add what is missing.
 void write_head(std::string& head, std::uint32_t run, std::uint64_t number) {
     head.clear();
-    fmt::format_to(std::back_inserter(head),
-                   FMT_STRING("From: <load@bench.invalid>\r\n"
-                              "To: undisclosed-recipients:;\r\n"
-                              "Date: Sun, 22 Nov 2026 12:00:00 +0000\r\n"
-                              "Message-ID: <{0:08x}.{1:012x}@bench.invalid>\r\n"
-                              "Subject: load {0:08x} {1:012x}\r\n\r\n"),
-                   run,
-                   number);
+    fmt::format_to(
+        std::back_inserter(head),
+        FMT_STRING("From: <load@bench.invalid>\r\n"
+                   "To: undisclosed-recipients:;\r\n"
+                   "Date: Sun, 22 Nov 2026 12:00:00 +0000\r\n"
+                   "Message-ID: <{0:08x}.{1:012x}@bench.invalid>\r\n"
+                   "Subject: load {0:08x} {1:012x}\r\n\r\n"),
+        run,
+        number);
 }
 
 bool has_eight_bit(std::string_view text) {
-    return std::any_of(
-        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0x80) != 0; });
+    return std::any_of(text.begin(), text.end(), [](char c) {
+        return (static_cast<unsigned char>(c) & 0x80) != 0;
+    });
 }
 
 base::Result<std::string> read_file(const std::string& path) {
@@ -92,8 +94,9 @@ base::Result<void> MessageSet::read_folder() {
     return {};
 }
 
-// Bodies of lines of 78 octets; in each sixteenth variant some lines begin with a dot. Several variants, so that a gateway that
-// mixes up bodies is found out; few enough to stay in the processor's cache where a single one would.
+// Bodies of lines of 78 octets; in each sixteenth variant some lines begin with a dot. Several
+// variants, so that a gateway that mixes up bodies is found out; few enough to stay in the
+// processor's cache where a single one would.
 void MessageSet::generate() {
     static constexpr std::string_view alphabet =
         "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -125,8 +128,7 @@ void MessageSet::add(const std::string& content) {
         sums.header = 0;
         sums.body = static_cast<std::uint32_t>(XXH3_64bits(content.data(), content.size()));
     }
-    variants_.push_back(
-        {options_.data ? as_data(content) : content, sums, has_eight_bit(content)});
+    variants_.push_back({options_.data ? as_data(content) : content, sums, has_eight_bit(content)});
 }
 
 Message MessageSet::message(std::uint64_t number, std::string& head) const {
@@ -148,8 +150,7 @@ void RecipientPlan::append(std::string& to, std::uint64_t number, unsigned index
     for (std::size_t i = 0; i < pattern.size(); ++i) {
         const char kind = pattern[i] == '%' && i + 1 < pattern.size() ? pattern[i + 1] : '\0';
         if (kind == 'n' || kind == 'i') {
-            fmt::format_to(
-                std::back_inserter(to), FMT_STRING("{}"), kind == 'n' ? number : index);
+            fmt::format_to(std::back_inserter(to), FMT_STRING("{}"), kind == 'n' ? number : index);
             ++i;
         } else if (kind == 'd') {
             to += options_.domains[choice % options_.domains.size()];

@@ -31,10 +31,13 @@ bool parse_size(std::string_view text, std::uint64_t& size) {
     return error == std::errc() && stopped == text.data() + text.size();
 }
 
-/// "FROM:<path> rest": the path without its brackets, and the rest without the blank in front. Quoted pairs and strings may
-/// hold a bracket.
+/// "FROM:<path> rest": the path without its brackets, and the rest without the blank in front.
+/// Quoted pairs and strings may hold a bracket.
 bool take_path(
-    std::string_view arguments, std::string_view prefix, std::string_view& path, std::string_view& rest) {
+    std::string_view arguments,
+    std::string_view prefix,
+    std::string_view& path,
+    std::string_view& rest) {
     if (!equal_ignoring_case(arguments.substr(0, prefix.size()), prefix)) {
         return false;
     }
@@ -118,10 +121,9 @@ std::size_t Receiver::consume(std::string_view bytes, std::string& out) {
     const std::size_t size = bytes.size();
     if (!greeted_ && state_ == State::command) {
         greeted_ = true;
-        welcome_ = answer(Step::greeting,
-                          220,
-                          fmt::format("220 {} ESMTP sink", options_.hostname),
-                          out) == 220;
+        welcome_ =
+            answer(Step::greeting, 220, fmt::format("220 {} ESMTP sink", options_.hostname), out) ==
+            220;
     }
     while (!bytes.empty() && pause_.count() == 0 && state_ != State::over) {
         std::size_t taken = 0;
@@ -437,7 +439,8 @@ void Receiver::on_content(std::string_view bytes) {
 
 void Receiver::check_content() {
     sum_.append(skipper_.finish());
-    const std::string_view sender = identity_ ? std::string_view("message of ours") : "foreign message";
+    const std::string_view sender =
+        identity_ ? std::string_view("message of ours") : "foreign message";
     if (scanner_.bare_cr() > 0) {
         violation("bare CR in content", sender);
     }
@@ -482,9 +485,10 @@ void Receiver::take_over(bool answered) {
         ++counters.unanswered;
     }
     if (ledger_.stores()) {
-        ledger_.store(identity_ ? fmt::format("{:08x}-{:x}", identity_->run, identity_->number)
-                                : std::string("foreign"),
-                      stored_);
+        ledger_.store(
+            identity_ ? fmt::format("{:08x}-{:x}", identity_->run, identity_->number)
+                      : std::string("foreign"),
+            stored_);
     }
     if (identity_) {
         delivery_.run = identity_->run;

@@ -12,8 +12,9 @@
 #include "bench/load/scan.h"
 #include "postern/base/time.h"
 
-/// A smart host's side of one SMTP connection, for the sink: octets in, answers out, what came goes into a ledger. It is strict:
-/// what RFC 5321, 2920 or 3030 forbid a client is counted. Pure; one thread; the ledger's mutex is held by the caller.
+/// A smart host's side of one SMTP connection, for the sink: octets in, answers out, what came goes
+/// into a ledger. It is strict: what RFC 5321, 2920 or 3030 forbid a client is counted. Pure; one
+/// thread; the ledger's mutex is held by the caller.
 namespace postern::bench {
 
 struct ReceiverOptions {
@@ -31,31 +32,36 @@ struct ReceiverOptions {
 };
 
 class Receiver {
-   public:
+ public:
     Receiver(const ReceiverOptions& options, Ledger& ledger)
         : options_(options), ledger_(ledger), skipper_(0) {}
 
     /// A new connection; `random` drives the faults' probabilities.
     void connected(std::uint64_t random);
-    /// Takes what it can of the peer's octets and appends answers to `out`. Fewer than all: it is paused, or the connection is
-    /// over.
+    /// Takes what it can of the peer's octets and appends answers to `out`. Fewer than all: it is
+    /// paused, or the connection is over.
     std::size_t consume(std::string_view bytes, std::string& out);
 
     /// An answer is held back: call resume() after this time; nothing is read meanwhile. Zero: no.
     base::Duration pause() const { return pause_; }
+
     void resume(std::string& out);
+
     /// To be closed: gracefully once all is sent.
     bool over() const { return state_ == State::over; }
+
     /// A message's content is awaited.
     bool in_content() const { return state_ == State::data || state_ == State::chunk; }
 
-   private:
+ private:
     enum class State : std::uint8_t { command, data, chunk, silent, over };
+
     struct Parameters {
         bool eight_bit = false;
         bool utf8 = false;
         std::uint64_t size = 0;
     };
+
     void on_line(std::string_view line, bool more_behind, std::string& out);
     void on_command(std::string_view line, bool more_behind, std::string& out);
     void on_ehlo(bool extended, std::string& out);
@@ -92,7 +98,8 @@ class Receiver {
     bool said_hello_ = false;
     bool confused_ = false;  // BDAT was not understood, so what follows it is taken for commands
     bool in_transaction_ = false;
-    bool refused_ = false;  // we refused a command, so those that were pipelined behind it may come at the wrong time
+    bool refused_ = false;  // we refused a command, so those that were pipelined behind it may come
+                            // at the wrong time
     bool chunked_ = false;  // BDAT was used in this transaction
     bool chunk_valid_ = false;
     bool chunk_last_ = false;

@@ -8,7 +8,8 @@ namespace postern::bench {
 
 namespace {
 
-/// The first CR or LF at or behind `at`, else `end`; notes whether an octet above 127 lies before it.
+/// The first CR or LF at or behind `at`, else `end`; notes whether an octet above 127 lies before
+/// it.
 const char* skip_text(const char* at, const char* end, bool& eight_bit) {
     const __m128i cr = _mm_set1_epi8('\r');
     const __m128i lf = _mm_set1_epi8('\n');
@@ -60,6 +61,11 @@ std::size_t ContentScanner::scan(std::string_view bytes, std::vector<std::string
                 break;
             case State::text:
                 at = skip_text(at, end, eight_bit_);
+                // The ordinary end of a line, and no dot behind it: no need to go through the
+                // states.
+                while (end - at > 2 && at[0] == '\r' && at[1] == '\n' && at[2] != '.') {
+                    at = skip_text(at + 2, end, eight_bit_);
+                }
                 if (at < end) {
                     bare_lf_ += *at == '\n' ? 1 : 0;
                     state_ = *at == '\r' ? State::cr : State::text;

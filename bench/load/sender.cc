@@ -201,8 +201,8 @@ void Sender::produce(Outgoing& out) {
     }
 }
 
-/// False: nothing can be sent now. The commands of a group go out together where the peer pipelines (RFC 2920); DATA ends a
-/// group, and so does each step where it does not.
+/// False: nothing can be sent now. The commands of a group go out together where the peer pipelines
+/// (RFC 2920); DATA ends a group, and so does each step where it does not.
 bool Sender::produce_one(Outgoing& out) {
     switch (next_) {
         case Next::nothing:
@@ -265,7 +265,8 @@ bool Sender::produce_one(Outgoing& out) {
                 return false;
             }
             if (failure_ != 0) {
-                // Everything was refused, and yet the data are asked for (RFC 2920, 3.1): an empty message ends it.
+                // Everything was refused, and yet the data are asked for (RFC 2920, 3.1): an empty
+                // message ends it.
                 out.begin_text().append(".\r\n");
                 out.end_text();
             } else {
@@ -329,12 +330,14 @@ void Sender::produce_rcpt(Outgoing& out) {
 void Sender::produce_chunk(Outgoing& out) {
     const std::uint64_t total = message_.head.size() + message_.body.size();
     const std::uint64_t left = total - content_offset_;
-    const std::uint64_t size = options_.chunk_size == 0 ? left : std::min(left, options_.chunk_size);
+    const std::uint64_t size =
+        options_.chunk_size == 0 ? left : std::min(left, options_.chunk_size);
     const bool last = size == left;
-    fmt::format_to(std::back_inserter(out.begin_text()),
-                   FMT_STRING("BDAT {}{}\r\n"),
-                   size,
-                   last ? " LAST" : "");
+    fmt::format_to(
+        std::back_inserter(out.begin_text()),
+        FMT_STRING("BDAT {}{}\r\n"),
+        size,
+        last ? " LAST" : "");
     out.end_text();
     const std::uint64_t in_head = content_offset_ < message_.head.size()
                                       ? std::min(size, message_.head.size() - content_offset_)
@@ -343,8 +346,8 @@ void Sender::produce_chunk(Outgoing& out) {
         out.refer(message_.head.substr(content_offset_, in_head));
     }
     if (size > in_head) {
-        out.refer(message_.body.substr(content_offset_ + in_head - message_.head.size(),
-                                       size - in_head));
+        out.refer(
+            message_.body.substr(content_offset_ + in_head - message_.head.size(), size - in_head));
     }
     content_offset_ += size;
     await(last ? Step::body : Step::bdat);

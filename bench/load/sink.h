@@ -8,8 +8,8 @@
 #include "bench/load/receiver.h"
 #include "postern/io/address.h"
 
-/// The sink: workers with a ring each take connections and feed Receivers; the thread that calls run_sink answers questions on
-/// the control address until it is told to stop.
+/// The sink: workers with a ring each take connections and feed Receivers; the thread that calls
+/// run_sink answers questions on the control address until it is told to stop.
 namespace postern::bench {
 
 struct SinkOptions {
@@ -22,7 +22,8 @@ struct SinkOptions {
     bool json = false;
 };
 
-/// Until SIGTERM, SIGINT or `count`. Prints where it listens when it does, and its report at the end. Returns the exit code.
+/// Until SIGTERM, SIGINT or `count`. Prints where it listens when it does, and its report at the
+/// end. Returns the exit code.
 int run_sink(SinkOptions options);
 
 }  // namespace postern::bench

@@ -308,6 +308,11 @@ class Strictness(unittest.TestCase):
 
 
 class Usage(unittest.TestCase):
+    def test_options_do_not_swallow_the_target(self):
+        with sink("--fail", "mail:450:0", "--delay", "mail:1:0", "--reject-rcpt", "x:550") as host:
+            run = subprocess.run([BENCH, "load", "--source", "127.0.0.1", "--sink", host.control, host.address])
+        self.assertEqual(run.returncode, 0)
+
     def test_exit_codes(self):
         for command, code in ((["load", "--help"], 0), (["sink", "--help"], 0), (["delay", "--help"], 0), ([], 2),
                               (["load", "nonsense"], 2), (["load", "--nonsense"], 2), (["sink", "--fail", "mail:99"], 2),

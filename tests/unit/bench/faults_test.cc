@@ -20,8 +20,20 @@ TEST(Faults, AreRead) {
 }
 
 TEST(Faults, OthersAreErrors) {
-    for (const char* text : {"", "mail", "mail:", "mail:99", "mail:600", "mail:45x", "nail:450", "other:450", "mail:450:2",
-                             "mail:450:-1", "mail:450:x", "mail:450:1:1", "close:mail"}) {
+    for (const char* text :
+         {"",
+          "mail",
+          "mail:",
+          "mail:99",
+          "mail:600",
+          "mail:45x",
+          "nail:450",
+          "other:450",
+          "mail:450:2",
+          "mail:450:-1",
+          "mail:450:x",
+          "mail:450:1:1",
+          "close:mail"}) {
         EXPECT_FALSE(parse_failure(text).ok()) << text;
     }
     for (const char* text : {"body", "body:x", "body:-1", "body:10:1.5"}) {
@@ -43,8 +55,10 @@ TEST(Faults, PatternsMatch) {
 }
 
 TEST(Faults, HappenAsOftenAsTold) {
-    const std::vector<Fault> faults = {{Step::mail, Fault::Kind::answer, 450, {}, 0.25},
-                                       {Step::mail, Fault::Kind::delay, 0, std::chrono::seconds(1), 0.5}};
+    const std::vector<Fault> faults = {
+        {Step::mail, Fault::Kind::answer, 450, {},                      0.25},
+        {Step::mail, Fault::Kind::delay,  0,   std::chrono::seconds(1), 0.5 }
+    };
     std::uint64_t state = 7;
     int failed = 0;
     int delayed = 0;

@@ -22,7 +22,8 @@ TEST(Histogram, AgreesWithSortedValues) {
         }
         std::sort(values.begin(), values.end());
         for (const double percent : {0.1, 1.0, 25.0, 50.0, 90.0, 99.0, 99.9, 100.0}) {
-            const auto rank = static_cast<std::size_t>(std::ceil(percent / 100 * static_cast<double>(count)));
+            const auto rank =
+                static_cast<std::size_t>(std::ceil(percent / 100 * static_cast<double>(count)));
             const std::uint64_t exact = values[std::max<std::size_t>(rank, 1) - 1];
             const std::uint64_t got = histogram.percentile(percent);
             EXPECT_GE(got, exact) << "seed " << seed << " percent " << percent;

@@ -72,17 +72,23 @@ TEST(Receiver, TakesMailAtEverySplit) {
     ReceiverOptions options;
     options.received_lines = 1;
     const std::string whole = received + content;
-    const std::string text = "EHLO me\r\n" + mail(content) + "DATA\r\n" + as_data(whole) + mail(content) + "BDAT 10\r\n" +
-                             whole.substr(0, 10) + "BDAT " + std::to_string(whole.size() - 10) + " LAST\r\n" +
-                             whole.substr(10) + mail(content) + "BDAT " + std::to_string(whole.size()) + "\r\n" + whole +
-                             "BDAT 0 LAST\r\nRSET\r\nNOOP\r\nQUIT\r\n";
+    const std::string text = "EHLO me\r\n" + mail(content) + "DATA\r\n" + as_data(whole) +
+                             mail(content) + "BDAT 10\r\n" + whole.substr(0, 10) + "BDAT " +
+                             std::to_string(whole.size() - 10) + " LAST\r\n" + whole.substr(10) +
+                             mail(content) + "BDAT " + std::to_string(whole.size()) + "\r\n" +
+                             whole + "BDAT 0 LAST\r\nRSET\r\nNOOP\r\nQUIT\r\n";
     for (std::size_t split = 0; split <= text.size(); ++split) {
         Ledger ledger;
         const Heard heard = hear(options, {text.substr(0, split), text.substr(split)}, ledger);
-        EXPECT_EQ(heard.codes, "220 250 250 250 354 250 250 250 250 250 250 250 250 250 250 250 221") << split;
+        EXPECT_EQ(
+            heard.codes, "220 250 250 250 354 250 250 250 250 250 250 250 250 250 250 250 221")
+            << split;
         EXPECT_EQ(heard.counters.messages, 3U);
         EXPECT_EQ(heard.counters.octets, 3 * whole.size());
-        EXPECT_EQ(heard.counters.header_changed + heard.counters.body_changed + heard.counters.foreign, 0U) << split;
+        EXPECT_EQ(
+            heard.counters.header_changed + heard.counters.body_changed + heard.counters.foreign,
+            0U)
+            << split;
         EXPECT_EQ(heard.taken, text.size());
         EXPECT_TRUE(heard.over);
         std::vector<Delivery> deliveries;
@@ -110,31 +116,32 @@ TEST(Receiver, CountsWhatAClientMayNotDo) {
         std::string text;
         std::string violation;
     };
+
     const std::string hello = "EHLO me\r\n";
     const std::string sender = "MAIL FROM:<a@b.example>";
     const std::string recipient = "RCPT TO:<a@b.example>\r\n";
     const std::vector<Case> cases = {
-        {sender + "\r\n", "MAIL at the wrong time"},
-        {hello + sender + "\r\n" + sender + "\r\n", "MAIL at the wrong time"},
-        {hello + recipient, "RCPT at the wrong time"},
-        {hello + "DATA\r\n", "DATA at the wrong time"},
-        {hello + sender + "\r\nDATA\r\n", "DATA at the wrong time"},
-        {hello + sender + "\r\nBDAT 1 LAST\r\nx", "BDAT at the wrong time"},
-        {hello + sender + "\r\n" + recipient + "BDAT 1\r\nxDATA\r\n", "DATA at the wrong time"},
-        {hello + sender + "\r\n" + recipient + "BDAT x\r\n", "malformed BDAT"},
-        {hello + sender + "\r\n" + recipient + "BDAT 1 LUST\r\nx", "malformed BDAT"},
-        {hello + "MAIL FROM: <a@b.example>\r\n", "malformed MAIL"},
-        {hello + "MAIL FROM:a@b.example\r\n", "malformed MAIL"},
-        {hello + sender + "\r\nRCPT TO:<>\r\n", "malformed RCPT"},
-        {hello + sender + " FOO=1\r\n", "parameter that was not offered"},
-        {hello + sender + " SIZE=1\r\n", "parameter that was not offered"},
-        {hello + "FROB\r\n", "unknown command"},
-        {hello + "NOOP\n", "bare CR or LF in a command"},
-        {hello + "NOOP a\rb\r\n", "bare CR or LF in a command"},
-        {"EHLO me\r\nNOOP\r\n", "pipelined where it may not be"},
-        {hello + "RSET " + std::string(5000, 'x'), "command line too long"},
-        {hello + sender + "\r\n" + recipient + "DATA\r\na\rb\r\n.\r\n", "bare CR in content"},
-        {hello + sender + "\r\n" + recipient + "BDAT 3 LAST\r\na\nb", "bare LF in content"},
+        {sender + "\r\n",                                             "MAIL at the wrong time"        },
+        {hello + sender + "\r\n" + sender + "\r\n",                   "MAIL at the wrong time"        },
+        {hello + recipient,                                           "RCPT at the wrong time"        },
+        {hello + "DATA\r\n",                                          "DATA at the wrong time"        },
+        {hello + sender + "\r\nDATA\r\n",                             "DATA at the wrong time"        },
+        {hello + sender + "\r\nBDAT 1 LAST\r\nx",                     "BDAT at the wrong time"        },
+        {hello + sender + "\r\n" + recipient + "BDAT 1\r\nxDATA\r\n", "DATA at the wrong time"        },
+        {hello + sender + "\r\n" + recipient + "BDAT x\r\n",          "malformed BDAT"                },
+        {hello + sender + "\r\n" + recipient + "BDAT 1 LUST\r\nx",    "malformed BDAT"                },
+        {hello + "MAIL FROM: <a@b.example>\r\n",                      "malformed MAIL"                },
+        {hello + "MAIL FROM:a@b.example\r\n",                         "malformed MAIL"                },
+        {hello + sender + "\r\nRCPT TO:<>\r\n",                       "malformed RCPT"                },
+        {hello + sender + " FOO=1\r\n",                               "parameter that was not offered"},
+        {hello + sender + " SIZE=1\r\n",                              "parameter that was not offered"},
+        {hello + "FROB\r\n",                                          "unknown command"               },
+        {hello + "NOOP\n",                                            "bare CR or LF in a command"    },
+        {hello + "NOOP a\rb\r\n",                                     "bare CR or LF in a command"    },
+        {"EHLO me\r\nNOOP\r\n",                                       "pipelined where it may not be" },
+        {hello + "RSET " + std::string(5000,                          'x'),                             "command line too long"},
+        {hello + sender + "\r\n" + recipient + "DATA\r\na\rb\r\n.\r\n",                                                           "bare CR in content"                              },
+        {hello + sender + "\r\n" + recipient + "BDAT 3 LAST\r\na\nb",                                                           "bare LF in content"  },
     };
     for (const Case& c : cases) {
         // Line by line, so that nothing is pipelined but where a line says so.
@@ -154,11 +161,13 @@ TEST(Receiver, CountsWhatAClientMayNotDo) {
 
 TEST(Receiver, DoesNotBlameAClientForWhatFollowsItsRefusals) {
     ReceiverOptions options;
-    options.rejections = {{"*@no.example", 550}};
-    const Heard heard =
-        hear_after_ehlo(options,
-                        "MAIL FROM:<a@b.example>\r\nRCPT TO:<x@no.example>\r\nBDAT 2 LAST\r\nhi"
-                        "RSET\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@yes.example>\r\nBDAT 4 LAST\r\nhi\r\n");
+    options.rejections = {
+        {"*@no.example", 550}
+    };
+    const Heard heard = hear_after_ehlo(
+        options,
+        "MAIL FROM:<a@b.example>\r\nRCPT TO:<x@no.example>\r\nBDAT 2 LAST\r\nhi"
+        "RSET\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<x@yes.example>\r\nBDAT 4 LAST\r\nhi\r\n");
     EXPECT_EQ(heard.codes, "220 250 250 550 503 250 250 250 250");
     EXPECT_THAT(heard.violations, IsEmpty());
     EXPECT_EQ(heard.counters.messages, 1U);
@@ -170,7 +179,9 @@ TEST(Receiver, HoldsItsSize) {
     options.size_max = 20;
     const Heard heard = hear_after_ehlo(
         options,
-        "MAIL FROM:<> SIZE=21\r\nMAIL FROM:<> SIZE=20\r\nRCPT TO:<a@b.example>\r\nBDAT 21 LAST\r\n" + std::string(21, 'x'));
+        "MAIL FROM:<> SIZE=21\r\nMAIL FROM:<> SIZE=20\r\nRCPT TO:<a@b.example>\r\nBDAT 21 "
+        "LAST\r\n" +
+            std::string(21, 'x'));
     EXPECT_EQ(heard.codes, "220 250 552 250 250 552");
     EXPECT_EQ(heard.counters.messages, 0U);
 }
@@ -188,7 +199,8 @@ TEST(Receiver, MisbehavesAsTold) {
     EXPECT_EQ(hear_after_ehlo(with("mail:450"), text).codes, "220 250 450 503 503");
     EXPECT_THAT(hear_after_ehlo(with("mail:450"), text).violations, IsEmpty());
     EXPECT_EQ(hear_after_ehlo(with("rcpt:450"), text).codes, "220 250 250 450 503");
-    EXPECT_EQ(hear_after_ehlo(with("data:450"), text + "RSET\r\n").codes, "220 250 250 250 450 250");
+    EXPECT_EQ(
+        hear_after_ehlo(with("data:450"), text + "RSET\r\n").codes, "220 250 250 250 450 250");
     const Heard closed = hear_after_ehlo(with("body:close"), text + as_data(content) + "QUIT\r\n");
     EXPECT_EQ(closed.codes, "220 250 250 250 354");
     EXPECT_TRUE(closed.over);
@@ -200,7 +212,8 @@ TEST(Receiver, MisbehavesAsTold) {
 TEST(Receiver, BreaksChunking) {
     ReceiverOptions options;
     options.break_chunking = true;
-    const Heard heard = hear_after_ehlo(options, mail(content) + "BDAT 26 LAST\r\n" + content + "QUIT\r\n");
+    const Heard heard =
+        hear_after_ehlo(options, mail(content) + "BDAT 26 LAST\r\n" + content + "QUIT\r\n");
     EXPECT_EQ(heard.codes, "220 250 250 250 500 500 500 500 500 221");
     EXPECT_EQ(heard.counters.messages, 0U);
 }

@@ -38,7 +38,8 @@ Scanned scan(ContentScanner::By by, const std::vector<std::string>& pieces) {
     return result;
 }
 
-/// The obvious way, on the whole text: the end is the first CRLF.CRLF or a dot that stands alone at the start.
+/// The obvious way, on the whole text: the end is the first CRLF.CRLF or a dot that stands alone at
+/// the start.
 Scanned model(ContentScanner::By by, const std::string& text) {
     Scanned result;
     std::string kept = text;
@@ -65,7 +66,16 @@ Scanned model(ContentScanner::By by, const std::string& text) {
 
 std::string random_text(std::mt19937_64& random) {
     static const std::vector<std::string> tokens = {
-        "\r", "\n", "\r\n", ".", "\r\n.", "\r\n..", "a", "bcdefghijklmnopqrstuvwxyz0123456789", "\x80", "\r\n.\r\n"};
+        "\r",
+        "\n",
+        "\r\n",
+        ".",
+        "\r\n.",
+        "\r\n..",
+        "a",
+        "bcdefghijklmnopqrstuvwxyz0123456789",
+        "\x80",
+        "\r\n.\r\n"};
     std::string text;
     for (std::size_t left = random() % 24; left > 0; --left) {
         // The last token ends the data: rarely, so that much else comes before.
@@ -82,9 +92,11 @@ TEST(ContentScanner, AgreesWithTheModelAtEverySplit) {
             const Scanned expected = model(by, text);
             for (std::size_t split = 0; split <= text.size(); ++split) {
                 Scanned got = scan(by, {text.substr(0, split), text.substr(split)});
-                // A dot and what follows it at the very end are decided by octets that have not come.
+                // A dot and what follows it at the very end are decided by octets that have not
+                // come.
                 if (!expected.ended && by == ContentScanner::By::data) {
-                    got.content = expected.content.starts_with(got.content) ? expected.content : got.content;
+                    got.content =
+                        expected.content.starts_with(got.content) ? expected.content : got.content;
                     got.bare_cr = expected.bare_cr;
                 }
                 EXPECT_EQ(got.content, expected.content) << "seed " << seed << " split " << split;

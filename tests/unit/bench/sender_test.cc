@@ -13,9 +13,10 @@ using Verdict = Sender::Verdict;
 constexpr std::string_view all_extensions =
     "250-host\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250 CHUNKING\r\n";
 
-/// A sender whose peer is the test: what it sends is compared as text, the identity in MAIL shortened to ID.
+/// A sender whose peer is the test: what it sends is compared as text, the identity in MAIL
+/// shortened to ID.
 class SenderTest : public testing::Test {
-   protected:
+ protected:
     SenderTest() {
         message.head = "Subject: x\r\n\r\n";
         message.body = "body\r\n.\r\n";
@@ -25,12 +26,14 @@ class SenderTest : public testing::Test {
         options.from_domain = "a.example";
         remake();
     }
+
     void remake() {
         plan.emplace(plan_options);
         options.recipients = &*plan;
         sender.emplace(options, answers);
         sender->connected();
     }
+
     std::string sent() {
         Outgoing out;
         std::vector<iovec> pieces;
@@ -47,6 +50,7 @@ class SenderTest : public testing::Test {
         }
         return text;
     }
+
     /// Octet by octet: a reply may be cut anywhere.
     bool hears(std::string_view text) {
         for (const char c : text) {
@@ -56,6 +60,7 @@ class SenderTest : public testing::Test {
         }
         return true;
     }
+
     void greet(std::string_view ehlo_answer = all_extensions) {
         EXPECT_EQ(sent(), "");
         EXPECT_TRUE(hears("220-host\r\n220 ready\r\n"));
@@ -65,6 +70,7 @@ class SenderTest : public testing::Test {
         EXPECT_EQ(sent(), "");
         EXPECT_TRUE(sender->ready());
     }
+
     void expect_end(Verdict verdict) {
         EXPECT_EQ(sent(), "");
         EXPECT_TRUE(sender->finished());
@@ -133,11 +139,13 @@ TEST_F(SenderTest, SendsChunksOfEachSize) {
         greet();
         message.eight_bit = true;
         sender->begin(message, 1);
-        std::string expected = "MAIL FROM:<ID@a.example> SIZE=18 BODY=8BITMIME\r\nRCPT TO:<r0@b.example>\r\n";
+        std::string expected =
+            "MAIL FROM:<ID@a.example> SIZE=18 BODY=8BITMIME\r\nRCPT TO:<r0@b.example>\r\n";
         std::string replies = "250 ok\r\n250 ok\r\n";
         for (std::size_t at = 0; at < content.size(); at += size) {
             const std::string chunk = content.substr(at, size);
-            expected += "BDAT " + std::to_string(chunk.size()) + (at + size >= content.size() ? " LAST" : "") + "\r\n" + chunk;
+            expected += "BDAT " + std::to_string(chunk.size()) +
+                        (at + size >= content.size() ? " LAST" : "") + "\r\n" + chunk;
             replies += "250 ok\r\n";
         }
         EXPECT_EQ(sent(), expected);
@@ -153,7 +161,8 @@ TEST_F(SenderTest, ResetsAfterARefusal) {
     EXPECT_TRUE(hears("250 ok\r\n550 no\r\n503 no\r\n"));
     expect_end(Verdict::refused);
     sender->begin(message, 2);
-    EXPECT_EQ(sent(), "RSET\r\nMAIL FROM:<ID@a.example> SIZE=18\r\nRCPT TO:<r0@b.example>\r\nDATA\r\n");
+    EXPECT_EQ(
+        sent(), "RSET\r\nMAIL FROM:<ID@a.example> SIZE=18\r\nRCPT TO:<r0@b.example>\r\nDATA\r\n");
     EXPECT_TRUE(hears("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n"));
     sent();
     EXPECT_TRUE(hears("554 no\r\n"));
@@ -204,7 +213,8 @@ TEST_F(SenderTest, IsOverWhereTheSessionIsRefused) {
 }
 
 TEST_F(SenderTest, RefusesWhatIsNoSmtp) {
-    for (const char* text : {"HTTP/1.1 200 OK\r\n", "22\r\n", "220 x\n", "220x\r\n", "120 x\r\n", "600 x\r\n"}) {
+    for (const char* text :
+         {"HTTP/1.1 200 OK\r\n", "22\r\n", "220 x\n", "220x\r\n", "120 x\r\n", "600 x\r\n"}) {
         remake();
         EXPECT_FALSE(hears(text)) << text;
     }

@@ -8,8 +8,9 @@ namespace {
 using Verdict = Sender::Verdict;
 
 class Verify : public testing::Test {
-   protected:
+ protected:
     Verify() { plan_options.per_message = 2; }
+
     Delivery delivery(std::uint64_t number, std::vector<unsigned> indices) {
         Delivery made;
         made.run = 7;
@@ -21,6 +22,7 @@ class Verify : public testing::Test {
         }
         return made;
     }
+
     Comparison compared() { return compare(sent, RecipientPlan(plan_options), deliveries); }
 
     RecipientOptions plan_options;
@@ -29,7 +31,12 @@ class Verify : public testing::Test {
 };
 
 TEST_F(Verify, AllIsWellHoweverItWasSplit) {
-    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}, {2, Verdict::refused}, {3, Verdict::unsent}};
+    sent.fates = {
+        {0, Verdict::accepted},
+        {1, Verdict::accepted},
+        {2, Verdict::refused },
+        {3, Verdict::unsent  }
+    };
     deliveries = {delivery(1, {0}), delivery(0, {1, 0}), delivery(1, {1})};
     const Comparison result = compared();
     EXPECT_TRUE(result.good());
@@ -38,7 +45,10 @@ TEST_F(Verify, AllIsWellHoweverItWasSplit) {
 }
 
 TEST_F(Verify, LostAndDoubledAreCountedByRecipient) {
-    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
+    sent.fates = {
+        {0, Verdict::accepted},
+        {1, Verdict::accepted}
+    };
     deliveries = {delivery(0, {0, 1}), delivery(0, {1}), delivery(0, {1})};
     const Comparison result = compared();
     EXPECT_EQ(result.lost, 2U);
@@ -48,7 +58,10 @@ TEST_F(Verify, LostAndDoubledAreCountedByRecipient) {
 }
 
 TEST_F(Verify, MisroutedIsNotLostAsWell) {
-    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
+    sent.fates = {
+        {0, Verdict::accepted},
+        {1, Verdict::accepted}
+    };
     deliveries = {delivery(0, {0, 1}), delivery(1, {0})};
     deliveries[0].recipients[0] = 12345;
     const Comparison result = compared();
@@ -57,7 +70,10 @@ TEST_F(Verify, MisroutedIsNotLostAsWell) {
 }
 
 TEST_F(Verify, AnotherMessagesRecipientIsWrong) {
-    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
+    sent.fates = {
+        {0, Verdict::accepted},
+        {1, Verdict::accepted}
+    };
     deliveries = {delivery(0, {0, 1}), delivery(1, {0, 1})};
     std::swap(deliveries[0].recipients[0], deliveries[1].recipients[0]);
     const Comparison result = compared();
@@ -66,8 +82,14 @@ TEST_F(Verify, AnotherMessagesRecipientIsWrong) {
 }
 
 TEST_F(Verify, RefusedMayNotCome) {
-    sent.fates = {{0, Verdict::refused}, {1, Verdict::accepted}, {2, Verdict::unsent}};
-    sent.refused = {{1, 1}};
+    sent.fates = {
+        {0, Verdict::refused },
+        {1, Verdict::accepted},
+        {2, Verdict::unsent  }
+    };
+    sent.refused = {
+        {1, 1}
+    };
     deliveries = {delivery(0, {0}), delivery(1, {0, 1}), delivery(2, {1})};
     const Comparison result = compared();
     EXPECT_EQ(result.refused_delivered, 3U);
@@ -76,7 +98,11 @@ TEST_F(Verify, RefusedMayNotCome) {
 }
 
 TEST_F(Verify, UnknownMayComeOnce) {
-    sent.fates = {{0, Verdict::unknown}, {1, Verdict::unknown}, {2, Verdict::unknown}};
+    sent.fates = {
+        {0, Verdict::unknown},
+        {1, Verdict::unknown},
+        {2, Verdict::unknown}
+    };
     deliveries = {delivery(0, {0, 1}), delivery(1, {0})};
     EXPECT_TRUE(compared().good());
     EXPECT_EQ(compared().unknown_delivered, 3U);
@@ -85,7 +111,9 @@ TEST_F(Verify, UnknownMayComeOnce) {
 }
 
 TEST_F(Verify, DamagedAndUnexpectedAreCountedByMessage) {
-    sent.fates = {{0, Verdict::accepted}};
+    sent.fates = {
+        {0, Verdict::accepted}
+    };
     deliveries = {delivery(0, {0, 1}), delivery(99, {0, 1})};
     deliveries[0].header_changed = true;
     deliveries[0].body_changed = true;
@@ -97,7 +125,10 @@ TEST_F(Verify, DamagedAndUnexpectedAreCountedByMessage) {
 }
 
 TEST_F(Verify, WhatASinkDidNotAnswerCountsForNothingElse) {
-    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
+    sent.fates = {
+        {0, Verdict::accepted},
+        {1, Verdict::accepted}
+    };
     deliveries = {delivery(0, {0, 1}), delivery(0, {0, 1}), delivery(1, {0, 1})};
     deliveries[0].answered = false;
     deliveries[2].answered = false;
