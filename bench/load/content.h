@@ -24,7 +24,7 @@ struct Sums {
 
 /// Takes a message in pieces, as they come.
 class ContentSum {
- public:
+   public:
     ContentSum() { reset(); }
 
     void reset();
@@ -32,7 +32,7 @@ class ContentSum {
     /// Of all that was appended. Call once, then reset().
     Sums finish();
 
- private:
+   private:
     XXH3_state_t state_;
     Sums sums_;
     int matched_ = 2;  // octets of CRLF CRLF seen; a message may begin with its empty line
@@ -44,7 +44,7 @@ Sums sums_of(std::string_view content);
 /// Skips the trace lines that the gateways under test put in front: up to `lines` Received: header
 /// fields, folded lines included.
 class ReceivedSkipper {
- public:
+   public:
     explicit ReceivedSkipper(int lines = 0) { reset(lines); }
 
     void reset(int lines);
@@ -63,7 +63,7 @@ class ReceivedSkipper {
     /// What is still held when the message ends.
     std::string_view finish() const { return {held_, state_ == State::name ? matched_ : 0}; }
 
- private:
+   private:
     enum class State : std::uint8_t { name, line, line_end, through };
     State state_ = State::through;
     std::size_t matched_ = 0;

@@ -17,7 +17,7 @@ namespace {
 constexpr timeval patience{30, 0};
 
 class Socket {
- public:
+   public:
     explicit Socket(int descriptor) : descriptor_(descriptor) {}
 
     Socket(const Socket&) = delete;
@@ -72,7 +72,7 @@ class Socket {
         return false;
     }
 
- private:
+   private:
     int descriptor_;
 };
 

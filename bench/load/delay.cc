@@ -27,7 +27,7 @@ class Relay;
 /// One end of a relayed connection: reads, and what it read goes to the other end when its time has
 /// come.
 class End final : public io::StreamOwner {
- public:
+   public:
     End(Relay& relay, io::Ring& ring) : relay_(relay), stream_(ring, *this) {}
 
     io::Stream& stream() { return stream_; }
@@ -42,7 +42,7 @@ class End final : public io::StreamOwner {
 
     bool closed() const { return closed_; }
 
- private:
+   private:
     struct Held {
         base::Instant due;
         base::BlockRef block;
@@ -66,7 +66,7 @@ class End final : public io::StreamOwner {
 };
 
 class Relay {
- public:
+   public:
     Relay(io::Ring& ring, const DelayOptions& options, int accepted)
         : ring_(ring), options_(options), near_(*this, ring), far_(*this, ring) {
         near_.stream().adopt(accepted);
@@ -101,7 +101,7 @@ class Relay {
 
     bool closed() const { return near_.closed() && far_.closed(); }
 
- private:
+   private:
     io::Ring& ring_;
     const DelayOptions& options_;
     End near_;
@@ -167,12 +167,12 @@ void End::on_sent(int error) {
 }
 
 class DelayWorker final : public io::ListenerOwner {
- public:
+   public:
     explicit DelayWorker(const DelayOptions& options) : options_(options) {}
 
     base::Result<void> run(int listener);
 
- private:
+   private:
     void on_accepted(int descriptor) override {
         relays_.push_back(std::make_unique<Relay>(*ring_, options_, descriptor));
     }

@@ -10,7 +10,7 @@
 namespace postern::bench {
 
 class Histogram {
- public:
+   public:
     Histogram() : counts_(bucket_of(~std::uint64_t{0}) + 1) {}
 
     void record(std::uint64_t value) {
@@ -31,7 +31,7 @@ class Histogram {
     /// The value that `percent` of all values do not exceed, up to 1/64 too high; 0 without values.
     std::uint64_t percentile(double percent) const;
 
- private:
+   private:
     static constexpr unsigned sub_bits = 6;
 
     static std::size_t bucket_of(std::uint64_t value) {

@@ -28,12 +28,12 @@ struct Delivery {
 /// Deliveries as numbers, so that millions fit and travel: [run, flags and count] [number]
 /// [recipient ...].
 class DeliveryLog {
- public:
+   public:
     void append(const Delivery& delivery);
     /// Those of one run.
     std::vector<std::uint64_t> of_run(std::uint32_t run) const;
 
- private:
+   private:
     static constexpr std::size_t chunk_words = 1 << 16;
     std::vector<std::vector<std::uint64_t>> chunks_;  // a delivery lies in one
 };
@@ -59,7 +59,7 @@ struct Violations {
 };
 
 class Ledger {
- public:
+   public:
     explicit Ledger(std::string store_folder = {}) : store_folder_(std::move(store_folder)) {}
 
     std::mutex mutex;
@@ -76,7 +76,7 @@ class Ledger {
     /// Into a file of that name; one more with .2, .3 and so on behind it where it exists.
     void store(const std::string& name, std::string_view content);
 
- private:
+   private:
     std::string store_folder_;
 };
 

@@ -47,7 +47,7 @@ class LoadWorker;
 /// One connection after another, on one place of the load. It is the worker's while free, and comes
 /// back when its message is done; it closes by itself.
 class LoadConnection final : public io::StreamOwner {
- public:
+   public:
     LoadConnection(LoadWorker& worker, unsigned place);
 
     /// Sends message `number`, on a new connection where there is none. REQUIRES: free.
@@ -64,7 +64,7 @@ class LoadConnection final : public io::StreamOwner {
 
     bool failed() const { return failed_; }
 
- private:
+   private:
     struct Deadline : io::Timer {
         Deadline(Function on_due, LoadConnection& owner) : Timer(on_due), connection(owner) {}
 
@@ -118,7 +118,7 @@ class LoadConnection final : public io::StreamOwner {
 };
 
 class LoadWorker {
- public:
+   public:
     LoadWorker(SharedLoad& shared, unsigned index) : shared_(shared), index_(index) {}
 
     /// On its own thread, to the end of the load.
@@ -126,7 +126,7 @@ class LoadWorker {
 
     LoadResults& results() { return results_; }
 
- private:
+   private:
     friend class LoadConnection;
     bool over() const;
     void start_messages();

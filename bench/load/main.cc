@@ -63,7 +63,7 @@ T value_or_usage(base::Result<T> result) {
 }
 
 class LoadCommand {
- public:
+   public:
     explicit LoadCommand(CLI::App& parent)
         : app_(parent.add_subcommand("load", "Offers load to a gateway.")) {
         app_->add_option(
@@ -169,7 +169,7 @@ class LoadCommand {
         return run_load(std::move(options_));
     }
 
- private:
+   private:
     CLI::App* app_;
     LoadOptions options_;
     std::vector<std::string> targets_, sources_, sinks_;
@@ -177,7 +177,7 @@ class LoadCommand {
 };
 
 class SinkCommand {
- public:
+   public:
     explicit SinkCommand(CLI::App& parent)
         : app_(parent.add_subcommand("sink", "A smart host that swallows, counts and checks.")) {
         ReceiverOptions& receiver = options_.receiver;
@@ -248,7 +248,7 @@ class SinkCommand {
         return run_sink(std::move(options_));
     }
 
- private:
+   private:
     CLI::App* app_;
     SinkOptions options_;
     std::vector<std::string> listen_, failures_, delays_, rejections_;
@@ -256,7 +256,7 @@ class SinkCommand {
 };
 
 class DelayCommand {
- public:
+   public:
     explicit DelayCommand(CLI::App& parent)
         : app_(parent.add_subcommand(
               "delay", "A TCP relay that holds all octets for a while, each way.")) {
@@ -272,7 +272,7 @@ class DelayCommand {
             {address_from(listen_), address_from(to_), std::chrono::milliseconds(ms_)});
     }
 
- private:
+   private:
     CLI::App* app_;
     std::string listen_, to_;
     unsigned ms_ = 10;

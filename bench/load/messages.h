@@ -32,14 +32,14 @@ struct Message {
 };
 
 class MessageSet {
- public:
+   public:
     static base::Result<MessageSet> create(const MessageOptions& options);
     /// `head` is the caller's memory, overwritten.
     Message message(std::uint64_t number, std::string& head) const;
 
     std::size_t variants() const { return variants_.size(); }
 
- private:
+   private:
     struct Variant {
         std::string wire;
         Sums sums;
@@ -63,7 +63,7 @@ struct RecipientOptions {
 };
 
 class RecipientPlan {
- public:
+   public:
     explicit RecipientPlan(RecipientOptions options) : options_(std::move(options)) {}
 
     unsigned per_message() const { return options_.per_message; }
@@ -71,7 +71,7 @@ class RecipientPlan {
     /// Appends the address of recipient `index` of message `number`.
     void append(std::string& to, std::uint64_t number, unsigned index) const;
 
- private:
+   private:
     RecipientOptions options_;
 };
 

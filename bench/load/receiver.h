@@ -32,7 +32,7 @@ struct ReceiverOptions {
 };
 
 class Receiver {
- public:
+   public:
     Receiver(const ReceiverOptions& options, Ledger& ledger)
         : options_(options), ledger_(ledger), skipper_(0) {}
 
@@ -53,7 +53,7 @@ class Receiver {
     /// A message's content is awaited.
     bool in_content() const { return state_ == State::data || state_ == State::chunk; }
 
- private:
+   private:
     enum class State : std::uint8_t { command, data, chunk, silent, over };
 
     struct Parameters {

@@ -10,7 +10,7 @@
 namespace postern::bench {
 
 class ContentScanner {
- public:
+   public:
     enum class By : std::uint8_t { data, bdat };
     void reset(By by);
 
@@ -28,7 +28,7 @@ class ContentScanner {
 
     bool eight_bit() const { return eight_bit_; }
 
- private:
+   private:
     enum class State : std::uint8_t { line_start, text, cr, dot, dot_cr, ended };
     By by_ = By::data;
     State state_ = State::line_start;

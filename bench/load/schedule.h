@@ -10,7 +10,7 @@
 namespace postern::bench {
 
 class Schedule {
- public:
+   public:
     /// `rate`: messages a second, above 0.
     Schedule(base::Instant start, double rate) : start_(start), interval_ns_(1e9 / rate) {}
 
@@ -26,7 +26,7 @@ class Schedule {
     /// REQUIRES: due. Its intended start.
     base::Instant take() { return intended(taken_++); }
 
- private:
+   private:
     base::Instant start_;
     double interval_ns_;
     std::uint64_t taken_ = 0;

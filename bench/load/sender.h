@@ -28,7 +28,7 @@ struct SenderOptions {
 
 /// Octets to be sent: text of its own and pieces of memory that outlives it.
 class Outgoing {
- public:
+   public:
     void clear() {
         text_.clear();
         pieces_.clear();
@@ -53,7 +53,7 @@ class Outgoing {
     /// Overwrites `into`; valid until the next change.
     void pieces(std::vector<iovec>& into);
 
- private:
+   private:
     struct Piece {
         const char* memory;  // nullptr: in text_
         std::size_t offset;
@@ -68,7 +68,7 @@ class Outgoing {
 };
 
 class Sender {
- public:
+   public:
     /// What became of a message. `unknown`: all of it was handed over, and no answer came.
     /// `unsent`: it cannot have been taken.
     enum class Verdict : std::uint8_t { accepted, refused, unknown, unsent };
@@ -112,7 +112,7 @@ class Sender {
     /// Answers are owed.
     std::size_t awaiting() const { return awaited_.size() - answered_; }
 
- private:
+   private:
     enum class Next : std::uint8_t {
         nothing,
         ehlo,

@@ -33,7 +33,7 @@ constexpr std::uint64_t ending_octets_max = 1 << 20;
 class SinkWorker;
 
 class SinkConnection final : public io::StreamOwner {
- public:
+   public:
     explicit SinkConnection(SinkWorker& worker);
     void open(int descriptor);
 
@@ -46,7 +46,7 @@ class SinkConnection final : public io::StreamOwner {
     /// Closed, and may be opened again.
     void forget() { stream_.reset(); }
 
- private:
+   private:
     void on_connected(int) override {}
 
     void on_received(base::BlockRef block, std::string_view bytes, int error) override;
@@ -67,7 +67,7 @@ class SinkConnection final : public io::StreamOwner {
 };
 
 class SinkWorker final : public io::ListenerOwner {
- public:
+   public:
     SinkWorker(const SinkOptions& options) : options_(options), ledger_(options.store_folder) {}
 
     /// On its own thread, with a listening descriptor for each address.
@@ -77,7 +77,7 @@ class SinkWorker final : public io::ListenerOwner {
 
     const std::string& failure() const { return failure_; }
 
- private:
+   private:
     friend class SinkConnection;
     void on_accepted(int descriptor) override;
 

@@ -30,7 +30,7 @@ inline std::optional<Step> step_named(std::string_view name) {
 }
 
 class AnswerCounts {
- public:
+   public:
     static constexpr int code_max = 599;
 
     /// REQUIRES: 0 <= code <= code_max.
@@ -50,7 +50,7 @@ class AnswerCounts {
         }
     }
 
- private:
+   private:
     std::array<std::array<std::uint64_t, code_max + 1>, step_names.size()> counts_{};
 };
 

@@ -18,7 +18,7 @@ using Copies = std::unordered_map<std::uint64_t, std::uint64_t>;  // by recipien
 /// One message: what became of each recipient against the copies that came. Takes its own out of
 /// `copies`.
 class MessageCheck {
- public:
+   public:
     MessageCheck(const RecipientPlan& plan, Comparison& result) : plan_(plan), result_(result) {}
 
     void check(const SentLog::Fate& fate, const std::vector<bool>& refused, Copies& copies) {
@@ -51,7 +51,7 @@ class MessageCheck {
         result_.lost += missing > elsewhere ? missing - elsewhere : 0;
     }
 
- private:
+   private:
     const RecipientPlan& plan_;
     Comparison& result_;
     std::string address_;

@@ -16,7 +16,7 @@ constexpr std::string_view all_extensions =
 /// A sender whose peer is the test: what it sends is compared as text, the identity in MAIL
 /// shortened to ID.
 class SenderTest : public testing::Test {
- protected:
+   protected:
     SenderTest() {
         message.head = "Subject: x\r\n\r\n";
         message.body = "body\r\n.\r\n";

@@ -8,7 +8,7 @@ namespace {
 using Verdict = Sender::Verdict;
 
 class Verify : public testing::Test {
- protected:
+   protected:
     Verify() { plan_options.per_message = 2; }
 
     Delivery delivery(std::uint64_t number, std::vector<unsigned> indices) {
