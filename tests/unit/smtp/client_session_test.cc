@@ -466,7 +466,7 @@ TEST_F(ClientSessionTest, WhatWasNotGivenOutWholeGoesAgainAndWhatWasIsUnknown) {
 }
 
 TEST_F(ClientSessionTest, AnEarlyAnswerToABodyEndsTheConnection) {
-    const std::string large(500000, 'x');  // more than one output has pieces for
+    const std::string large(1000000, 'x');  // more than two outputs have pieces for
     for (const char* capabilities : {data_host, bdat_host}) {
         for (const char* said : {"552 5.3.4 too much\r\n", "250 ok\r\n"}) {
             open(capabilities);

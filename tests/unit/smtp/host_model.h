@@ -26,8 +26,9 @@ struct Random {
 };
 
 struct Pools {
+    explicit Pools(std::uint32_t tail_octets = 4096) : tail(tail_octets, 100000) {}
     base::BlockPool arena{4096, 100000};
-    base::BlockPool tail{4096, 100000};
+    base::BlockPool tail;
     base::BlockPool chain{512, 100000};
     base::BlockPool partial{16384, 16};
 };
