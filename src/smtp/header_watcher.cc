@@ -1,6 +1,7 @@
 #include "postern/smtp/header_watcher.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "postern/smtp/characters.h"
 
@@ -12,6 +13,17 @@ constexpr std::string_view by = "by";
 constexpr std::string_view product = "(Postern)";
 
 constexpr bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+
+bool all_ascii(const char* at, const char* end) {
+    constexpr std::uint64_t high_bits = 0x8080808080808080;
+    std::uint64_t seen = 0;
+    for (; end - at >= 8; at += 8) {
+        std::uint64_t octets = 0;
+        std::memcpy(&octets, at, sizeof octets);
+        seen |= octets;
+    }
+    return (seen & high_bits) == 0 && std::all_of(at, end, is_ascii);
+}
 
 bool continues(std::string_view word, std::size_t at, char c) {
     return at < word.size() && to_lower(word[at]) == to_lower(c);
@@ -32,8 +44,9 @@ void HeaderWatcher::watch(std::string_view run, std::string_view hostname) {
                 state_ = c == '\n' ? State::done : State::skip;
                 break;
             case State::skip: {
-                const char* const line_end = std::find(at, end, '\n');
-                non_ascii_ |= !std::all_of(at, line_end, is_ascii);
+                const void* newline = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
+                const char* const line_end = newline == nullptr ? end : static_cast<const char*>(newline);
+                non_ascii_ |= !all_ascii(at, line_end);
                 at = line_end;
                 if (at == end) {
                     return;

@@ -19,10 +19,15 @@ constexpr bool is_ascii(char c) { return static_cast<signed char>(c) >= 0; }
 /// VCHAR of RFC 5234: ASCII that prints, without the blank.
 constexpr bool is_visible(char c) { return c > ' ' && c < 0x7f; }
 
-/// atext of RFC 5322, section 3.2.3.
+/// atext of RFC 5322, section 3.2.3: what is visible and none of the specials.
 constexpr bool is_atext(char c) {
-    return is_alphanumeric(c) ||
-           (c != '\0' && std::string_view("!#$%&'*+-/=?^_`{|}~").find(c) != std::string_view::npos);
+    switch (c) {
+        case '"': case '(': case ')': case ',': case '.': case ':': case ';':
+        case '<': case '>': case '@': case '[': case '\\': case ']':
+            return false;
+        default:
+            return is_visible(c);
+    }
 }
 
 constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) {

@@ -84,6 +84,14 @@ TEST(path, knows_address_literals) {
     }
 }
 
+TEST(characters, atext_is_rfc_5322s) {
+    const std::string_view symbols = "!#$%&'*+-/=?^_`{|}~";
+    for (int i = -128; i < 128; ++i) {
+        const char c = static_cast<char>(i);
+        EXPECT_EQ(is_atext(c), is_alphanumeric(c) || (c != '\0' && symbols.find(c) != std::string_view::npos)) << i;
+    }
+}
+
 TEST(characters, utf8_takes_whole_characters_only) {
     EXPECT_EQ(utf8_non_ascii("\xc3\xa4"), 2U);
     EXPECT_EQ(utf8_non_ascii("\xe6\x97\xa5x"), 3U);
