@@ -66,7 +66,6 @@ int check(const std::string& config_file, const CheckOptions& options) {
         fmt::print(stderr, "warning: {}\n", line);
     }
     if (!loaded.snapshot) {
-        fmt::print(stderr, "{}: {} error{}\n", config_file, loaded.errors.size(), loaded.errors.size() == 1 ? "" : "s");
         return 1;
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;

@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
     postern::app::RouteOptions route_options;
     CLI::App* route = app.add_subcommand("route", "explains where mail for an address goes, and why");
     add_file(route);
-    route->add_option("address", route_options.addresses, "recipients: user@domain, or a domain")->required()->type_name("ADDRESS");
+    route->add_option("address", route_options.addresses, "recipients: user@domain, or postmaster")->required()->type_name("ADDRESS");
     route->add_option("--from", route_options.from, "decides for a client of this IP address")->type_name("CLIENT-ADDRESS");
     route->add_flag("--json", route_options.json, "as JSON");
 

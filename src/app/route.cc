@@ -1,3 +1,5 @@
+#include <strings.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <optional>
@@ -9,8 +11,21 @@
 #include "postern/route/explain.h"
 
 namespace postern::app {
+namespace {
+
+bool is_postmaster(std::string_view address) {
+    return address.size() == 10 && strncasecmp(address.data(), "postmaster", 10) == 0;
+}
+
+}  // namespace
 
 int route(const std::string& config_file, const RouteOptions& options) {
+    for (const std::string& address : options.addresses) {
+        if (address.find('@') == std::string::npos && !is_postmaster(address)) {
+            fmt::print(stderr, "postern: '{}' is no address; allowed: user@domain, or postmaster\n", address);
+            return 2;
+        }
+    }
     const Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.errors) {
         fmt::print(stderr, "{}\n", line);

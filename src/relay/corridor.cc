@@ -29,6 +29,7 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
     transfer.connection = nullptr;
     transfer.attempts = 0;
     transfer.goes_again = false;
+    transfer.renew();
     submission.relay_owner = &transfer;
     ++transfers_used;
     return transfer;

@@ -424,7 +424,7 @@ void Builder::check_open_relay() {
         error(
             match.rule,
             word_at(match.rule, 0),
-            "'*' with always-relay lets anyone send to everyone; allowed: restricted (its default), "
+            "'*' with always-relay is an open relay, anyone could send to everyone; allowed: restricted (its default), "
             "or always-relay with relay.allow_open_relay = true");
     }
 }

@@ -619,7 +619,11 @@ void ClientSession::closing_reply(const HostReply& reply) {
         const Step step = awaited_step(*transfer);
         if (step != Step::rset) {
             ++transfer->answered_;
-            refuse(*transfer, reply, step == Step::rcpt);
+            if (step == Step::mail && worn_out(*transfer)) {
+                try_afresh(*transfer, reply);
+            } else {
+                refuse(*transfer, reply, step == Step::rcpt);
+            }
         }
     }
     end(Ending::host_closing);
@@ -640,7 +644,11 @@ void ClientSession::transfer_reply(Transfer& transfer, const HostReply& reply) {
                 transaction_left_ = true;
             } else if (is_refusal(reply)) {
                 transfer.mail_refused_ = true;
-                refuse(transfer, reply, false);
+                if (reply.code == 452 && worn_out(transfer)) {
+                    try_afresh(transfer, reply);
+                } else {
+                    refuse(transfer, reply, false);
+                }
             } else {
                 end(Ending::unexpected);
                 return;
@@ -778,6 +786,26 @@ void ClientSession::refuse(Transfer& transfer, const HostReply& reply, bool to_r
             is_host_trouble(reply.code) ? Verdict::Kind::host_trouble : Verdict::Kind::refused;
         verdict.reply = reply_for_sender(reply, to_rcpt, room);
         verdict.host_said = reply.said();
+        settle(transfer, verdict);
+    }
+    skip_body(transfer);
+}
+
+// Some hosts take only so many messages on a connection and say so at MAIL, by 421 (Exim) or 452 (OpenSMTPD), without a word of it
+// in EHLO. That is about the connection: the message has another chance on another one, which may have had enough too; the
+// answer of one that has carried nothing before is the message's.
+bool ClientSession::worn_out(const Transfer& transfer) const {
+    return transfer.has_rset_ && transfer.tries_afresh_ < tries_afresh_max;
+}
+
+void ClientSession::try_afresh(Transfer& transfer, const HostReply& reply) {
+    capabilities_.mail_max = mail_count_;
+    if (!transfer.settled_) {
+        ++transfer.tries_afresh_;
+        Verdict verdict;
+        verdict.kind = Verdict::Kind::again;
+        verdict.host_said = reply.said();
+        verdict.stale = true;
         settle(transfer, verdict);
     }
     skip_body(transfer);

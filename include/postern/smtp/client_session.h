@@ -50,7 +50,7 @@ struct Verdict {
     Kind kind = Kind::again;
     mail::Reply reply;
     std::string_view host_said;
-    bool stale = false;  // again: put on an idle connection that had been closed, not one of its commands was answered
+    bool stale = false;  // again, by no fault of the message or host: the connection had been idle, or had had enough
 };
 
 /// A message on its way over a session: embedded in what the driver keeps of it. Linked in the session from `next` to `released`.
@@ -60,6 +60,8 @@ class Transfer : public base::ListLink<> {
 
     /// Its last octet has been given out.
     bool whole() const { return whole_; }
+    /// A new message is to go by it.
+    void renew() { tries_afresh_ = 0; }
 
    private:
     friend class ClientSession;
@@ -73,6 +75,7 @@ class Transfer : public base::ListLink<> {
     bool lone_dot_ = false;     // all that goes is the end of the data
     bool go_ahead_ = false;     // what is to be written next was waited for, and may go
     bool mail_refused_ = false;
+    std::uint8_t tries_afresh_ = 0;  // refused at MAIL by connections that may have had enough
     bool rcpt_refused_ = false;
     bool body_begun_ = false;
     bool whole_ = false;         // its last octet has been given out
@@ -214,6 +217,9 @@ class ClientSession {
     void body_reply(Transfer& transfer, const HostReply& reply);
     void closing_reply(const HostReply& reply);
     void refuse(Transfer& transfer, const HostReply& reply, bool to_rcpt);
+    static constexpr std::uint8_t tries_afresh_max = 4;
+    bool worn_out(const Transfer& transfer) const;
+    void try_afresh(Transfer& transfer, const HostReply& reply);
     void settle(Transfer& transfer, const Verdict& verdict);
     void skip_body(Transfer& transfer);
     void drop();

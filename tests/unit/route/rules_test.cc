@@ -347,7 +347,7 @@ TEST(Rules, SingleLabelsMustSay) {
 
 TEST(Rules, RefusesAnOpenRelay) {
     constexpr const char* expected =
-        "1:1: '*' with always-relay lets anyone send to everyone; allowed: restricted (its default), or "
+        "1:1: '*' with always-relay is an open relay, anyone could send to everyone; allowed: restricted (its default), or "
         "always-relay with relay.allow_open_relay = true";
     EXPECT_EQ(error_of("* one always-relay\n"), expected);
     EXPECT_EQ(error_of("* 192.0.2.1 always-relay\n"), expected);
