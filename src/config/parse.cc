@@ -87,6 +87,42 @@ std::string unknown_key(
     return text;
 }
 
+template <class T>
+T read_defaults() {
+    T into;
+    for (const Key<T>& key : keys<T>()) {
+        if (key.fallback.starts_with('(')) {
+            continue;
+        }
+        const auto read = read_document("value = " + std::string(key.fallback));
+        const Node* const node = std::get_if<Node>(&read);
+        POSTERN_ASSERT(node != nullptr, "a default in the key table is TOML");
+        Findings none;
+        std::visit(
+            [&](auto member) {
+                using M = std::remove_reference_t<decltype(into.*member)>;
+                read_value(
+                    node->members[0].value,
+                    {.name = std::string(key.name),
+                     .type = type_of<M>(),
+                     .allowed = key.allowed,
+                     .check = key.check,
+                     .findings = none},
+                    into.*member);
+            },
+            key.field);
+        POSTERN_ASSERT(none.errors.empty(), "a default in the key table is allowed by its own row");
+    }
+    return into;
+}
+
+/// A section's struct as it is when the file says nothing.
+template <class T>
+const T& defaults() {
+    static const T value = read_defaults<T>();
+    return value;
+}
+
 class Reader {
  public:
     Reader(std::string file, std::string_view system_hostname, Expand expand)
@@ -112,8 +148,6 @@ class Reader {
     void read_members(const Node& table, const std::string& where, Scope<T>... scopes);
     template <class T>
     bool read_member(const Member& member, const std::string& where, Scope<T> scope);
-    template <class T>
-    void set_defaults(T& into);
 
     /// Where a key or a section stands, or the file's beginning.
     Place place_of(std::initializer_list<std::string_view> path) const;
@@ -125,35 +159,6 @@ class Reader {
     Config config_;
     std::vector<const Node*> listener_tables_;  // in document_, one for each of config_.listeners
 };
-
-template <class T>
-void Reader::set_defaults(T& into) {
-    for (const Key<T>& key : keys<T>()) {
-        if (key.fallback.starts_with('(')) {
-            continue;
-        }
-        const auto read = read_document("value = " + std::string(key.fallback));
-        const Node* const node = std::get_if<Node>(&read);
-        POSTERN_ASSERT(node != nullptr, "a default in the key table is TOML");
-        Findings none;
-        std::visit(
-            [&](auto member) {
-                using M = std::remove_reference_t<decltype(into.*member)>;
-                read_value(
-                    node->members[0].value,
-                    {std::string(key.name),
-                     type_of<M>(),
-                     key.allowed,
-                     key.check,
-                     nullptr,
-                     nullptr,
-                     none},
-                    into.*member);
-            },
-            key.field);
-        POSTERN_ASSERT(none.errors.empty(), "a default in the key table is allowed by its own row");
-    }
-}
 
 template <class T>
 bool Reader::read_member(const Member& member, const std::string& where, Scope<T> scope) {
@@ -243,7 +248,7 @@ void Reader::read_sections() {
     std::vector<std::string_view> sections;
     for_each_section([&]<class T>(std::string_view section, std::string_view, std::string_view) {
         if constexpr (std::is_same_v<T, Config>) {
-            set_defaults(config_);
+            config_ = defaults<T>();
         } else {
             sections.push_back(section);
         }
@@ -259,7 +264,7 @@ void Reader::read_sections() {
         }
     }
     const auto read = [this]<class T>(std::string_view section, T& into) {
-        set_defaults(into);
+        into = defaults<T>();
         read_section(section, into);
     };
     read("rules", config_.rules);
@@ -306,7 +311,7 @@ void Reader::read_hostname() {
 
 void Reader::read_pools() {
     Pool& model = config_.host_pool;
-    set_defaults(model);
+    model = defaults<Pool>();
     model.helo = config_.hostname;
     model.delivery = config_.delivery.mode;
     model.defer = config_.delivery.defer;
@@ -368,8 +373,7 @@ void Reader::read_listeners() {
             findings_.error(table.place, "this is no listener; allowed: " + std::string(example));
             continue;
         }
-        Listener listener;
-        set_defaults(listener);
+        Listener listener = defaults<Listener>();
         listener.tls = config_.tls.certificates.empty() ? ListenerTls::none : ListenerTls::starttls;
         listener.relay = config_.relay;
         listener.limits = config_.limits;

@@ -54,7 +54,7 @@ Line::Line(Buffer& buffer, base::WallTime now, std::string_view event) : buffer_
     } else {
         put(time);
         put(" event=");
-        put(event);
+        put_escaped(event);
     }
 }
 
@@ -66,11 +66,7 @@ Line& Line::text(Field field, std::string_view value) {
     begin_field(field);
     const bool json = buffer_.format_ == Format::json;
     put(json ? "\"" : "");
-    char* const out = buffer_.scratch_.get() + buffer_.scratch_used_;
-    const Escaped escaped =
-        json ? escape_json(value, out, text_max) : escape_text(value, out, text_max);
-    buffer_.scratch_used_ += escaped.size;
-    put(escaped.whole ? "" : cut_mark);
+    put_escaped(value);
     put(json ? "\"" : "");
     return *this;
 }
@@ -122,11 +118,7 @@ void Line::append_list_item(std::string_view value) {
     if (list_full_) {
         put(cut_mark);
     } else {
-        char* const out = buffer_.scratch_.get() + buffer_.scratch_used_;
-        const Escaped escaped =
-            json ? escape_json(value, out, text_max) : escape_text(value, out, text_max);
-        buffer_.scratch_used_ += escaped.size;
-        put(escaped.whole ? "" : cut_mark);
+        put_escaped(value);
     }
     put(json ? "\"" : "");
 }
@@ -137,6 +129,14 @@ void Line::put(std::string_view bytes) {
         "a line fits its scratch memory");
     std::memcpy(buffer_.scratch_.get() + buffer_.scratch_used_, bytes.data(), bytes.size());
     buffer_.scratch_used_ += bytes.size();
+}
+
+void Line::put_escaped(std::string_view value) {
+    char* const out = buffer_.scratch_.get() + buffer_.scratch_used_;
+    const Escaped escaped = buffer_.format_ == Format::json ? escape_json(value, out, text_max)
+                                                            : escape_text(value, out, text_max);
+    buffer_.scratch_used_ += escaped.size;
+    put(escaped.whole ? "" : cut_mark);
 }
 
 void Line::put_number(std::uint64_t value) {

@@ -58,6 +58,7 @@ class Line {
     void begin_field(Field field);
     void append_list_item(std::string_view value);
     void put(std::string_view bytes);
+    void put_escaped(std::string_view value);
     void put_number(std::uint64_t value);
 
     Buffer& buffer_;

@@ -65,6 +65,12 @@ TEST(Line, ToMayComeLast) {
         "{\"time\":\"2026-11-22T12:34:56.007Z\",\"event\":\"refused\",\"to\":[\"x\"]}\n");
 }
 
+TEST(Line, AnEventOfTwoWordsIsOneValue) {
+    Buffer text(Format::text, ring_size, -1);
+    text.line(noon, "host trouble").commit();
+    EXPECT_EQ(taken(text), "2026-11-22T12:34:56.007Z event=host\\x20trouble\n");
+}
+
 TEST(Line, TimeMovesBySecondsAndMilliseconds) {
     Buffer buffer(Format::text, ring_size, -1);
     for (const base::WallTime time :
