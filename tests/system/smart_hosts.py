@@ -29,7 +29,7 @@ class Trouble(Delivery):
             {"greeting": "554 5.3.2 no"},
             {"greeting": "421 4.3.2 busy"},
             {"greeting": CLOSE},
-            {"ehlo": "502 5.5.1 what"},
+            {"ehlo": "554 5.5.1 not for you"},
             {"ehlo": "421 4.3.2 no"},
             {"ehlo": CLOSE},
             {"mail": "530 5.7.0 authenticate"},
@@ -51,7 +51,7 @@ class Trouble(Delivery):
                     )
                 # Set aside, tried again, trusted again.
                 wait_for(lambda: s.mail("x@a.test").code == 250, "the host to be trusted again", 15)
-                self.assertEqual(len(self.a.messages), 1)
+                wait_for(lambda: len(self.a.messages) == 1, "the message at the host")
 
     def test_set_aside_is_not_asked_for_every_message(self):
         s = self.session(self.start(self.host(greeting="554 5.3.2 no")))
@@ -183,6 +183,30 @@ class Connections(Delivery):
             self.check(s.mail("x@a.test"), 250)
         self.assertGreaterEqual(self.a.connections, 3)
         self.assertLessEqual(self.a.connections, 6)
+
+    def test_a_host_that_has_enough_of_a_connection(self):
+        """OpenSMTPD answers the 101st MAIL with 452, Exim the 1,001st with 421: no sender hears of it."""
+        for enough in ("452 4.5.3 Too many messages sent", "421 4.7.0 too many messages in this connection"):
+            with self.subTest(enough=enough):
+
+                def mail(_):
+                    number = host.lines[-1][0]
+                    sent = sum(n == number and line.startswith("MAIL") for n, line in host.lines)
+                    return "250 2.1.0 ok" if sent <= 3 else enough
+
+                host = self.host(mail=mail)
+                s = self.session(self.start(host))
+                for _ in range(10):
+                    self.check(s.mail("x@a.test"), 250)
+                self.assertEqual(len(host.messages), 10)
+                self.assertEqual(host.connections, 4)
+
+    def test_a_host_that_takes_nothing_at_all(self):
+        host = self.host(mail="452 4.3.1 full")
+        s = self.session(self.start(host))
+        for _ in range(3):
+            self.check(s.mail("x@a.test"), "452 4.3.1 full")
+        self.assertEqual(host.messages, [])
 
     def test_mailmax_of_the_host(self):
         s = self.session(self.start(self.host((*ALL_EXTENSIONS, "LIMITS MAILMAX=3"))))
