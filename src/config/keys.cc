@@ -182,7 +182,7 @@ constexpr Key<Spool> spool_keys[] = {
 };
 
 constexpr Key<Limits> limits_keys[] = {
-    {"message_size", &Limits::message_size, "\"50 MiB\"", "1 KiB .. 2 GiB",
+    {"message_size", &Limits::message_size, "\"50 MiB\"", "1 B .. 2 GiB",
      "The largest message; past it 552 5.3.4."},
     {"recipients", &Limits::recipients, "1000", "1 .. 100000",
      "Recipients of one message; past them 452 4.5.3."},

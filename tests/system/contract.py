@@ -1,0 +1,34 @@
+"""Sentences of the contract that no other test holds Postern to."""
+
+import pathlib
+import subprocess
+
+from harness import ALL_EXTENSIONS, POSTERN, SystemTest, wait_for
+
+RULES = "a.test a\nb\u00fccher.test a\n"
+
+
+class ContractTest(SystemTest):
+    def start(self, rules=RULES, host=None, **settings):
+        self.a = host or self.host()
+        return self.gateway(rules, {"a": self.a.address}, **settings)
+
+    def check(self, reply, code, enhanced=""):
+        self.assertEqual(str(reply)[: 4 + len(enhanced)], f"{code} {enhanced}")
+
+    def refusal(self, gateway, reply):
+        """The log's one line about it."""
+        lines = lambda: [line for line in gateway.log(event="rejected") if line["reply"].startswith(reply)]
+        wait_for(lines, f"a line about {reply}")
+        self.assertEqual(len(lines()), 1)
+        return lines()[0]
+
+
+class Check(ContractTest):
+    def test_small_limits_are_limits(self):
+        s = self.session(self.start(limits={"message_size": "20 B"}))
+        self.assertIn("SIZE 20", s.extensions[1][4:] + s.extensions[0][4:])
+        self.check(s.mail("x@a.test", b"x" * 18 + b"\r\n"), 250)
+        self.check(s.mail("x@a.test", b"x" * 19 + b"\r\n"), 552, "5.3.4")
+        self.check(s.command("MAIL FROM:<> SIZE=21"), 552, "5.3.4")
+        self.check(s.command("MAIL FROM:<> SIZE=20"), 250)
