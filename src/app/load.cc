@@ -134,10 +134,10 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     for (const config::Problem& problem : parsed.errors) {
         loaded.errors.push_back(problem.format());
     }
-    if (!parsed.config) {
+    if (!parsed.config && !parsed.flawed) {
         return loaded;
     }
-    config::Config& config = *parsed.config;
+    config::Config& config = parsed.config ? *parsed.config : *parsed.flawed;
 
     std::vector<std::string> names;
     std::vector<std::string> texts;
@@ -149,6 +149,9 @@ Loaded load(const std::string& file, std::uint64_t generation) {
         } else {
             loaded.errors.push_back(text.error().text);
         }
+    }
+    if (names.empty()) {  // each that is not there is an error already
+        return loaded;
     }
     std::vector<route::Source> sources;
     for (std::size_t i = 0; i < names.size(); ++i) {

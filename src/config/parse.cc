@@ -497,6 +497,8 @@ Parsed Reader::read(std::string_view text) {
     Parsed parsed;
     if (findings_.errors.empty()) {
         parsed.config = std::move(config_);
+    } else if (std::holds_alternative<Node>(document)) {
+        parsed.flawed = std::move(config_);
     }
     parsed.errors = std::move(findings_.errors);
     parsed.warnings = std::move(findings_.warnings);

@@ -25,6 +25,19 @@ class ContractTest(SystemTest):
 
 
 class Check(ContractTest):
+    def test_errors_of_configuration_and_rules_in_one_go(self):
+        folder = pathlib.Path(self.place.subfolder("check"))
+        (folder / "p.toml").write_text(
+            'bogus = 1\n[[listener]]\naddress = "127.0.0.1:2525"\n[rules]\nfiles = ["r.rules", "none.rules"]\n'
+            '[pool.a]\nhosts = ["127.0.0.1:25"]\nconnections = -1\n'
+        )
+        (folder / "r.rules").write_text("x.test a\n*.y.test a\n\nz.test nopool\n")
+        ended = subprocess.run([POSTERN, "check", "-c", "p.toml"], cwd=folder, capture_output=True, text=True)
+        self.assertEqual(ended.returncode, 1)
+        places = [line.split(": ")[0] for line in ended.stderr.splitlines() if ".toml:" in line or ".rules:" in line]
+        for place in ("p.toml:1:1", "p.toml:5:21", "p.toml:8:15", "r.rules:2:1", "r.rules:4:8"):
+            self.assertTrue(any(p.endswith(place) for p in places), f"{place}: {ended.stderr}")
+
     def test_small_limits_are_limits(self):
         s = self.session(self.start(limits={"message_size": "20 B"}))
         self.assertIn("SIZE 20", s.extensions[1][4:] + s.extensions[0][4:])

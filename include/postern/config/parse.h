@@ -26,6 +26,9 @@ struct Problem {
 
 struct Parsed {
     std::optional<Config> config;  // set exactly when there are no errors
+    // What could be read of a file with errors, so that the files it names are checked in the same
+    // go; unset where it is no TOML. Nothing else of it may be relied on.
+    std::optional<Config> flawed;
     std::vector<Problem> errors;   // in the file's order
     std::vector<Problem> warnings;
 };
