@@ -83,7 +83,8 @@ Decision decide(
     std::string_view address = recipient.address;
     Query query{recipient.domain_key, recipient.local_part};
     bool postmaster = is_ours(settings, recipient.domain_key) && is_postmaster(recipient);
-    if (postmaster && !settings.postmaster.empty()) {
+    bool redirected = postmaster && !settings.postmaster.empty();  // anyone may write to that one
+    if (redirected) {
         address = settings.postmaster;
         query = {settings.postmaster_key, address.substr(0, address.rfind('@'))};
     } else if (recipient.domain_key.empty()) {
@@ -99,8 +100,8 @@ Decision decide(
     }
     const Action& action = table.action(match.action);
     const Target& target = table.targets()[action.target];
-    if (action.restricted && !trusted && !postmaster) {
-        return {denied(settings, recipient.address, text), match, {}};
+    if (action.restricted && !trusted && !redirected) {
+        return {postmaster ? no_postmaster : denied(settings, recipient.address, text), match, {}};
     }
     if (target.kind == TargetKind::reject || target.kind == TargetKind::defer) {
         return {refusal(table, target, match.rule), match, {}};

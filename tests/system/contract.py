@@ -24,6 +24,20 @@ class ContractTest(SystemTest):
         return lines()[0]
 
 
+class Postmaster(ContractTest):
+    """Where delivery.postmaster is not set, nobody gets by a restricted rule in the postmaster's name."""
+
+    def test_no_way_through_restricted_rules(self):
+        s = self.session(self.start("* a\n"))
+        s.command("MAIL FROM:<x@client.test>")
+        for address in ("postmaster", "postmaster@gw.test", '"PostMaster"@gw.test', "postmaster@[127.0.0.1]"):
+            self.check(s.command(f"RCPT TO:<{address}>"), 550, "5.1.1")
+
+    def test_the_hostnames_own_rule_holds(self):
+        s = self.session(self.start("gw.test a\n"))
+        self.check(s.mail("postmaster@gw.test"), 250)
+
+
 class Check(ContractTest):
     def test_errors_of_configuration_and_rules_in_one_go(self):
         folder = pathlib.Path(self.place.subfolder("check"))

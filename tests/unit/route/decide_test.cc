@@ -124,6 +124,13 @@ TEST_F(Decide, RulesTakeThePostmasterOfOurHostnameWhereNoneIsNamed) {
     EXPECT_EQ(decide_for("postmaster@gw1.example.net"), "one");
 }
 
+TEST_F(Decide, RestrictedRulesAreNoWayForAPostmasterWhoIsNotNamed) {
+    load("* one\n");
+    settings_.own_keys = {"gw1.example.net"};
+    EXPECT_EQ(decide_for("postmaster@gw1.example.net"), "550 5.1.1 no postmaster here");
+    EXPECT_EQ(decide_for("postmaster@gw1.example.net", true), "one");
+}
+
 TEST_F(Decide, CutsItsTextsAtTheirMemory) {
     load("a.com one\n");
     std::string address = std::string(3000, 'x') + "@b.com";
