@@ -192,9 +192,14 @@ mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Addr
     if (!common_.connections.add(common_.connections_max)) {
         return too_many_connections;
     }
+    if (!common_.listeners[client.listener].add(listener.limits.connections)) {
+        common_.connections.remove();
+        return too_many_connections;
+    }
     const std::uint32_t limit = listener.limits.connections_per_client;
     if (limit != 0 && !client.exempt &&
         !common_.clients.add(shared::client_key(common_.client_key, ip), 1, limit)) {
+        common_.listeners[client.listener].remove();
         common_.connections.remove();
         return too_many_connections_of_client;
     }
@@ -206,6 +211,7 @@ void Worker::Implementation::left(const mail::Client& client, const io::Address&
         const base::IpAddress ip = base::IpAddress::from(address.host_octets());
         common_.clients.remove(shared::client_key(common_.client_key, ip), 1);
     }
+    common_.listeners[client.listener].remove();
     common_.connections.remove();
 }
 

@@ -38,6 +38,22 @@ class Postmaster(ContractTest):
         self.check(s.mail("postmaster@gw.test"), 250)
 
 
+class Connections(ContractTest):
+    def test_a_listeners_own_limit(self):
+        gateway = self.start(listener={"connections": 1})
+        first = wait_for(lambda: self.admitted(gateway), "the connection that waited for the start to be gone")
+        refused = self.session(gateway, ehlo=None)
+        self.check(refused.greeting, 421, "4.7.0")
+        self.assertEqual(refused.rest(), b"")
+        first.command("QUIT")
+        first.close()
+        wait_for(lambda: self.admitted(gateway), "a free place")
+
+    def admitted(self, gateway):
+        session = self.session(gateway, ehlo=None)
+        return session if session.greeting.code == 220 else None
+
+
 class Check(ContractTest):
     def test_errors_of_configuration_and_rules_in_one_go(self):
         folder = pathlib.Path(self.place.subfolder("check"))

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <deque>
+
 #include "postern/base/siphash.h"
 #include "postern/config/config.h"
 #include "postern/shared/budget.h"
@@ -19,6 +21,7 @@ struct Common {
         const base::HashKey& answer_keys)
         : connections_max(connections),
           client_key(client_keys),
+          listeners(config.listeners.size()),
           clients(connections),
           bodies(config.limits.body_memory.octets, workers, connections),
           kept(kept_answers_max, answer_keys) {}
@@ -28,6 +31,7 @@ struct Common {
     const std::uint32_t connections_max;
     const base::HashKey client_key;
     shared::Gauge connections;
+    std::deque<shared::Gauge> listeners;  // connections of each
     shared::CountTable clients;
     shared::Budget bodies;
     shared::KeptAnswers kept;
