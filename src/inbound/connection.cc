@@ -280,7 +280,7 @@ void Connection::begin_body(smtp::Exchange& exchange) {
     if (reserve(0) && append_received_line()) {
         session_.accept(exchange);
     } else {
-        session_.refuse_body(exchange, smtp::Answer::memory_short);
+        refuse_body(exchange);
     }
 }
 
@@ -293,8 +293,13 @@ void Connection::append(smtp::Exchange& exchange) {
              ? body.append(received_block_, piece.run, piece.begins_line, piece.has_dot_line)
              : body.append_copy(piece.run, piece.begins_line, piece.has_dot_line));
     if (!appended) {
-        session_.refuse_body(exchange, smtp::Answer::memory_short);
+        refuse_body(exchange);
     }
+}
+
+void Connection::refuse_body(smtp::Exchange& exchange) {
+    refused("DATA", "", smtp::answer_row(smtp::Answer::memory_short).reply);
+    session_.refuse_body(exchange, smtp::Answer::memory_short);
 }
 
 void Connection::submit() {
@@ -425,6 +430,7 @@ void Connection::set_deadline(base::Duration from_now) {
 
 /// Our own ending, with one of the 421s.
 void Connection::end(smtp::Answer answer) {
+    refused("", "", smtp::answer_row(answer).reply);
     leave_submission();
     if (!take_output_block() || output_->capacity - written_ < smtp::output_room_min) {
         close();
@@ -433,7 +439,6 @@ void Connection::end(smtp::Answer answer) {
     smtp::Exchange exchange = this->exchange();
     session_.end(exchange, answer);
     note_written(exchange);
-    refused("", "", smtp::answer_row(answer).reply);
     closing_ = true;
     set_deadline(linger_time);
     flush();

@@ -53,6 +53,7 @@ class Connection final : private io::StreamOwner,
     void take_recipient(smtp::Exchange& exchange);
     void begin_body(smtp::Exchange& exchange);
     void append(smtp::Exchange& exchange);
+    void refuse_body(smtp::Exchange& exchange);
     void submit();
     bool reserve(std::uint64_t octets);
     bool append_received_line();

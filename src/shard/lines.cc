@@ -134,7 +134,11 @@ void Lines::refused(
     }
     if (submission != nullptr) {
         line.text(Field::from, submission->envelope.reverse_path);
-        if (!address.empty()) {
+        if (address.empty()) {  // the message, or all of the session
+            for (const mail::Recipient* r = submission->envelope.first_recipient; r != nullptr; r = r->next) {
+                line.text(Field::to, r->address);
+            }
+        } else if (verb == "RCPT") {
             line.text(Field::to, in_brackets(address));
         }
     } else if (!address.empty()) {

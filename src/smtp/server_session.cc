@@ -200,6 +200,7 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
         say_refusal(exchange, verb.empty() ? Answer::bad_syntax : Answer::unrecognized);
         return std::nullopt;
     }
+    exchange.refusal.verb = row->name;
     if (row->has_address) {
         exchange.refusal.address = argument;
     }
@@ -396,13 +397,13 @@ Answer ServerSession::check_chunk(Exchange&, std::string_view argument) {
     return Answer::none;
 }
 
-ServerSession::Next ServerSession::proceed_chunk(Exchange&, std::string_view) {
+ServerSession::Next ServerSession::proceed_chunk(Exchange& exchange, std::string_view) {
     mode_ = Mode::chunk;
     switch (phase_) {
         case Phase::recipients:
             if (chunk_left_ > settings_->limits.message_size_max) {
                 begin_body(Mode::chunk);
-                fail_body(Answer::too_large);
+                fail_body(exchange, Answer::too_large);
                 return std::nullopt;
             }
             mode_ = Mode::await_chunk;
@@ -410,17 +411,16 @@ ServerSession::Next ServerSession::proceed_chunk(Exchange&, std::string_view) {
         case Phase::chunks:
             if (chunk_left_ > settings_->limits.message_size_max ||
                 body_size_ + chunk_left_ > settings_->limits.message_size_max) {
-                fail_body(Answer::too_large);
+                fail_body(exchange, Answer::too_large);
             }
             return std::nullopt;
         case Phase::mail:
-            fail_body(recipient_tried_ ? Answer::no_recipients : Answer::recipient_first);
+            fail_body(exchange, recipient_tried_ ? Answer::no_recipients : Answer::recipient_first);
             return std::nullopt;
         case Phase::start:
-            body_failure_ = Answer::hello_first;
-            return std::nullopt;
         case Phase::ready:
-            body_failure_ = Answer::mail_first;
+            body_failure_ = Answer::none;
+            fail_body(exchange, phase_ == Phase::start ? Answer::hello_first : Answer::mail_first);
             return std::nullopt;
         case Phase::chunks_failed:
             return std::nullopt;  // as the chunk before
@@ -465,11 +465,19 @@ void ServerSession::begin_body(Mode mode) {
 }
 
 /// Nothing more of this message is kept; the driver may let go of it now, the sender hears of it at the end.
-void ServerSession::fail_body(Answer answer) {
+void ServerSession::drop_body(Answer answer) {
+    body_failure_ = answer;
+    tell_abandon_ = has_transaction_;
+    has_transaction_ = false;
+}
+
+/// The driver hears of it at once, while it still knows whose message that was.
+void ServerSession::fail_body(Exchange& exchange, Answer answer) {
     if (body_failure_ == Answer::none) {
-        body_failure_ = answer;
-        tell_abandon_ = has_transaction_;
-        has_transaction_ = false;
+        exchange.refusal = {
+            .verb = mode_ == Mode::data ? "DATA" : "BDAT", .address = {}, .reply = answer_row(answer).reply};
+        tell_refused_ = true;
+        drop_body(answer);
     }
 }
 
@@ -509,12 +517,12 @@ ServerSession::Next ServerSession::take_piece(Exchange& exchange) {
     body_size_ += run.size();
     header_.watch(run, settings_->hostname);
     if (body_size_ > settings_->limits.message_size_max) {
-        fail_body(Answer::too_large);
+        fail_body(exchange, Answer::too_large);
     } else if (scanner_.bare_newline() && settings_->reject_bare_newline) {
-        fail_body(Answer::bare_newline);
+        fail_body(exchange, Answer::bare_newline);
     } else if (header_.received_count() > settings_->received_max ||
                header_.own_received_count() > own_received_max) {
-        fail_body(Answer::loop);
+        fail_body(exchange, Answer::loop);
     } else {
         return Wish::append;
     }
@@ -545,11 +553,8 @@ ServerSession::Next ServerSession::message_ended(Exchange& exchange) {
         return Wish::submit;
     }
     const bool by_data = mode_ == Mode::data;
-    exchange.refusal = {.verb = by_data ? "DATA" : "BDAT", .address = {}, .reply = {}};
-    say_refusal(exchange, body_failure_, false);
-    if (mode_ != Mode::closing) {
-        mode_ = Mode::command;
-    }
+    say(exchange, body_failure_);
+    mode_ = Mode::command;
     if (phase_ != Phase::start) {
         const bool was_begun = phase_ != Phase::ready;
         phase_ = was_begun && !by_data && !last_chunk_ ? Phase::chunks_failed : Phase::ready;
@@ -590,8 +595,7 @@ void ServerSession::refuse(Exchange& exchange, const mail::Reply& reply) {
 void ServerSession::refuse_body(Exchange& exchange, Answer answer) {
     if (mode_ == Mode::await_data) {
         mode_ = Mode::command;
-        exchange.refusal = {.verb = "DATA", .address = {}, .reply = {}};
-        say_refusal(exchange, answer);
+        say(exchange, answer);
         end_transaction(Phase::ready);
         return;
     }
@@ -599,7 +603,7 @@ void ServerSession::refuse_body(Exchange& exchange, Answer answer) {
         begin_body(Mode::chunk);
     }
     POSTERN_ASSERT(in_body(), "a body was refused where there is none");
-    fail_body(answer);
+    drop_body(answer);
 }
 
 void ServerSession::answer(Exchange& exchange, const mail::Reply& reply) {

@@ -54,6 +54,48 @@ class Connections(ContractTest):
         return session if session.greeting.code == 220 else None
 
 
+class Refusals(ContractTest):
+    """Each refusal has a line that says whose mail it was."""
+
+    def test_of_a_message(self):
+        for settings, body, reply in (
+            ({"limits": {"message_size": "100 B"}}, b"x" * 200 + b"\r\n", "552 5.3.4"),
+            ({"limits": {"received_max": 2}}, b"Received: x\r\n" * 3 + b"\r\n", "554 5.4.6"),
+            ({"listener": {"bare_newline": "reject"}}, b"a\nb\r\n", "550 5.5.2"),
+            ({"limits": {"body_memory": "1 MiB"}}, b"x" * 78 * 4000 + b"\r\n", "452 4.3.1"),
+        ):
+            for send in ("data", "bdat"):
+                with self.subTest(reply=reply, send=send):
+                    gateway = self.start(**settings)
+                    s = self.session(gateway)
+                    s.envelope(["x@a.test", "y@a.test"], sender="z@client.test")
+                    self.check(getattr(s, send)(body), *reply.split())
+                    self.check(s.command("NOOP"), 250)
+                    line = self.refusal(gateway, reply)
+                    self.assertTrue(line["id"])
+                    self.assertEqual((line["from"], line["to"]), ("z@client.test", ["x@a.test", "y@a.test"]))
+
+    def test_of_a_cut(self):
+        gateway = self.start(timeouts={"data": "300 ms"})
+        s = self.session(gateway)
+        s.envelope("x@a.test", sender="z@client.test")
+        s.send("DATA\r\nhello\r\n")
+        self.assertIn(b"421 4.4.2", s.rest())
+        line = self.refusal(gateway, "421 4.4.2")
+        self.assertEqual((line["from"], line["to"]), ("z@client.test", ["x@a.test"]))
+
+    def test_of_mail_in_lower_case_and_in_a_transaction(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        self.check(s.command("mail from:<a@b..test>"), 553, "5.1.7")
+        line = self.refusal(gateway, "553 5.1.7")
+        self.assertEqual((line["from"], line.get("to")), ("a@b..test", None))
+        s.envelope([], sender="z@client.test")
+        self.check(s.command("MAIL FROM:<other@client.test>"), 503, "5.5.1")
+        line = self.refusal(gateway, "503 5.5.1")
+        self.assertEqual((line["from"], line.get("to")), ("z@client.test", None))
+
+
 class Check(ContractTest):
     def test_errors_of_configuration_and_rules_in_one_go(self):
         folder = pathlib.Path(self.place.subfolder("check"))

@@ -38,13 +38,13 @@ enum class Wish : std::uint8_t {
     append,     // `piece` belongs to the body
     submit,     // the message is whole; then answer, whenever it is known
     abandon,    // the transaction is over without a message; the session goes on
-    refused,    // for the log: `refusal` was just answered
+    refused,    // for the log: `refusal` was just answered, or will be at the end of the body under way
     close,      // send what was written, then close; a transaction that is open is over
 };
 
-/// A command, or a body, that the session itself refused. Views into `input` or text that lives for ever.
+/// A command, or a body, that the session itself refused (what the driver refuses it knows). Views into `input` or text that lives for ever.
 struct Refusal {
-    std::string_view verb;     // empty: none (an over-long line)
+    std::string_view verb;     // in upper case where it is known; empty: none (an over-long line)
     std::string_view address;  // the argument of MAIL or RCPT, as it came
     mail::Reply reply;
 };
@@ -166,7 +166,8 @@ class ServerSession {
     void say_refusal(Exchange& exchange, Answer answer, bool counted = true);
     void take_hello(std::string_view name, bool esmtp);
     void begin_body(Mode mode);
-    void fail_body(Answer answer);
+    void drop_body(Answer answer);
+    void fail_body(Exchange& exchange, Answer answer);
     void end_transaction(Phase next);
 
     const ServerSettings* settings_;
