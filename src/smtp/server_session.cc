@@ -216,6 +216,11 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
     }
     if (wrong != Answer::none) {
         say_refusal(exchange, wrong, row->errors_counted);
+        if (phase_ == Phase::chunks && row->proceed == &ServerSession::proceed_chunk) {
+            // What the chunk held is not known, and without it the message is not whole (RFC 3030, section 2).
+            drop_body(wrong);
+            phase_ = Phase::chunks_failed;
+        }
         return std::nullopt;
     }
     return (this->*row->proceed)(exchange, argument);
