@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "postern/smtp/characters.h"
@@ -21,6 +22,18 @@ constexpr std::uint64_t reserve_step = 32 * 1024;
 constexpr std::uint64_t reserve_ahead = 24 * 1024;
 
 constexpr std::string_view crlf = "\r\n";
+
+/// For Received:. Where only the domain is not ASCII it is told as A-label, so that our line is no reason to need SMTPUTF8.
+std::string_view told_recipient(const mail::Recipient& recipient, std::span<char> into) {
+    const auto ascii = [](std::string_view text) { return std::all_of(text.begin(), text.end(), smtp::is_ascii); };
+    if (ascii(recipient.address) || !ascii(recipient.local_part) || recipient.domain_key.empty()) {
+        return recipient.address;
+    }
+    char* at = std::copy(recipient.local_part.begin(), recipient.local_part.end(), into.data());
+    *at++ = '@';
+    at = std::copy(recipient.domain_key.begin(), recipient.domain_key.end(), at);
+    return {into.data(), static_cast<std::size_t>(at - into.data())};
+}
 
 }  // namespace
 
@@ -328,8 +341,9 @@ bool Connection::reserve(std::uint64_t octets) {
 
 bool Connection::append_received_line() {
     const mail::Envelope& envelope = submission_->envelope;
+    std::array<char, smtp::received_octets_max> address;
     const std::string_view recipient =
-        envelope.recipient_count == 1 ? envelope.first_recipient->address : std::string_view();
+        envelope.recipient_count == 1 ? told_recipient(*envelope.first_recipient, address) : std::string_view();
     std::array<char, smtp::received_octets_max> line;
     const std::size_t size = smtp::write_received(
         {.helo = submission_->client.helo,

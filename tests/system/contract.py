@@ -96,6 +96,18 @@ class Refusals(ContractTest):
         self.assertEqual((line["from"], line.get("to")), ("z@client.test", None))
 
 
+class Internationalized(ContractTest):
+    """What goes to a host without SMTPUTF8, and what does not."""
+
+    def test_only_the_domain(self):
+        for extensions in (("PIPELINING", "8BITMIME"), ()):
+            s = self.session(self.start(host=self.host(extensions=extensions)))
+            s.envelope("x@b\u00fccher.test", parameters=" SMTPUTF8")
+            self.check(s.data(b"Subject: x\r\n\r\n"), 250)
+            self.assertEqual(self.a.messages[0].recipients, ["TO:<x@xn--bcher-kva.test>"])
+            self.assertIn(b" for <x@xn--bcher-kva.test>;", self.a.messages[0].content)
+
+
 class Check(ContractTest):
     def test_errors_of_configuration_and_rules_in_one_go(self):
         folder = pathlib.Path(self.place.subfolder("check"))
