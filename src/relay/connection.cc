@@ -207,6 +207,7 @@ void Connection::update() {
     if (stage_ == Stage::opening) {
         if (session_.ready()) {
             host_.recipients_max = session_.capabilities().recipients_max;
+            host_.lacks_smtputf8 = !session_.capabilities().smtputf8;
             idle_since_ = corridor_.ring.now();
             set_stage(Stage::idle);
         }

@@ -45,6 +45,7 @@ class Host {
     const io::Address* source = nullptr;
     smtp::Pace pace;
     std::uint32_t recipients_max = 0;  // as its last EHLO said; 0: no word of it
+    bool lacks_smtputf8 = false;       // as its last EHLO said
     std::uint32_t in_flight = 0;       // messages on its connections
 
    private:
@@ -74,6 +75,7 @@ class Pool final : public base::ListLink<Waiting> {
     /// Its wait is over.
     void waited_too_long(Transfer& transfer);
     std::uint32_t recipients_max() const;
+    bool lacks_smtputf8() const { return host_.lacks_smtputf8; }
     void close_all();
     void quit_idle();
     void settle_waiting() { settle_unreachable(0); }

@@ -54,6 +54,10 @@ std::uint32_t Relay::recipients_max(std::uint32_t pool) const {
     return implementation_->pools[pool]->recipients_max();
 }
 
+bool Relay::lacks_smtputf8(std::uint32_t pool) const {
+    return implementation_->pools[pool]->lacks_smtputf8();
+}
+
 void Relay::shut_down() {
     implementation_->corridor.shutting_down = true;
 }

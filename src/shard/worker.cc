@@ -22,6 +22,11 @@ constexpr mail::Reply too_many_connections{421, {4, 7, 0}, "too many connections
 constexpr mail::Reply too_many_connections_of_client{421, {4, 7, 0}, "too many connections from your address, try again later"};
 constexpr mail::Reply other_group{452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
 constexpr mail::Reply too_many_for_host{452, {4, 5, 3}, "the smart host takes no more recipients, send it separately"};
+constexpr mail::Reply no_smtputf8{553, {5, 6, 7}, "the smart host takes no internationalized addresses"};
+
+bool is_ascii(std::string_view text) {
+    return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
+}
 
 }  // namespace
 
@@ -263,6 +268,10 @@ mail::Reply Worker::Implementation::recipient(mail::Submission& submission, mail
     }
     if (submission.envelope.recipient_count >= relay_.recipients_max(pool)) {
         return too_many_for_host;
+    }
+    const std::string_view told = decision.outgoing.empty() ? recipient.local_part : decision.outgoing;
+    if (relay_.lacks_smtputf8(pool) && !(is_ascii(told) && is_ascii(submission.envelope.reverse_path))) {
+        return no_smtputf8;
     }
     recipient.rule = decision.match.rule;
     recipient.pool = pool;

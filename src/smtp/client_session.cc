@@ -213,9 +213,6 @@ std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submis
     if (host.size_max > 0 && submission.body.size() > host.size_max) {
         return too_large;
     }
-    if (submission.has_eight_bit && !host.eight_bit_mime && !settings_.send_8bit) {
-        return eight_bit;
-    }
     if (envelope.recipient_count > settings_.recipients_max ||
         (host.recipients_max > 0 && envelope.recipient_count > host.recipients_max) ||
         (host.recipient_domains_max > 0 && envelope.recipient_count > host.recipient_domains_max &&
@@ -237,6 +234,9 @@ std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submis
         if (!host.smtputf8 && !is_ascii(told_address(*r)) && !goes_as_a_label(*r)) {
             return utf8;
         }
+    }
+    if (submission.has_eight_bit && !host.eight_bit_mime && !settings_.send_8bit) {
+        return eight_bit;
     }
     return std::nullopt;
 }

@@ -107,6 +107,23 @@ class Internationalized(ContractTest):
             self.assertEqual(self.a.messages[0].recipients, ["TO:<x@xn--bcher-kva.test>"])
             self.assertIn(b" for <x@xn--bcher-kva.test>;", self.a.messages[0].content)
 
+    def test_said_at_rcpt_once_it_is_known(self):
+        for extensions in (("8BITMIME",), ()):
+            s = self.session(self.start(host=self.host(extensions=extensions)))
+            s.envelope("\u00fc@a.test", parameters=" SMTPUTF8")
+            self.check(s.data(b"Subject: x\r\n\r\n"), 554, "5.6.9")
+            self.check(s.envelope("\u00fc@a.test", parameters=" SMTPUTF8")[-1], 553, "5.6.7")
+            s.command("RSET")
+            self.check(s.envelope("x@a.test", sender="\u00fc@client.test", parameters=" SMTPUTF8")[-1], 553, "5.6.7")
+            s.command("RSET")
+            self.check(s.mail("x@a.test", parameters=" SMTPUTF8"), 250)
+            self.assertEqual(len(self.a.messages), 1)
+
+    def test_not_said_of_a_host_that_has_it(self):
+        s = self.session(self.start(host=self.host(extensions=ALL_EXTENSIONS)))
+        for _ in range(2):
+            self.check(s.mail("\u00fc@a.test", parameters=" SMTPUTF8"), 250)
+
 
 class Check(ContractTest):
     def test_errors_of_configuration_and_rules_in_one_go(self):

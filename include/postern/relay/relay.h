@@ -67,6 +67,8 @@ class Relay {
     void flush();
     /// The most recipients one transaction to this pool can take: its recipients_max, or less by what its host announced.
     std::uint32_t recipients_max(std::uint32_t pool) const;
+    /// Its host is known to have no SMTPUTF8; false also before anything is known.
+    bool lacks_smtputf8(std::uint32_t pool) const;
 
     /// Graceful end: connections that have nothing to do quit.
     void shut_down();
