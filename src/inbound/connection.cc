@@ -434,6 +434,10 @@ void Connection::answer(const mail::Reply& reply) {
     smtp::Exchange exchange = this->exchange();
     session_.answer(exchange, reply);
     note_written(exchange);
+    if (corridor_.cutting) {
+        end(smtp::Answer::shutting_down);  // what was sent behind the message came too late
+        return;
+    }
     set_deadline(listener_.settings.command_timeout);
     run();
 }
@@ -446,13 +450,16 @@ void Connection::set_deadline(base::Duration from_now) {
 void Connection::end(smtp::Answer answer) {
     refused("", "", smtp::answer_row(answer).reply);
     leave_submission();
-    if (!take_output_block() || output_->capacity - written_ < smtp::output_room_min) {
+    if (!take_output_block()) {
         close();
         return;
     }
-    smtp::Exchange exchange = this->exchange();
-    session_.end(exchange, answer);
-    note_written(exchange);
+    // Where an answer before it fills the block, that one goes alone.
+    if (output_->capacity - written_ >= smtp::output_room_min) {
+        smtp::Exchange exchange = this->exchange();
+        session_.end(exchange, answer);
+        note_written(exchange);
+    }
     closing_ = true;
     set_deadline(linger_time);
     flush();

@@ -1,6 +1,7 @@
 """Sentences of the contract that no other test holds Postern to."""
 
 import pathlib
+import signal
 import subprocess
 
 from harness import ALL_EXTENSIONS, POSTERN, SystemTest, wait_for
@@ -146,3 +147,21 @@ class Check(ContractTest):
         self.check(s.mail("x@a.test", b"x" * 19 + b"\r\n"), 552, "5.3.4")
         self.check(s.command("MAIL FROM:<> SIZE=21"), 552, "5.3.4")
         self.check(s.command("MAIL FROM:<> SIZE=20"), 250)
+
+
+class Shutdown(ContractTest):
+    def test_what_stands_behind_an_owed_answer_does_not_hold_it_up(self):
+        text = "\n".join(f"250{'-' if n < 8 else ' '}2.0.0 {'x' * 480}" for n in range(1, 9))
+        for answer, last in (("250 2.0.0 taken", b"421 4.3.2"), (text, b"250 2.0.0 x")):
+            host = self.host(body=(2, answer))
+            gateway = self.start(host=host, timeouts={"shutdown_grace": "300 ms"})
+            s = self.session(gateway)
+            s.envelope("x@a.test")
+            self.check(s.command("DATA"), 354)
+            s.send("hello\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<x@a.test>\r\n")
+            wait_for(lambda: host.seen, "the message at the host")
+            gateway.signal(signal.SIGTERM)
+            said = s.rest().splitlines()
+            self.assertTrue(said[0].startswith(b"250"), said)
+            self.assertTrue(said[-1].startswith(last), said)
+            self.assertEqual(gateway.child.wait(10), 0)
