@@ -15,6 +15,7 @@ namespace {
 
 /// After our last answer: how long, and how much of what still comes, we read so that a reset does not destroy it.
 constexpr base::Duration linger_time = std::chrono::seconds(5);
+constexpr base::Duration linger_time_at_end = std::chrono::seconds(1);
 constexpr std::uint64_t linger_octets = std::uint64_t{64} << 20;
 /// Memory for a body is asked for in steps of this.
 constexpr std::uint64_t reserve_step = 32 * 1024;
@@ -418,7 +419,7 @@ void Connection::flush() {
     if (corridor_.cutting) {
         close();
     } else {
-        set_deadline(linger_time);
+        set_deadline(corridor_.shutting_down ? linger_time_at_end : linger_time);
         stream_.end(linger_octets);
     }
 }

@@ -591,8 +591,8 @@ void ClientSession::opening_reply(const HostReply& reply) {
         end(Ending::unexpected);
         return;
     }
-    const bool ehlo_unknown =
-        state_ == State::ehlo && reply.code / 100 == 5 && reply.code != 521;  // RFC 5321, 3.2
+    // Unknown or not implemented: a host from before EHLO (RFC 5321, 3.2). Any other refusal is meant.
+    const bool ehlo_unknown = state_ == State::ehlo && (reply.code == 500 || reply.code == 502);
     if (!is_positive(reply) && !ehlo_unknown) {
         refused_step_ = state_ == State::greeting ? "connection"
                         : state_ == State::ehlo   ? "EHLO"
