@@ -294,7 +294,7 @@ class Session:
 
     def bdat(self, body, chunk=None):
         """The body in chunks of that many octets; returns the last answer."""
-        chunk = chunk or len(body)
+        chunk = chunk or len(body) or 1
         pieces = [body[i : i + chunk] for i in range(0, len(body), chunk)] or [b""]
         for number, piece in enumerate(pieces, 1):
             self.send(b"BDAT %d%s\r\n" % (len(piece), b" LAST" if number == len(pieces) else b"") + piece)
@@ -412,8 +412,8 @@ class FakeSession:
     def begin(self):
         self.sender, self.recipients, self.chunks = None, [], b""
 
-    def answer(self, answer, *arguments):
-        """Says it and returns its code."""
+    def answer(self, answer, *arguments, taken=None):
+        """Says it and returns its code. `taken`: what a 250 takes, before it is said."""
         if callable(answer):
             answer = answer(*arguments)
         if isinstance(answer, tuple):
@@ -424,6 +424,8 @@ class FakeSession:
         if answer is STALL:
             self.host.closing.wait()
             raise Closed
+        if taken and answer.startswith("250"):
+            self.host.messages.append(taken)
         self.socket.sendall(answer.replace("\n", "\r\n").encode("latin-1") + b"\r\n")
         return int(answer[:3]) if answer[:3].isdigit() else 0
 
@@ -466,12 +468,12 @@ class FakeSession:
             return
         if self.answer(self.host.data) != 354:
             return
-        content = b""
+        lines = []
         while (line := self.file.readline()) != b".\r\n":
             if not line.endswith(b"\n"):
                 raise Closed
-            content += line.removeprefix(b".")
-        self.finish(content, "DATA")
+            lines.append(line.removeprefix(b"."))
+        self.finish(b"".join(lines), "DATA")
 
     def on_bdat(self, parameter):
         size, _, last = parameter.partition(" ")
@@ -491,8 +493,7 @@ class FakeSession:
         message = Delivered(self.number, self.sender, self.recipients, content, by)
         self.begin()
         self.host.seen.append(message)
-        if self.answer(self.host.body, *([message] if callable(self.host.body) else [])) == 250:
-            self.host.messages.append(message)
+        self.answer(self.host.body, *([message] if callable(self.host.body) else []), taken=message)
 
     def on_rset(self, _):
         self.begin()

@@ -361,8 +361,8 @@ later.test defer:"not yet"
         for recipient, answer in (
             ("x@gone.test", "550 5.1.2"),
             ("x@later.test", "450 4.1.2"),
-            ("x@nota.test", "550 5.1.2"),
-            ("x@[192.0.2.8]", "550 5.1.2"),
+            ("x@nota.test", "550 5.7.1"),
+            ("x@[192.0.2.8]", "550 5.7.1"),
             ("x@" + "a" * 64 + ".test", "553 5.1.3"),
         ):
             with self.subTest(recipient=recipient):
