@@ -6,7 +6,8 @@ usage: tests/corpus.py        prints nothing when all is there already
   .cache/corpus/all/NNNN.eml       6,046 messages: the mbox "From " line removed, each line ending CRLF, bare CRs made blanks
   .cache/corpus/raw/NNNN.eml       the 8 with bare CRs again, bare CRs kept
   .cache/corpus/fixed200/NNNN.eml  200 of `all` with every kind of odd one among them (see fixed200)
-  .cache/domains.txt               the names of providers of throw-away addresses, one a line
+  .cache/domains.txt               the names of providers of throw-away addresses, one a line; the few that are not ASCII
+                                   stand there in their A-label form anyhow
 
 tests/package-lock.json names these two packages only: their data is read, their programs (and what those need) are not used.
 """
@@ -121,7 +122,7 @@ def main():
     write(new / "all", messages)
     write(new / "raw", raw)
     write(new / "fixed200", {name: messages[name] for name in sorted(chosen)})
-    domains = sorted(set(json.loads((modules / "disposable-email-domains/index.json").read_text())))
+    domains = sorted(name for name in set(json.loads((modules / "disposable-email-domains/index.json").read_text())) if name.isascii())
     require("over 100,000 domains", len(domains) > 100_000, True)
     (CACHE / "domains.txt").write_text("".join(f"{domain}\n" for domain in domains))
     new.rename(CORPUS)

@@ -326,7 +326,7 @@ ALL_EXTENSIONS = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENH
 
 
 class FakeHost:
-    """A smart host that a test scripts. `mail`, `rcpt`, `body`, `ehlo`, `greeting`, `data` are answers, or functions of the
+    """A smart host that a test scripts. `greeting`, `ehlo`, `helo`, `mail`, `rcpt`, `data`, `body` are answers, or functions of the
     command's parameter (of the Delivered, for `body`) that give one: text, several lines of it, CLOSE, STALL, or
     (seconds, answer) to answer late. What was said to it is in `lines`, what it took in `messages`."""
 
@@ -335,6 +335,7 @@ class FakeHost:
         extensions=ALL_EXTENSIONS,
         greeting="220 fake.test ESMTP",
         ehlo=None,
+        helo="250 fake.test",
         mail="250 2.1.0 ok",
         rcpt="250 2.1.5 ok",
         data="354 go on",
@@ -343,7 +344,7 @@ class FakeHost:
         port=0,
     ):
         self.extensions = extensions
-        self.greeting, self.ehlo, self.mail, self.rcpt, self.data, self.body = greeting, ehlo, mail, rcpt, data, body
+        self.greeting, self.ehlo, self.helo, self.mail, self.rcpt, self.data, self.body = greeting, ehlo, helo, mail, rcpt, data, body
         self.data_needs_recipients = data_needs_recipients
         self.lines = []  # (connection, line)
         self.messages = []  # Delivered, answered 250
@@ -449,7 +450,7 @@ class FakeSession:
         self.answer(self.host.ehlo or said, *([parameter] if callable(self.host.ehlo) else []))
 
     def on_helo(self, parameter):
-        self.answer("250 fake.test")
+        self.answer(self.host.helo)
 
     def on_mail(self, parameter):
         self.begin()

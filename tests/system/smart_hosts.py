@@ -30,6 +30,8 @@ class Trouble(Delivery):
             {"greeting": "421 4.3.2 busy"},
             {"greeting": CLOSE},
             {"ehlo": "554 5.5.1 not for you"},
+            {"ehlo": "521 5.3.2 no"},
+            {"ehlo": "502 5.5.1 what", "helo": "554 5.3.2 no"},
             {"ehlo": "421 4.3.2 no"},
             {"ehlo": CLOSE},
             {"mail": "530 5.7.0 authenticate"},
@@ -44,14 +46,16 @@ class Trouble(Delivery):
                 s = self.session(self.start(self.host(**trouble)))
                 self.check(s.mail("x@a.test"), 451, "4.4.1")
                 for key in trouble:
-                    setattr(
-                        self.a,
-                        key,
-                        {"greeting": "220 ok", "ehlo": None, "mail": "250 ok", "rcpt": "250 ok", "body": "250 ok"}[key],
-                    )
+                    setattr(self.a, key, {"greeting": "220 ok", "ehlo": None}.get(key, "250 ok"))
                 # Set aside, tried again, trusted again.
                 wait_for(lambda: s.mail("x@a.test").code == 250, "the host to be trusted again", 15)
                 wait_for(lambda: len(self.a.messages) == 1, "the message at the host")
+
+    def test_a_host_that_knows_no_ehlo(self):
+        s = self.session(self.start(self.host(ehlo="502 5.5.1 what")))
+        self.check(s.mail("x@a.test", BODY), 250)
+        self.assertEqual(self.a.verbs(), ["EHLO", "HELO", "MAIL", "RCPT", "DATA"])
+        self.assertEqual(self.a.said("MAIL"), ["MAIL FROM:<sender@client.test>"])
 
     def test_set_aside_is_not_asked_for_every_message(self):
         s = self.session(self.start(self.host(greeting="554 5.3.2 no")))
