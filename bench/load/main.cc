@@ -1,8 +1,7 @@
 #include <CLI/CLI.hpp>
 
-#include <fmt/format.h>
+#include <sys/resource.h>
 
-#include <cstdio>
 #include <string>
 #include <vector>
 
@@ -278,6 +277,14 @@ class DelayCommand {
     unsigned ms_ = 10;
 };
 
+/// As many connections as may be had.
+void raise_descriptor_limit() {
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 }  // namespace
 
 int main(int count, char** arguments) {
@@ -290,6 +297,7 @@ int main(int count, char** arguments) {
     DelayCommand delay(app);
     try {
         app.parse(count, arguments);
+        raise_descriptor_limit();
         if (load.chosen()) {
             return load.run();
         }
