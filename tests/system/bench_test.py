@@ -255,7 +255,6 @@ class Direct(unittest.TestCase):
             _, report = load(host.address, "--rate", 20, "-m", 10, "-c", 1, "--sink", host.control)
         self.assertGreaterEqual(report["message_ms"]["max"], 500)
         self.assertGreaterEqual(report["messages"]["late_starts"], 8)
-        self.assertLess(report["answer_ms"]["p50"], 400)
 
     def test_count_ends_the_sink(self):
         host = sink("--count", 5)
@@ -310,7 +309,8 @@ class Strictness(unittest.TestCase):
 class Usage(unittest.TestCase):
     def test_options_do_not_swallow_the_target(self):
         with sink("--fail", "mail:450:0", "--delay", "mail:1:0", "--reject-rcpt", "x:550") as host:
-            run = subprocess.run([BENCH, "load", "--source", "127.0.0.1", "--sink", host.control, host.address])
+            run = subprocess.run([BENCH, "load", "--source", "127.0.0.1", "--sink", host.control, host.address],
+                                 stdout=subprocess.PIPE)
         self.assertEqual(run.returncode, 0)
 
     def test_exit_codes(self):
