@@ -17,7 +17,8 @@ SettingsHolder::SettingsHolder() {
 
 SettingsHolder::SettingsHolder(const Script& script) : SettingsHolder() {
     for (const auto& [key, value] : script.config) {
-        const std::string text = value.substr(value.find_first_not_of("\"["),
+        const std::string text = value.substr(
+            value.find_first_not_of("\"["),
             value.find_last_not_of("\"]") + 1 - value.find_first_not_of("\"["));
         if (key == "limits.message_size") {
             settings.limits.message_size_max = base::parse_size(text).value();
@@ -33,7 +34,10 @@ SettingsHolder::SettingsHolder(const Script& script) : SettingsHolder() {
             std::istringstream words(text);
             std::string word;
             while (std::getline(words, word, ',')) {
-                word.erase(std::remove_if(word.begin(), word.end(), [](char c) { return c == '"' || c == ' '; }), word.end());
+                word.erase(
+                    std::remove_if(
+                        word.begin(), word.end(), [](char c) { return c == '"' || c == ' '; }),
+                    word.end());
                 const ExtensionRow* row = find_extension(word);
                 if (row == nullptr) {
                     ADD_FAILURE() << script.name << ": unknown extension " << word;
@@ -70,7 +74,9 @@ void SessionDriver::feed(std::string_view bytes) {
     exchange.input = {input.data(), input.size()};
     for (;;) {
         exchange.output = block_;
-        const auto flush = [&] { output.append(block_.data(), block_.size() - exchange.output.size()); };
+        const auto flush = [&] {
+            output.append(block_.data(), block_.size() - exchange.output.size());
+        };
         const std::size_t before = exchange.input.size();
         const Wish wish = session.step(exchange);
         if (wish == Wish::input) {
@@ -86,7 +92,9 @@ void SessionDriver::feed(std::string_view bytes) {
             EXPECT_LE(exchange.input.size(), before);
             if (exchange.piece.in_place) {
                 EXPECT_GE(exchange.piece.run.data(), input.data());
-                EXPECT_LE(exchange.piece.run.data() + exchange.piece.run.size(), input.data() + input.size());
+                EXPECT_LE(
+                    exchange.piece.run.data() + exchange.piece.run.size(),
+                    input.data() + input.size());
             }
         }
         act(wish, exchange);
@@ -127,13 +135,16 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
             return;
         case Wish::submit: {
             EXPECT_TRUE(open_);
-            EXPECT_EQ(session.has_eight_bit(), !std::all_of(content_.begin(), content_.end(), is_ascii));
+            EXPECT_EQ(
+                session.has_eight_bit(), !std::all_of(content_.begin(), content_.end(), is_ascii));
             open_ = false;
             std::string envelope = (from_.empty() ? "<>" : from_) + " ->";
             for (const std::string& to : to_) {
                 envelope += " " + to;
             }
-            messages.push_back({envelope, content_ + (content_.ends_with("\r\n") || content_.empty() ? "" : "\r\n")});
+            messages.push_back(
+                {envelope,
+                 content_ + (content_.ends_with("\r\n") || content_.empty() ? "" : "\r\n")});
             session.answer(exchange, final_answer);
             return;
         }
@@ -143,7 +154,8 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
             ++abandoned;
             return;
         case Wish::refused:
-            refusals.push_back(std::string(exchange.refusal.verb) + "|" + std::string(exchange.refusal.address) +
+            refusals.push_back(
+                std::string(exchange.refusal.verb) + "|" + std::string(exchange.refusal.address) +
                 "|" + std::to_string(exchange.refusal.reply.code));
             return;
         case Wish::room:
@@ -170,11 +182,14 @@ void SessionDriver::append(const BodyPiece& piece) {
     ASSERT_FALSE(piece.run.empty());
     EXPECT_EQ(piece.begins_line, content_.empty() || content_.ends_with("\r\n"));
     bool dot_line = false;
-    for (std::size_t i = 0; i < piece.run.size(); ++i) {
-        const char before = i > 0 ? piece.run[i - 1] : content_.empty() ? '\n' : content_.back();
-        dot_line |= piece.run[i] == '.' && before == '\n';
-        EXPECT_EQ(piece.run[i] == '\n', before == '\r' && !(i == 0 && content_.empty()));
+    bool canonical = true;
+    char before = content_.empty() ? '\n' : content_.back();
+    for (const char c : piece.run) {
+        dot_line |= c == '.' && before == '\n';
+        canonical &= (c == '\n') == (before == '\r');
+        before = c;
     }
+    EXPECT_TRUE(canonical) << "a CR and an LF stand together or not at all";
     EXPECT_EQ(piece.has_dot_line, dot_line);
     content_.append(piece.run);
 }
