@@ -1,10 +1,11 @@
-// Micro benchmarks of the sender's side: command lines through the whole session, and the scan of bodies.
+// Micro benchmarks of the sender's side: command lines through the whole session, and the scan of
+// bodies.
 //
 // usage: bench-smtp [--benchmark_filter=REGEX ...]
 //
-// Names: command/transaction is MAIL, RCPT and RSET with their answers; command/KIND one command. scan/KIND is find_odd_octet over
-// 64 KiB, body/KIND the scanner and the header's watcher as the session uses them (header: all of it is one), message/OCTETS the
-// session with a whole message.
+// Names: command/transaction is MAIL, RCPT and RSET with their answers; command/KIND one command.
+// scan/KIND is find_odd_octet over 64 KiB, body/KIND the scanner and the header's watcher as the
+// session uses them (header: all of it is one), message/OCTETS the session with a whole message.
 // Counters: allocations, a round; bytes_per_second, items_per_second (commands).
 
 #include <benchmark/benchmark.h>
@@ -29,7 +30,8 @@ const ServerSettings settings{
     .hidden = 0,
     .reject_bare_newline = false,
     .errors_max = 0,
-    .received_max = 100};
+    .received_max = 100
+};
 
 /// Steps a session through `input`, saying yes to everything. Returns the octets of content.
 std::size_t run(ServerSession& session, std::string_view input, std::span<char> block) {
@@ -53,7 +55,12 @@ std::size_t run(ServerSession& session, std::string_view input, std::span<char> 
                 octets += exchange.piece.run.size();
                 break;
             case Wish::submit:
-                session.answer(exchange, {250, {2, 0, 0}, "queued"});
+                session.answer(
+                    exchange,
+                    {
+                        250, {2, 0, 0},
+                         "queued"
+                });
                 break;
             case Wish::abandon:
             case Wish::refused:
@@ -81,7 +88,8 @@ void commands(benchmark::State& state, std::string_view text, std::int64_t count
 std::string lines(std::size_t octets, bool dots) {
     std::string text;
     for (int i = 1; text.size() < octets; ++i) {
-        text += (dots && i % 50 == 0 ? ".." : "") + std::string(static_cast<std::size_t>(40 + i * 7 % 37), 'x') + "\r\n";
+        text += (dots && i % 50 == 0 ? ".." : "") +
+                std::string(static_cast<std::size_t>(40 + i * 7 % 37), 'x') + "\r\n";
     }
     text.resize(octets - 2);
     return text + "\r\n";
@@ -117,11 +125,14 @@ void body(benchmark::State& state, bool dots, bool header_ends) {
 /// A whole message: commands, a header with two Received: lines, text.
 void message(benchmark::State& state, std::size_t octets) {
     const std::string header =
-        "Received: from a.example (a.example [192.0.2.1]) by b.example with ESMTP id 1\r\n\tfor <b@example.com>;"
-        " Sun, 22 Nov 2026 09:00:00 +0000\r\nReceived: from c.example by a.example; Sun, 22 Nov 2026 08:59:59 +0000\r\n"
+        "Received: from a.example (a.example [192.0.2.1]) by b.example with ESMTP id 1\r\n\tfor "
+        "<b@example.com>;"
+        " Sun, 22 Nov 2026 09:00:00 +0000\r\nReceived: from c.example by a.example; Sun, 22 Nov "
+        "2026 08:59:59 +0000\r\n"
         "From: a@example.org\r\nTo: b@example.com\r\nSubject: a message\r\n\r\n";
-    const std::string text = "MAIL FROM:<a@example.org> SIZE=4096\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + header +
-                             lines(octets - header.size(), false) + ".\r\n";
+    const std::string text =
+        "MAIL FROM:<a@example.org> SIZE=4096\r\nRCPT TO:<b@example.com>\r\nDATA\r\n" + header +
+        lines(octets - header.size(), false) + ".\r\n";
     ServerSession session(settings);
     std::array<char, 16384> block;
     run(session, "EHLO client.example.org\r\n", block);
@@ -137,7 +148,11 @@ void message(benchmark::State& state, std::size_t octets) {
 }  // namespace
 
 BENCHMARK_CAPTURE(
-    commands, transaction, "MAIL FROM:<sender@example.org> SIZE=4096 BODY=8BITMIME\r\nRCPT TO:<recipient@example.com>\r\nRSET\r\n", 3)
+    commands,
+    transaction,
+    "MAIL FROM:<sender@example.org> SIZE=4096 BODY=8BITMIME\r\nRCPT "
+    "TO:<recipient@example.com>\r\nRSET\r\n",
+    3)
     ->Name("command/transaction");
 BENCHMARK_CAPTURE(commands, noop, "NOOP\r\n", 1)->Name("command/noop");
 BENCHMARK_CAPTURE(commands, ehlo, "EHLO client.example.org\r\n", 1)->Name("command/ehlo");

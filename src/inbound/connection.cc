@@ -13,20 +13,25 @@
 namespace postern::inbound {
 namespace {
 
-/// After our last answer: how long, and how much of what still comes, we read so that a reset does not destroy it.
+/// After our last answer: how long, and how much of what still comes, we read so that a reset does
+/// not destroy it.
 constexpr base::Duration linger_time = std::chrono::seconds(5);
 constexpr base::Duration linger_time_at_end = std::chrono::seconds(1);
 constexpr std::uint64_t linger_octets = std::uint64_t{64} << 20;
 /// Memory for a body is asked for in steps of this.
 constexpr std::uint64_t reserve_step = 32 * 1024;
-/// What the next run may pin beyond its own octets: a tail block, a block of the chain, and what lies around it in its buffer.
+/// What the next run may pin beyond its own octets: a tail block, a block of the chain, and what
+/// lies around it in its buffer.
 constexpr std::uint64_t reserve_ahead = 24 * 1024;
 
 constexpr std::string_view crlf = "\r\n";
 
-/// For Received:. Where only the domain is not ASCII it is told as A-label, so that our line is no reason to need SMTPUTF8.
+/// For Received:. Where only the domain is not ASCII it is told as A-label, so that our line is no
+/// reason to need SMTPUTF8.
 std::string_view told_recipient(const mail::Recipient& recipient, std::span<char> into) {
-    const auto ascii = [](std::string_view text) { return std::all_of(text.begin(), text.end(), smtp::is_ascii); };
+    const auto ascii = [](std::string_view text) {
+        return std::all_of(text.begin(), text.end(), smtp::is_ascii);
+    };
     if (ascii(recipient.address) || !ascii(recipient.local_part) || recipient.domain_key.empty()) {
         return recipient.address;
     }
@@ -68,13 +73,13 @@ void Connection::begin(int descriptor) {
         close();
         return;
     }
-    written_ = static_cast<std::uint32_t>(
-        smtp::write_reply(reply, {output_->data(), output_->capacity}));
+    written_ =
+        static_cast<std::uint32_t>(smtp::write_reply(reply, {output_->data(), output_->capacity}));
     closing_ = true;
     flush();
 }
 
-// --- what the stream and the clock say ---------------------------------------------------------------------------------------
+// --- what the stream and the clock say -----------------------------------------------------------
 
 void Connection::on_connected(int) {
     POSTERN_ASSERT(false, "an accepted connection does not connect");
@@ -85,7 +90,8 @@ void Connection::on_received(base::BlockRef block, std::string_view bytes, int) 
         return;
     }
     if (bytes.empty()) {
-        closing_ = true;  // the sender has ended or reset its stream: what it asked before is answered, if it can be
+        closing_ = true;  // the sender has ended or reset its stream: what it asked before is
+                          // answered, if it can be
         leave_submission();
         flush();
         return;
@@ -129,7 +135,7 @@ void Connection::on_closed() {
     corridor_.remove(*this);
 }
 
-// --- the session -------------------------------------------------------------------------------------------------------------
+// --- the session ---------------------------------------------------------------------------------
 
 /// False: there is no memory for answers, and the connection is being closed.
 bool Connection::take_output_block() {
@@ -149,7 +155,8 @@ void Connection::note_written(const smtp::Exchange& exchange) {
     written_ = static_cast<std::uint32_t>(exchange.output.data() - output_->data());
 }
 
-/// Steps the session as far as its input and the room for answers go, sends what it said, and asks for what it wants next.
+/// Steps the session as far as its input and the room for answers go, sends what it said, and asks
+/// for what it wants next.
 void Connection::run() {
     if (closing_) {
         flush();
@@ -282,8 +289,8 @@ void Connection::take_recipient(smtp::Exchange& exchange) {
         return;
     }
     mail::Envelope& envelope = submission_->envelope;
-    (envelope.last_recipient == nullptr ? envelope.first_recipient : envelope.last_recipient->next) =
-        recipient;
+    (envelope.last_recipient == nullptr ? envelope.first_recipient
+                                        : envelope.last_recipient->next) = recipient;
     envelope.last_recipient = recipient;
     ++envelope.recipient_count;
     session_.accept(exchange);
@@ -325,7 +332,8 @@ void Connection::submit() {
 /// Makes sure that a run of so many octets may be appended.
 bool Connection::reserve(std::uint64_t octets) {
     const bool first = reserved_ == 0;
-    // A run that is referenced pins its block, which is at most pinned_per_held_max times as large; else it is copied.
+    // A run that is referenced pins its block, which is at most pinned_per_held_max times as large;
+    // else it is copied.
     const std::uint64_t most = received_block_ ? received_block_->capacity : 0;
     const std::uint64_t needed = submission_->body.pinned() + reserve_ahead +
                                  std::min(octets * mail::Body::pinned_per_held_max, most);
@@ -343,8 +351,9 @@ bool Connection::reserve(std::uint64_t octets) {
 bool Connection::append_received_line() {
     const mail::Envelope& envelope = submission_->envelope;
     std::array<char, smtp::received_octets_max> address;
-    const std::string_view recipient =
-        envelope.recipient_count == 1 ? told_recipient(*envelope.first_recipient, address) : std::string_view();
+    const std::string_view recipient = envelope.recipient_count == 1
+                                           ? told_recipient(*envelope.first_recipient, address)
+                                           : std::string_view();
     std::array<char, smtp::received_octets_max> line;
     const std::size_t size = smtp::write_received(
         {.helo = submission_->client.helo,
@@ -360,9 +369,10 @@ bool Connection::append_received_line() {
     return submission_->body.append_copy({line.data(), size}, true, false);
 }
 
-// --- input -------------------------------------------------------------------------------------------------------------------
+// --- input ---------------------------------------------------------------------------------------
 
-/// Moves what was received to the partial line, up to that line's end. What stands behind it stays where it is.
+/// Moves what was received to the partial line, up to that line's end. What stands behind it stays
+/// where it is.
 void Connection::complete_line() {
     if (std::string_view(line_->data(), line_size_).ends_with(crlf)) {
         return;
@@ -399,7 +409,7 @@ void Connection::want_input() {
     }
 }
 
-// --- output and endings ------------------------------------------------------------------------------------------------------
+// --- output and endings --------------------------------------------------------------------------
 
 /// Sends what is written, or, with all of it sent, ends where that was the last.
 void Connection::flush() {
@@ -513,17 +523,19 @@ bool Connection::sender_gone() {
             break;
     }
     std::array<char, smtp::command_line_max> waiting;
-    const std::string_view peeked(waiting.data(), corridor_.ring.peek(stream_.descriptor(), waiting));
+    const std::string_view peeked(
+        waiting.data(), corridor_.ring.peek(stream_.descriptor(), waiting));
     return peeked.find(crlf) == std::string_view::npos &&
            !(received_.ends_with('\r') && peeked.starts_with('\n'));
 }
 
-// --- what the world is told --------------------------------------------------------------------------------------------------
+// --- what the world is told ----------------------------------------------------------------------
 
 /// `text` holds the address while the value is used.
 mail::Client Connection::client(AddressText& text) const {
     const std::string_view octets = address_.host_octets();
-    inet_ntop(octets.size() == 4 ? AF_INET : AF_INET6, octets.data(), text.data(), INET6_ADDRSTRLEN);
+    inet_ntop(
+        octets.size() == 4 ? AF_INET : AF_INET6, octets.data(), text.data(), INET6_ADDRSTRLEN);
     return {
         .address = text.data(),
         .helo = session_.hello_name(),

@@ -16,11 +16,13 @@ namespace postern::inbound {
 
 struct AllConnections;
 
-/// One sender. Moves octets between its stream and its session, and asks the world what the session wishes to know.
+/// One sender. Moves octets between its stream and its session, and asks the world what the session
+/// wishes to know.
 ///
-/// Nothing is read while it cannot be used: a receive is armed only when all input is consumed and the session wants more.
-/// Answers gather in one block; at most one send is under way, and while the block is full no input is consumed. An idle
-/// connection holds neither block. Lives in the corridor's pool, from accept to on_closed.
+/// Nothing is read while it cannot be used: a receive is armed only when all input is consumed and
+/// the session wants more. Answers gather in one block; at most one send is under way, and while
+/// the block is full no input is consumed. An idle connection holds neither block. Lives in the
+/// corridor's pool, from accept to on_closed.
 class Connection final : private io::StreamOwner,
                          private io::Timer,
                          public base::ListLink<AllConnections> {
@@ -74,18 +76,19 @@ class Connection final : private io::StreamOwner,
     const ListenerState& listener_;
     mail::Submission* submission_ = nullptr;
     std::uint64_t client_network_ = 0;
-    std::uint64_t reserved_ = 0;           // octets, for the body
+    std::uint64_t reserved_ = 0;  // octets, for the body
     base::BlockRef received_block_;
-    std::string_view received_;            // what is not consumed yet; lies in received_block_
-    base::BlockRef line_;                  // a command line of which a part has come
-    base::BlockRef output_;                // answers: [0, written_), of which [0, sent_) are with the kernel or gone
+    std::string_view received_;  // what is not consumed yet; lies in received_block_
+    base::BlockRef line_;        // a command line of which a part has come
+    base::BlockRef
+        output_;  // answers: [0, written_), of which [0, sent_) are with the kernel or gone
     std::uint32_t written_ = 0;
     std::uint32_t sent_ = 0;
     std::uint16_t line_size_ = 0;
-    bool admitted_ = false;                // the world counts it
+    bool admitted_ = false;  // the world counts it
     bool trusted_ = false;
     bool exempt_ = false;
-    bool closing_ = false;                 // when all is sent, it ends
+    bool closing_ = false;  // when all is sent, it ends
     io::Address address_;
     io::Stream stream_;
     smtp::ServerSession session_;

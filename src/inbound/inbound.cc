@@ -9,7 +9,8 @@
 namespace postern::inbound {
 namespace {
 
-// How many connections there may be is the world's to say (`arrived`); these bound what it has not thought of.
+// How many connections there may be is the world's to say (`arrived`); these bound what it has not
+// thought of.
 constexpr std::uint32_t connections_max = 1U << 20;
 constexpr std::uint32_t lines_max = 16384;    // partial command lines at a time
 constexpr std::uint32_t outputs_max = 16384;  // connections with answers that are not sent yet
@@ -19,7 +20,7 @@ static_assert(output_octets >= smtp::output_room_min, "an empty block has room f
 
 }  // namespace
 
-// --- listeners ---------------------------------------------------------------------------------------------------------------
+// --- listeners -----------------------------------------------------------------------------------
 
 ListenerState::ListenerState(
     Corridor& the_corridor, std::uint32_t the_number, const ListenerSettings& the_settings)
@@ -31,7 +32,7 @@ ListenerState::ListenerState(
         .hostname = settings.hostname,
         .limits =
             {.message_size_max = settings.message_size_max,
-             .recipients_max = settings.recipients_max},
+                     .recipients_max = settings.recipients_max},
         .hidden = 0,
         .reject_bare_newline = settings.reject_bare_newline,
         .errors_max = settings.errors_max,
@@ -54,7 +55,8 @@ void ListenerState::on_accepted(int descriptor) {
     Connection* connection =
         address ? corridor.connection_pool.make(corridor, *this, *address) : nullptr;
     if (connection == nullptr) {
-        corridor.ring.close(descriptor);  // it has gone already, or there is no memory to talk to it
+        corridor.ring.close(
+            descriptor);  // it has gone already, or there is no memory to talk to it
         return;
     }
     corridor.connections.push_back(*connection);
@@ -63,9 +65,11 @@ void ListenerState::on_accepted(int descriptor) {
 
 void ListenerState::on_accept_paused(int) {}
 
-void ListenerState::on_listener_closed() { open = false; }
+void ListenerState::on_listener_closed() {
+    open = false;
+}
 
-// --- the corridor ------------------------------------------------------------------------------------------------------------
+// --- the corridor --------------------------------------------------------------------------------
 
 Corridor::Corridor(io::Ring& the_ring, io::Timers& the_timers, World& the_world)
     : ring(the_ring),
@@ -77,7 +81,9 @@ Corridor::Corridor(io::Ring& the_ring, io::Timers& the_timers, World& the_world)
 
 Corridor::~Corridor() = default;
 
-void Corridor::remove(Connection& connection) { connection_pool.destroy(&connection); }
+void Corridor::remove(Connection& connection) {
+    connection_pool.destroy(&connection);
+}
 
 struct Inbound::Implementation : Corridor {
     using Corridor::Corridor;
@@ -129,7 +135,9 @@ void Inbound::cut() {
     }
 }
 
-std::uint32_t Inbound::connections() const { return implementation_->connection_pool.used(); }
+std::uint32_t Inbound::connections() const {
+    return implementation_->connection_pool.used();
+}
 
 bool Inbound::closed() const {
     const auto& listeners = implementation_->listeners;

@@ -12,20 +12,28 @@ struct Body::Chunk {
     base::Block* next = nullptr;
     std::uint32_t count = 0;
 
-    static Chunk* of(base::Block* block) { return std::launder(reinterpret_cast<Chunk*>(block->data())); }
+    static Chunk* of(base::Block* block) {
+        return std::launder(reinterpret_cast<Chunk*>(block->data()));
+    }
+
     static const Chunk* of(const base::Block* block) {
         return std::launder(reinterpret_cast<const Chunk*>(block->data()));
     }
+
     Slice* slices() { return reinterpret_cast<Slice*>(this + 1); }
+
     const Slice* slices() const { return reinterpret_cast<const Slice*>(this + 1); }
 };
 
 namespace {
 
-/// A run shorter than this is copied: a copy costs less than a slice of its own does, here and when it is sent.
+/// A run shorter than this is copied: a copy costs less than a slice of its own does, here and when
+/// it is sent.
 constexpr std::size_t reference_size_min = 512;
 
-std::uint64_t octets_of(const base::Block& block) { return sizeof(base::Block) + block.capacity; }
+std::uint64_t octets_of(const base::Block& block) {
+    return sizeof(base::Block) + block.capacity;
+}
 
 }  // namespace
 
@@ -66,14 +74,16 @@ bool Body::append_copy(std::string_view text, bool begins_line, bool has_dot_lin
         }
         const std::string_view part = text.substr(0, tail_->capacity - tail_used_);
         char* const into = tail_->data() + tail_used_;
-        if (last_ != nullptr && last_->data + last_->size == into && last_->block.get() == tail_.get()) {
+        if (last_ != nullptr && last_->data + last_->size == into &&
+            last_->block.get() == tail_.get()) {
             extend_last(part.size(), has_dot_line);
         } else {
             Slice* slice = add_slice();
             if (slice == nullptr) {
                 return false;
             }
-            *slice = {tail_, into, static_cast<std::uint32_t>(part.size()), begins_line, has_dot_line};
+            *slice = {
+                tail_, into, static_cast<std::uint32_t>(part.size()), begins_line, has_dot_line};
             size_ += part.size();
         }
         std::memcpy(into, part.data(), part.size());
@@ -84,7 +94,8 @@ bool Body::append_copy(std::string_view text, bool begins_line, bool has_dot_lin
     return true;
 }
 
-/// The octets behind the last slice are more of it. Its marks stay right: a line that begins in them begins in the slice.
+/// The octets behind the last slice are more of it. Its marks stay right: a line that begins in
+/// them begins in the slice.
 void Body::extend_last(std::size_t octets, bool has_dot_line) {
     last_->size += static_cast<std::uint32_t>(octets);
     last_->has_dot_line |= has_dot_line;

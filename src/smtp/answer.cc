@@ -13,6 +13,7 @@ namespace {
 using enum Answer;
 
 // HELO's and EHLO's answers carry no enhanced code (RFC 2034, section 4), nor does a 3xx.
+// clang-format off
 constexpr std::array rows = {
     AnswerRow{none,                     {0, {}, ""},                                                           false},
     AnswerRow{ok,                       {250, {2, 0, 0}, "ok"},                                                false},
@@ -59,6 +60,8 @@ constexpr std::array rows = {
     AnswerRow{overloaded,               {421, {4, 3, 1}, "memory is short, closing"},                          false},
 };
 
+// clang-format on
+
 constexpr bool in_order() {
     for (std::size_t i = 0; i < rows.size(); ++i) {
         if (rows[i].answer != static_cast<Answer>(i)) {
@@ -67,6 +70,7 @@ constexpr bool in_order() {
     }
     return rows.back().answer == overloaded;
 }
+
 static_assert(in_order(), "the table has a row for each answer, in the order of the enum");
 
 char* write_number(char* at, unsigned number) {
@@ -85,9 +89,8 @@ char* write_line(char* at, const mail::Reply& reply, std::string_view text, bool
         *at++ = ' ';
     }
     text = text.substr(0, reply_line_text_max);
-    at = std::transform(text.begin(), text.end(), at, [](char c) {
-        return is_visible(c) || c == ' ' ? c : '?';
-    });
+    at = std::transform(
+        text.begin(), text.end(), at, [](char c) { return is_visible(c) || c == ' ' ? c : '?'; });
     *at++ = '\r';
     *at++ = '\n';
     return at;
@@ -95,7 +98,9 @@ char* write_line(char* at, const mail::Reply& reply, std::string_view text, bool
 
 }  // namespace
 
-const AnswerRow& answer_row(Answer answer) { return rows[static_cast<std::size_t>(answer)]; }
+const AnswerRow& answer_row(Answer answer) {
+    return rows[static_cast<std::size_t>(answer)];
+}
 
 std::size_t write_reply(const mail::Reply& reply, std::span<char> into) {
     POSTERN_ASSERT(into.size() >= reply_octets_max, "a reply was written into too little room");

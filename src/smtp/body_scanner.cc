@@ -22,7 +22,8 @@ BodyPiece BodyScanner::piece(std::string_view run, bool dot_line_inside) {
     if (!run.empty()) {
         result.begins_line = at_line_begin_;
         result.has_dot_line = dot_line_inside || (at_line_begin_ && run.front() == '.');
-        at_line_begin_ = run.back() == '\n';  // a run never ends within a CRLF, and holds no bare LF
+        at_line_begin_ =
+            run.back() == '\n';  // a run never ends within a CRLF, and holds no bare LF
     }
     return result;
 }

@@ -60,6 +60,7 @@ Answer parse_smtputf8(std::optional<std::string_view> value, MailParameters& par
 
 using enum Extension;
 
+// clang-format off
 constexpr std::array rows = {
     ExtensionRow{pipelining,            "PIPELINING",          nullptr,         "",         nullptr       },
     ExtensionRow{size,                  "SIZE",                size_argument,   "SIZE",     parse_size    },
@@ -70,13 +71,16 @@ constexpr std::array rows = {
     ExtensionRow{limits,                "LIMITS",              limits_argument, "",         nullptr       },
 };
 
+// clang-format on
+
 /// One esmtp-param of RFC 5321, section 4.1.2.
 struct Parameter {
     std::string_view keyword;
     std::optional<std::string_view> value;
 };
 
-/// Takes the next parameter from `text`, the blanks in front of it included. False: it is malformed.
+/// Takes the next parameter from `text`, the blanks in front of it included. False: it is
+/// malformed.
 bool take_parameter(std::string_view& text, Parameter& parameter) {
     const std::size_t begin = text.find_first_not_of(' ');
     if (begin == 0 || begin == std::string_view::npos) {
@@ -106,7 +110,9 @@ bool take_parameter(std::string_view& text, Parameter& parameter) {
 
 }  // namespace
 
-std::span<const ExtensionRow> extension_rows() { return rows; }
+std::span<const ExtensionRow> extension_rows() {
+    return rows;
+}
 
 const ExtensionRow* find_extension(std::string_view keyword) {
     const auto row = std::find_if(rows.begin(), rows.end(), [&](const ExtensionRow& candidate) {
@@ -115,7 +121,8 @@ const ExtensionRow* find_extension(std::string_view keyword) {
     return row == rows.end() ? nullptr : &*row;
 }
 
-Answer parse_mail_parameters(std::string_view text, ExtensionSet offered, MailParameters& parameters) {
+Answer parse_mail_parameters(
+    std::string_view text, ExtensionSet offered, MailParameters& parameters) {
     ExtensionSet seen = 0;
     while (!text.empty()) {
         Parameter parameter;

@@ -75,7 +75,8 @@ __attribute__((always_inline)) inline OddOctet walk(
         // An LF without a CR in front, or something else than an LF behind a CR: bit i is octet i.
         std::uint64_t odd = masks.lf ^ (masks.cr << 1 | after_cr);
         const std::uint64_t dots = masks.dot & (masks.lf << 1 | after_lf);
-        const std::uint64_t here = size == block ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1;
+        const std::uint64_t here =
+            size == block ? ~std::uint64_t{0} : (std::uint64_t{1} << size) - 1;
         odd &= here;
         if (stop_at_dots) {
             odd |= dots;

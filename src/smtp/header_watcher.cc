@@ -12,7 +12,9 @@ constexpr std::string_view field_name = "received:";
 constexpr std::string_view by = "by";
 constexpr std::string_view product = "(Postern)";
 
-constexpr bool is_space(char c) { return c == ' ' || c == '\t' || c == '\r' || c == '\n'; }
+constexpr bool is_space(char c) {
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
 bool all_ascii(const char* at, const char* end) {
     constexpr std::uint64_t high_bits = 0x8080808080808080;
@@ -45,7 +47,8 @@ void HeaderWatcher::watch(std::string_view run, std::string_view hostname) {
                 break;
             case State::skip: {
                 const void* newline = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
-                const char* const line_end = newline == nullptr ? end : static_cast<const char*>(newline);
+                const char* const line_end =
+                    newline == nullptr ? end : static_cast<const char*>(newline);
                 non_ascii_ |= !all_ascii(at, line_end);
                 at = line_end;
                 if (at == end) {

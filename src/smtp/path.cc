@@ -66,7 +66,8 @@ bool is_ip(int family, std::string_view text) {
     return inet_pton(family, terminated.data(), octets.data()) == 1;
 }
 
-/// Drops the source route in front of a mailbox, "@a,@b:" (RFC 5321, section 4.1.1.3 and appendix C). False: it is malformed.
+/// Drops the source route in front of a mailbox, "@a,@b:" (RFC 5321, section 4.1.1.3 and appendix
+/// C). False: it is malformed.
 bool drop_source_route(std::string_view text, std::size_t& at) {
     while (at < text.size() && text[at] == '@') {
         const std::size_t end = text.find_first_of(",:>", at);
@@ -125,7 +126,8 @@ PathError check_domain(std::string_view text) {
             non_ascii = true;
             at += size;
         } else {
-            // Shaped like a domain with a character in it that no domain has, or not shaped like one at all.
+            // Shaped like a domain with a character in it that no domain has, or not shaped like
+            // one at all.
             return is_visible(text[at]) && text[at] != '@' && text[at] != '<' ? PathError::domain
                                                                               : PathError::syntax;
         }
@@ -148,7 +150,9 @@ bool is_address_literal(std::string_view text) {
     if (equal_ignoring_case(tag, "IPv6")) {
         return is_ip(AF_INET6, value);
     }
-    const auto is_dcontent = [](char c) { return is_visible(c) && c != '[' && c != '\\' && c != ']'; };
+    const auto is_dcontent = [](char c) {
+        return is_visible(c) && c != '[' && c != '\\' && c != ']';
+    };
     const auto is_ldh = [](char c) { return is_alphanumeric(c) || c == '-'; };
     return !tag.empty() && tag.back() != '-' && std::all_of(tag.begin(), tag.end(), is_ldh) &&
            !value.empty() && value.size() <= domain_size_max &&

@@ -25,7 +25,8 @@ struct Writer {
     /// RFC 5322, section 3.3, in UTC.
     void date(base::WallTime time) {
         using namespace std::chrono;
-        constexpr std::array<std::string_view, 7> days{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+        constexpr std::array<std::string_view, 7> days{
+            "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
         constexpr std::array<std::string_view, 12> months{
             "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
         const auto day = floor<std::chrono::days>(time);

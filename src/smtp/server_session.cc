@@ -1,10 +1,6 @@
 #include "postern/smtp/server_session.h"
 
-#include <algorithm>
-#include <charconv>
-
 #include "postern/base/assert.h"
-#include "postern/smtp/characters.h"
 
 namespace postern::smtp {
 namespace {
@@ -13,93 +9,7 @@ constexpr std::string_view crlf = "\r\n";
 /// Received: lines of our own before a message is in a loop.
 constexpr std::uint32_t own_received_max = 3;
 
-class Writer {
-   public:
-    explicit Writer(std::span<char>& output) : output_(output) {}
-    void text(std::string_view part) {
-        std::copy(part.begin(), part.end(), output_.begin());
-        output_ = output_.subspan(part.size());
-    }
-
-   private:
-    std::span<char>& output_;
-};
-
 }  // namespace
-
-// --- the verb table ----------------------------------------------------------------------------------------------------------
-
-/// Whether something stands behind a verb.
-enum class Argument : std::uint8_t { none, optional, needed };
-
-/// `check` reads the argument and says what is wrong with it; `proceed` acts. Outside of `phases` the answer is 503.
-struct VerbRow {
-    using Session = ServerSession;
-    using Phase = ServerSession::Phase;
-    using Check = Answer (ServerSession::*)(Exchange&, std::string_view);
-    using Proceed = ServerSession::Next (ServerSession::*)(Exchange&, std::string_view);
-
-    std::string_view name;
-    unsigned phases;
-    Argument argument;
-    bool has_address;     // the argument is one, for the log
-    bool errors_counted;  // towards errors_max
-    Check check;
-    Proceed proceed;
-
-    static constexpr unsigned any = 63;
-    static constexpr unsigned between =
-        static_cast<unsigned>(Phase::ready) | static_cast<unsigned>(Phase::chunks_failed);
-    static constexpr unsigned addressed = static_cast<unsigned>(Phase::recipients);
-    static constexpr unsigned begun = static_cast<unsigned>(Phase::mail) | addressed;
-
-    static const VerbRow* find(std::string_view verb);
-};
-
-const VerbRow* VerbRow::find(std::string_view verb) {
-    using S = Session;
-    using enum Argument;
-    // BDAT may come at any time: its octets must be taken even where it is refused (RFC 3030, section 2). RCPTs that are refused
-    // are not counted: a pipeline sends them behind a refused MAIL.
-    static constexpr std::array rows = {
-        VerbRow{"EHLO",    any,       optional, false, true,  &S::check_hello,     &S::proceed_extended_hello                 },
-        VerbRow{"HELO",    any,       optional, false, true,  &S::check_hello,     &S::proceed_hello                          },
-        VerbRow{"MAIL",    between,   needed,   true,  true,  &S::check_mail,      &S::proceed_mail                           },
-        VerbRow{"RCPT",    begun,     needed,   true,  false, &S::check_recipient, &S::proceed_recipient                      },
-        VerbRow{"DATA",    addressed, none,     false, true,  &S::check_nothing,   &S::proceed_data                           },
-        VerbRow{"BDAT",    any,       needed,   false, true,  &S::check_chunk,     &S::proceed_chunk                          },
-        VerbRow{"RSET",    any,       none,     false, true,  &S::check_nothing,   &S::proceed_reset                          },
-        VerbRow{"QUIT",    any,       none,     false, true,  &S::check_nothing,   &S::proceed_quit                           },
-        VerbRow{"NOOP",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::ok>             },
-        VerbRow{"HELP",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::help>           },
-        VerbRow{"VRFY",    any,       needed,   false, true,  &S::check_nothing,   &S::proceed_saying<Answer::vrfy>           },
-        VerbRow{"EXPN",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::not_implemented>},
-        VerbRow{"ETRN",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::not_implemented>},
-        VerbRow{"GET",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"POST",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"PUT",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"HEAD",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"DELETE",  any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"OPTIONS", any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"CONNECT", any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"TRACE",   any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"PATCH",   any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-        VerbRow{"PRI",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
-    };
-    const auto row = std::find_if(rows.begin(), rows.end(), [&](const VerbRow& candidate) {
-        return equal_ignoring_case(candidate.name, verb);
-    });
-    return row == rows.end() ? nullptr : &*row;
-}
-
-// --- stepping ----------------------------------------------------------------------------------------------------------------
-
-void ServerSession::greet(Exchange& exchange) {
-    Writer out(exchange.output);
-    out.text("220 ");
-    out.text(settings_->hostname);
-    out.text(" ESMTP Postern\r\n");
-}
 
 Wish ServerSession::step(Exchange& exchange) {
     for (;;) {
@@ -182,284 +92,7 @@ ServerSession::Next ServerSession::step_long_line(Exchange& exchange) {
     return std::nullopt;
 }
 
-ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_view line) {
-    using namespace std::string_view_literals;
-    if (line.find_first_of("\0\r\n"sv) != std::string_view::npos) {
-        say_refusal(exchange, Answer::bad_syntax);
-        return std::nullopt;
-    }
-    // RFC 5321, section 4.1.1: blanks at the end are tolerated.
-    line = line.substr(0, line.find_last_not_of(" \t") + 1);
-    const std::string_view verb = line.substr(0, line.find(' '));
-    std::string_view argument = line.substr(verb.size());
-    argument.remove_prefix(std::min(argument.find_first_not_of(' '), argument.size()));
-
-    exchange.refusal.verb = verb;
-    const VerbRow* row = VerbRow::find(verb);
-    if (row == nullptr) {
-        say_refusal(exchange, verb.empty() ? Answer::bad_syntax : Answer::unrecognized);
-        return std::nullopt;
-    }
-    exchange.refusal.verb = row->name;
-    if (row->has_address) {
-        exchange.refusal.address = argument;
-    }
-    Answer wrong = Answer::none;
-    if ((row->phases & static_cast<unsigned>(phase_)) == 0) {
-        wrong = wrong_order(*row);
-    } else if (row->argument == Argument::none && !argument.empty()) {
-        wrong = Answer::argument_unwanted;
-    } else if (row->argument == Argument::needed && argument.empty()) {
-        wrong = Answer::argument_missing;
-    } else {
-        wrong = (this->*row->check)(exchange, argument);
-    }
-    if (wrong != Answer::none) {
-        say_refusal(exchange, wrong, row->errors_counted);
-        if (phase_ == Phase::chunks && row->proceed == &ServerSession::proceed_chunk) {
-            // What the chunk held is not known, and without it the message is not whole (RFC 3030, section 2).
-            drop_body(wrong);
-            phase_ = Phase::chunks_failed;
-        }
-        return std::nullopt;
-    }
-    return (this->*row->proceed)(exchange, argument);
-}
-
-Answer ServerSession::wrong_order(const VerbRow& row) const {
-    switch (phase_) {
-        case Phase::start:
-            return Answer::hello_first;
-        case Phase::ready:
-        case Phase::chunks_failed:
-            return Answer::mail_first;
-        case Phase::mail:
-            if (row.phases == VerbRow::addressed) {
-                return recipient_tried_ ? Answer::no_recipients : Answer::recipient_first;
-            }
-            return Answer::transaction_open;
-        case Phase::recipients:
-            return Answer::transaction_open;
-        case Phase::chunks:
-            return row.phases == VerbRow::between ? Answer::transaction_open
-                                                  : Answer::data_in_chunks;
-    }
-    return Answer::transaction_open;
-}
-
-// --- commands ----------------------------------------------------------------------------------------------------------------
-
-Answer ServerSession::check_nothing(Exchange&, std::string_view) { return Answer::none; }
-
-/// A domain or an address literal is asked for; the world says other things too. What would break our Received: line is refused.
-Answer ServerSession::check_hello(Exchange&, std::string_view argument) {
-    const bool good = !argument.empty() && argument.size() <= hello_name_max &&
-                      std::all_of(argument.begin(), argument.end(), [](char c) {
-                          return is_visible(c) &&
-                                 std::string_view("()<>@,;\"\\").find(c) == std::string_view::npos;
-                      });
-    return good ? Answer::none : Answer::hello_argument;
-}
-
-void ServerSession::take_hello(std::string_view name, bool esmtp) {
-    std::copy(name.begin(), name.end(), hello_name_.begin());
-    hello_name_size_ = static_cast<std::uint8_t>(name.size());
-    esmtp_ = esmtp;
-    end_transaction(Phase::ready);
-}
-
-ServerSession::Next ServerSession::proceed_hello(Exchange& exchange, std::string_view argument) {
-    take_hello(argument, false);
-    Writer out(exchange.output);
-    out.text("250 ");
-    out.text(settings_->hostname);
-    out.text(crlf);
-    return std::nullopt;
-}
-
-ServerSession::Next ServerSession::proceed_extended_hello(
-    Exchange& exchange, std::string_view argument) {
-    take_hello(argument, true);
-    Writer out(exchange.output);
-    std::string_view line = settings_->hostname;
-    std::array<char, 64> text;
-    // Each line is written when it is known whether another one follows.
-    for (const ExtensionRow& row : extension_rows()) {
-        if (!offers(row.extension)) {
-            continue;
-        }
-        out.text("250-");
-        out.text(line);
-        out.text(crlf);
-        line = row.keyword;
-        if (row.ehlo_argument != nullptr) {
-            char* at = std::copy(line.begin(), line.end(), text.begin());
-            *at++ = ' ';
-            const auto used = static_cast<std::size_t>(at - text.data());
-            line = {text.data(), used + row.ehlo_argument(settings_->limits, std::span(text).subspan(used))};
-        }
-    }
-    out.text("250 ");
-    out.text(line);
-    out.text(crlf);
-    return std::nullopt;
-}
-
-/// "FROM:" or "TO:" and the path behind it. Blanks between the two are wrong and common.
-Answer ServerSession::check_mail(Exchange& exchange, std::string_view argument) {
-    constexpr std::string_view from = "FROM:";
-    if (!equal_ignoring_case(argument.substr(0, from.size()), from)) {
-        return Answer::argument_missing;
-    }
-    argument.remove_prefix(from.size());
-    argument.remove_prefix(std::min(argument.find_first_not_of(' '), argument.size()));
-    PathError error = PathError::none;
-    const std::size_t size = parse_path(argument, PathKind::reverse, exchange.path, error);
-    switch (error) {
-        case PathError::none:
-            break;
-        case PathError::syntax:
-            return Answer::sender_syntax;
-        case PathError::too_long:
-            return Answer::sender_too_long;
-        case PathError::domain:
-            return Answer::sender_domain;
-    }
-    exchange.parameters = {};
-    const Answer answer = parse_mail_parameters(
-        argument.substr(size), esmtp_ ? static_cast<ExtensionSet>(~settings_->hidden) : 0, exchange.parameters);
-    if (answer != Answer::none) {
-        return answer;
-    }
-    if (exchange.path.non_ascii && !exchange.parameters.smtputf8) {
-        return Answer::sender_needs_smtputf8;
-    }
-    return exchange.parameters.size > settings_->limits.message_size_max ? Answer::too_large : Answer::none;
-}
-
-ServerSession::Next ServerSession::proceed_mail(Exchange& exchange, std::string_view) {
-    smtputf8_ = exchange.parameters.smtputf8;
-    recipient_tried_ = false;
-    recipient_count_ = 0;
-    mode_ = Mode::await_begin;
-    return Wish::begin;
-}
-
-Answer ServerSession::check_recipient(Exchange& exchange, std::string_view argument) {
-    constexpr std::string_view to = "TO:";
-    recipient_tried_ = true;
-    if (!equal_ignoring_case(argument.substr(0, to.size()), to)) {
-        return Answer::argument_missing;
-    }
-    argument.remove_prefix(to.size());
-    argument.remove_prefix(std::min(argument.find_first_not_of(' '), argument.size()));
-    PathError error = PathError::none;
-    const std::size_t size = parse_path(argument, PathKind::forward, exchange.path, error);
-    switch (error) {
-        case PathError::none:
-            break;
-        case PathError::syntax:
-            return Answer::recipient_syntax;
-        case PathError::too_long:
-            return Answer::recipient_too_long;
-        case PathError::domain:
-            return Answer::recipient_domain;
-    }
-    const Answer answer = parse_recipient_parameters(argument.substr(size));
-    if (answer != Answer::none) {
-        return answer;
-    }
-    if (exchange.path.non_ascii && !smtputf8_) {
-        return Answer::recipient_needs_smtputf8;
-    }
-    return recipient_count_ >= settings_->limits.recipients_max ? Answer::too_many_recipients : Answer::none;
-}
-
-ServerSession::Next ServerSession::proceed_recipient(Exchange&, std::string_view) {
-    mode_ = Mode::await_recipient;
-    return Wish::recipient;
-}
-
-ServerSession::Next ServerSession::proceed_data(Exchange&, std::string_view) {
-    mode_ = Mode::await_data;
-    return Wish::body;
-}
-
-/// RFC 3030, section 2: chunk-size [SP "LAST"].
-Answer ServerSession::check_chunk(Exchange&, std::string_view argument) {
-    if (!offers(Extension::chunking)) {
-        return Answer::unrecognized;
-    }
-    const std::string_view size = argument.substr(0, argument.find(' '));
-    std::string_view rest = argument.substr(size.size());
-    rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-    const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), chunk_left_);
-    if (error != std::errc{} || end != size.data() + size.size() ||
-        (!rest.empty() && !equal_ignoring_case(rest, "LAST"))) {
-        return Answer::bad_parameter;
-    }
-    last_chunk_ = !rest.empty();
-    return Answer::none;
-}
-
-ServerSession::Next ServerSession::proceed_chunk(Exchange& exchange, std::string_view) {
-    mode_ = Mode::chunk;
-    switch (phase_) {
-        case Phase::recipients:
-            if (chunk_left_ > settings_->limits.message_size_max) {
-                begin_body(Mode::chunk);
-                fail_body(exchange, Answer::too_large);
-                return std::nullopt;
-            }
-            mode_ = Mode::await_chunk;
-            return Wish::body;
-        case Phase::chunks:
-            if (chunk_left_ > settings_->limits.message_size_max ||
-                body_size_ + chunk_left_ > settings_->limits.message_size_max) {
-                fail_body(exchange, Answer::too_large);
-            }
-            return std::nullopt;
-        case Phase::mail:
-            fail_body(exchange, recipient_tried_ ? Answer::no_recipients : Answer::recipient_first);
-            return std::nullopt;
-        case Phase::start:
-        case Phase::ready:
-            body_failure_ = Answer::none;
-            fail_body(exchange, phase_ == Phase::start ? Answer::hello_first : Answer::mail_first);
-            return std::nullopt;
-        case Phase::chunks_failed:
-            return std::nullopt;  // as the chunk before
-    }
-    return std::nullopt;
-}
-
-ServerSession::Next ServerSession::proceed_reset(Exchange& exchange, std::string_view) {
-    end_transaction(phase_ == Phase::start ? Phase::start : Phase::ready);
-    say(exchange, Answer::ok);
-    return std::nullopt;
-}
-
-ServerSession::Next ServerSession::proceed_quit(Exchange& exchange, std::string_view) {
-    end(exchange, Answer::goodbye);
-    return std::nullopt;
-}
-
-ServerSession::Next ServerSession::proceed_http(Exchange& exchange, std::string_view) {
-    end(exchange, Answer::not_http);
-    return std::nullopt;
-}
-
-template <Answer text>
-ServerSession::Next ServerSession::proceed_saying(Exchange& exchange, std::string_view) {
-    if (answer_row(text).reply.permanent()) {
-        say_refusal(exchange, text);
-    } else {
-        say(exchange, text);
-    }
-    return std::nullopt;
-}
-
-// --- bodies ------------------------------------------------------------------------------------------------------------------
+// --- bodies --------------------------------------------------------------------------------------
 
 void ServerSession::begin_body(Mode mode) {
     mode_ = mode;
@@ -469,7 +102,8 @@ void ServerSession::begin_body(Mode mode) {
     header_ = {};
 }
 
-/// Nothing more of this message is kept; the driver may let go of it now, the sender hears of it at the end.
+/// Nothing more of this message is kept; the driver may let go of it now, the sender hears of it at
+/// the end.
 void ServerSession::drop_body(Answer answer) {
     body_failure_ = answer;
     tell_abandon_ = has_transaction_;
@@ -480,7 +114,9 @@ void ServerSession::drop_body(Answer answer) {
 void ServerSession::fail_body(Exchange& exchange, Answer answer) {
     if (body_failure_ == Answer::none) {
         exchange.refusal = {
-            .verb = mode_ == Mode::data ? "DATA" : "BDAT", .address = {}, .reply = answer_row(answer).reply};
+            .verb = mode_ == Mode::data ? "DATA" : "BDAT",
+            .address = {},
+            .reply = answer_row(answer).reply};
         tell_refused_ = true;
         drop_body(answer);
     }
@@ -525,8 +161,9 @@ ServerSession::Next ServerSession::take_piece(Exchange& exchange) {
         fail_body(exchange, Answer::too_large);
     } else if (scanner_.bare_newline() && settings_->reject_bare_newline) {
         fail_body(exchange, Answer::bare_newline);
-    } else if (header_.received_count() > settings_->received_max ||
-               header_.own_received_count() > own_received_max) {
+    } else if (
+        header_.received_count() > settings_->received_max ||
+        header_.own_received_count() > own_received_max) {
         fail_body(exchange, Answer::loop);
     } else {
         return Wish::append;
@@ -567,7 +204,7 @@ ServerSession::Next ServerSession::message_ended(Exchange& exchange) {
     return std::nullopt;
 }
 
-// --- what the driver says ----------------------------------------------------------------------------------------------------
+// --- what the driver says ------------------------------------------------------------------------
 
 void ServerSession::accept(Exchange& exchange) {
     if (mode_ == Mode::await_begin) {
@@ -630,7 +267,7 @@ std::string_view ServerSession::protocol() const {
     return smtputf8_ ? "UTF8SMTP" : "ESMTP";
 }
 
-// --- small things ------------------------------------------------------------------------------------------------------------
+// --- small things --------------------------------------------------------------------------------
 
 bool ServerSession::offers(Extension extension) const {
     return (settings_->hidden & set_of(extension)) == 0;
@@ -641,7 +278,8 @@ void ServerSession::say(Exchange& exchange, Answer answer) {
     exchange.output = exchange.output.subspan(size);
 }
 
-/// The world's answer to what the session waited for; a 421 announces that we close (RFC 5321, section 3.8).
+/// The world's answer to what the session waited for; a 421 announces that we close (RFC 5321,
+/// section 3.8).
 void ServerSession::say_reply(Exchange& exchange, const mail::Reply& reply) {
     mail::Reply complete = reply;
     if (!complete.enhanced.present()) {

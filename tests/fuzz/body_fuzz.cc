@@ -28,9 +28,8 @@ Content scanned(const std::string& input, std::size_t split, bool stuffed) {
                 piece.begins_line == (content.text.empty() || content.text.ends_with("\r\n")),
                 "a piece that begins a line is marked");
             POSTERN_ASSERT(
-                piece.has_dot_line ==
-                    ((piece.begins_line && piece.run.front() == '.') ||
-                     piece.run.find("\n.") != std::string_view::npos),
+                piece.has_dot_line == ((piece.begins_line && piece.run.front() == '.') ||
+                                       piece.run.find("\n.") != std::string_view::npos),
                 "a line that begins with a dot is marked");
             content.text += piece.run;
         }
@@ -46,7 +45,8 @@ Content scanned(const std::string& input, std::size_t split, bool stuffed) {
 }  // namespace
 }  // namespace postern::smtp
 
-/// The scanner against the obvious algorithm, by DATA and by BDAT, split at a place that the first two octets choose.
+/// The scanner against the obvious algorithm, by DATA and by BDAT, split at a place that the first
+/// two octets choose.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace postern::smtp;
     if (size < 2) {

@@ -11,8 +11,9 @@
 #include "postern/io/timer.h"
 #include "postern/mail/submission.h"
 
-/// The corridor that senders come in by: accepts, drives a smtp::ServerSession for each connection, collects bodies, and gives
-/// each message away whole. It knows nothing of rules, pools or smart hosts: it asks its World. One worker's thread.
+/// The corridor that senders come in by: accepts, drives a smtp::ServerSession for each connection,
+/// collects bodies, and gives each message away whole. It knows nothing of rules, pools or smart
+/// hosts: it asks its World. One worker's thread.
 namespace postern::inbound {
 
 /// A listener's settings, as this corridor needs them. Plain values; `Inbound` copies them.
@@ -23,35 +24,40 @@ struct ListenerSettings {
     std::vector<std::string> ehlo_hide;  // upper case
     std::uint64_t message_size_max = 0;  // octets
     std::uint32_t recipients_max = 0;
-    std::uint32_t errors_max = 0;        // bad commands in one session
+    std::uint32_t errors_max = 0;  // bad commands in one session
     std::uint32_t received_max = 0;
     base::Duration command_timeout{};
     base::Duration data_timeout{};
 };
 
-/// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments live for the call.
+/// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments
+/// live for the call.
 class World {
    public:
-    /// May this client connect? code 0: yes; else the answer that it is closed with (421). `client.trusted` and
-    /// `client.network` are set by the call. Every admitted client is given back with `left`.
+    /// May this client connect? code 0: yes; else the answer that it is closed with (421).
+    /// `client.trusted` and `client.network` are set by the call. Every admitted client is given
+    /// back with `left`.
     virtual mail::Reply arrived(mail::Client& client, const io::Address& address) = 0;
     virtual void left(const mail::Client& client, const io::Address& address) = 0;
 
-    /// A new submission, with id, client (its texts in the arena), generation and time set; nullptr: memory is short (452 4.3.1).
+    /// A new submission, with id, client (its texts in the arena), generation and time set;
+    /// nullptr: memory is short (452 4.3.1).
     virtual mail::Submission* begin(const mail::Client& client) = 0;
-    /// Takes the recipient (code 0, and `domain_key`, `pool`, `rule`, `outgoing` set) or says the answer. Its address, local part
-    /// and domain are set. What is allocated in the submission's arena meanwhile is taken back if it is refused.
+    /// Takes the recipient (code 0, and `domain_key`, `pool`, `rule`, `outgoing` set) or says the
+    /// answer. Its address, local part and domain are set. What is allocated in the submission's
+    /// arena meanwhile is taken back if it is refused.
     virtual mail::Reply recipient(mail::Submission& submission, mail::Recipient& recipient) = 0;
-    /// Before a body's memory is filled: from now on it may pin `octets`, in total (the last call's number is replaced, and only
-    /// grows). False: 452 4.3.1. `first`: the body begins with it.
+    /// Before a body's memory is filled: from now on it may pin `octets`, in total (the last call's
+    /// number is replaced, and only grows). False: 452 4.3.1. `first`: the body begins with it.
     virtual bool reserve(mail::Submission& submission, std::uint64_t octets, bool first) = 0;
     /// The message is whole. The answer comes by Inbound::answer, never from inside this call.
     virtual void submit(mail::Submission& submission) = 0;
-    /// The transaction ended without a message (RSET, a new EHLO, a cut, a refused body): the submission is given back.
+    /// The transaction ended without a message (RSET, a new EHLO, a cut, a refused body): the
+    /// submission is given back.
     virtual void abandon(mail::Submission& submission) = 0;
 
-    /// Something was refused: for the log. `what`: the verb, or empty for the connection itself. `address`: the MAIL or RCPT
-    /// parameter, or empty.
+    /// Something was refused: for the log. `what`: the verb, or empty for the connection itself.
+    /// `address`: the MAIL or RCPT parameter, or empty.
     virtual void refused(
         const mail::Client& client,
         const mail::Submission* submission,
@@ -68,26 +74,32 @@ class Inbound {
     Inbound(io::Ring& ring, io::Timers& timers, World& world);
     ~Inbound();
 
-    /// Begins to accept; the descriptor (io::open_listener) is taken over. Returns the listener's number.
+    /// Begins to accept; the descriptor (io::open_listener) is taken over. Returns the listener's
+    /// number.
     std::uint32_t add_listener(int descriptor, const ListenerSettings& settings);
 
-    /// The sender's final answer to a submission. Its connection goes on; the submission is no longer inbound's. Does nothing
-    /// where the sender has gone (inbound_owner is null).
+    /// The sender's final answer to a submission. Its connection goes on; the submission is no
+    /// longer inbound's. Does nothing where the sender has gone (inbound_owner is null).
     void answer(mail::Submission& submission, const mail::Reply& reply);
-    /// Looked at once before the write that completes a message (product.md, section 5): has its sender gone?
+    /// Looked at once before the write that completes a message (product.md, section 5): has its
+    /// sender gone?
     bool sender_gone(mail::Submission& submission);
 
-    /// Graceful end: stops accepting, closes idle sessions with 421 4.3.2, lets each message that is owed an answer have it.
+    /// Graceful end: stops accepting, closes idle sessions with 421 4.3.2, lets each message that
+    /// is owed an answer have it.
     void shut_down();
-    /// What is left is closed at once, with 421 4.3.2, but for those that are owed an answer: they have it first.
+    /// What is left is closed at once, with 421 4.3.2, but for those that are owed an answer: they
+    /// have it first.
     void cut();
     std::uint32_t connections() const;
-    /// After shut_down or cut: nothing is open any more. REQUIRED before it is destroyed, unless it never had a listener.
+    /// After shut_down or cut: nothing is open any more. REQUIRED before it is destroyed, unless it
+    /// never had a listener.
     bool closed() const;
 
     /// Octets of memory an idle connection holds, all of it: what the memory sum counts.
     static std::size_t connection_octets();
-    /// What partial command lines and answers that are not sent yet may hold beside that, of all connections together, at most.
+    /// What partial command lines and answers that are not sent yet may hold beside that, of all
+    /// connections together, at most.
     static std::uint64_t buffer_octets_max();
 
    private:

@@ -73,9 +73,9 @@ constexpr std::size_t reply_lines_max = 8;
 constexpr std::size_t reply_line_text_max = 512;
 constexpr std::size_t reply_octets_max = reply_lines_max * (reply_line_text_max + 24);
 
-/// Writes `reply` as it goes over the wire: its lines (at most reply_lines_max of reply_line_text_max octets), each with the code
-/// and the enhanced code if it has one; what is not printable ASCII as '?'. Returns the octets written.
-/// REQUIRES: into.size() >= reply_octets_max.
+/// Writes `reply` as it goes over the wire: its lines (at most reply_lines_max of
+/// reply_line_text_max octets), each with the code and the enhanced code if it has one; what is not
+/// printable ASCII as '?'. Returns the octets written. REQUIRES: into.size() >= reply_octets_max.
 std::size_t write_reply(const mail::Reply& reply, std::span<char> into);
 
 }  // namespace postern::smtp

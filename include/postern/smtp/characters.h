@@ -3,27 +3,47 @@
 #include <cstddef>
 #include <string_view>
 
-/// The character classes of RFC 5321 and RFC 6531, and comparison without regard to ASCII case. Pure, no locale.
+/// The character classes of RFC 5321 and RFC 6531, and comparison without regard to ASCII case.
+/// Pure, no locale.
 namespace postern::smtp {
 
-constexpr char to_lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+constexpr char to_lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
 
-constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
+constexpr bool is_digit(char c) {
+    return c >= '0' && c <= '9';
+}
 
 constexpr bool is_alphanumeric(char c) {
     return is_digit(c) || (to_lower(c) >= 'a' && to_lower(c) <= 'z');
 }
 
-constexpr bool is_ascii(char c) { return static_cast<signed char>(c) >= 0; }
+constexpr bool is_ascii(char c) {
+    return static_cast<signed char>(c) >= 0;
+}
 
 /// VCHAR of RFC 5234: ASCII that prints, without the blank.
-constexpr bool is_visible(char c) { return c > ' ' && c < 0x7f; }
+constexpr bool is_visible(char c) {
+    return c > ' ' && c < 0x7f;
+}
 
 /// atext of RFC 5322, section 3.2.3: what is visible and none of the specials.
 constexpr bool is_atext(char c) {
     switch (c) {
-        case '"': case '(': case ')': case ',': case '.': case ':': case ';':
-        case '<': case '>': case '@': case '[': case '\\': case ']':
+        case '"':
+        case '(':
+        case ')':
+        case ',':
+        case '.':
+        case ':':
+        case ';':
+        case '<':
+        case '>':
+        case '@':
+        case '[':
+        case '\\':
+        case ']':
             return false;
         default:
             return is_visible(c);
@@ -42,8 +62,8 @@ constexpr bool equal_ignoring_case(std::string_view a, std::string_view b) {
     return true;
 }
 
-/// Octets of the UTF8-non-ascii character (RFC 3629: shortest form, no surrogates) that `text` begins with; 0: it begins with
-/// something else.
+/// Octets of the UTF8-non-ascii character (RFC 3629: shortest form, no surrogates) that `text`
+/// begins with; 0: it begins with something else.
 constexpr std::size_t utf8_non_ascii(std::string_view text) {
     const auto octet = [&](std::size_t i) {
         return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U;

@@ -9,8 +9,8 @@
 #include "postern/mail/envelope.h"
 #include "postern/smtp/answer.h"
 
-/// The extensions of SMTP that Postern speaks: one row for each, with its keyword, what EHLO says behind it, and its parameter of
-/// MAIL. Pure.
+/// The extensions of SMTP that Postern speaks: one row for each, with its keyword, what EHLO says
+/// behind it, and its parameter of MAIL. Pure.
 namespace postern::smtp {
 
 enum class Extension : std::uint8_t {
@@ -46,7 +46,8 @@ struct ExtensionSettings {
 struct ExtensionRow {
     Extension extension;
     std::string_view keyword;
-    /// What EHLO says behind the keyword, written into `into` (at least 64 octets); null: nothing. Returns the octets written.
+    /// What EHLO says behind the keyword, written into `into` (at least 64 octets); null: nothing.
+    /// Returns the octets written.
     std::size_t (*ehlo_argument)(const ExtensionSettings& settings, std::span<char> into);
     std::string_view parameter;  // its parameter of MAIL; empty: none
     /// Reads the parameter's value (nullopt: no "=" behind the keyword). Answer::none: it is good.
@@ -59,8 +60,10 @@ std::span<const ExtensionRow> extension_rows();
 /// nullptr: a keyword that is none of ours. ASCII case is ignored.
 const ExtensionRow* find_extension(std::string_view keyword);
 
-/// Reads the parameters of a MAIL, blanks in front of each. `offered`: the extensions in effect. Answer::none: all are good.
-Answer parse_mail_parameters(std::string_view text, ExtensionSet offered, MailParameters& parameters);
+/// Reads the parameters of a MAIL, blanks in front of each. `offered`: the extensions in effect.
+/// Answer::none: all are good.
+Answer parse_mail_parameters(
+    std::string_view text, ExtensionSet offered, MailParameters& parameters);
 
 /// Those of a RCPT: none is known yet, so a well-formed one is answered with 555.
 Answer parse_recipient_parameters(std::string_view text);

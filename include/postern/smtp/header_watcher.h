@@ -3,8 +3,9 @@
 #include <cstdint>
 #include <string_view>
 
-/// Reads a message's header as its canonical content goes by, until the first empty line: counts Received: lines, those of our
-/// own among them (to end loops, RFC 5321, section 6.3), and sees octets over 127 (RFC 6532). Pure, constant size.
+/// Reads a message's header as its canonical content goes by, until the first empty line: counts
+/// Received: lines, those of our own among them (to end loops, RFC 5321, section 6.3), and sees
+/// octets over 127 (RFC 6532). Pure, constant size.
 namespace postern::smtp {
 
 class HeaderWatcher {
@@ -13,8 +14,10 @@ class HeaderWatcher {
     void watch(std::string_view run, std::string_view hostname);
 
     std::uint32_t received_count() const { return received_count_; }
+
     /// Received: lines that say "by HOSTNAME (Postern)", folded or not.
     std::uint32_t own_received_count() const { return own_received_count_; }
+
     bool non_ascii() const { return non_ascii_; }
 
    private:
@@ -35,10 +38,11 @@ class HeaderWatcher {
 
     State state_ = State::name;
     Own own_ = Own::nothing;
-    bool by_matches_ = true;      // the word so far is the beginning of "by"
-    bool wanted_matches_ = true;  // the word so far is the beginning of the word that is wanted next
+    bool by_matches_ = true;  // the word so far is the beginning of "by"
+    bool wanted_matches_ =
+        true;  // the word so far is the beginning of the word that is wanted next
     bool non_ascii_ = false;
-    std::uint16_t matched_ = 0;   // octets of the field's name, or of the word
+    std::uint16_t matched_ = 0;  // octets of the field's name, or of the word
     std::uint32_t received_count_ = 0;
     std::uint32_t own_received_count_ = 0;
 };

@@ -13,44 +13,47 @@
 #include "postern/smtp/header_watcher.h"
 #include "postern/smtp/path.h"
 
-/// The server's side of SMTP (RFC 5321 with the extensions of extension.h) as a pure state machine: bytes go in, answers go into
-/// memory that the driver gives, and wishes come out one at a time. It knows neither sockets nor rules nor where a body goes, and
-/// allocates nothing. One for each connection, one thread.
+/// The server's side of SMTP (RFC 5321 with the extensions of extension.h) as a pure state machine:
+/// bytes go in, answers go into memory that the driver gives, and wishes come out one at a time. It
+/// knows neither sockets nor rules nor where a body goes, and allocates nothing. One for each
+/// connection, one thread.
 namespace postern::smtp {
 
 /// What a listener's sessions have in common; outlives them.
 struct ServerSettings {
     std::string_view hostname;
     ExtensionSettings limits;
-    ExtensionSet hidden = 0;         // extensions that EHLO does not list and that are then not in effect
+    ExtensionSet hidden = 0;  // extensions that EHLO does not list and that are then not in effect
     bool reject_bare_newline = false;
-    std::uint32_t errors_max = 20;   // bad commands in one session; 0: no bound
+    std::uint32_t errors_max = 20;  // bad commands in one session; 0: no bound
     std::uint32_t received_max = 100;
 };
 
 /// What the driver is to do before it calls `step` again.
 enum class Wish : std::uint8_t {
-    input,      // hand in more bytes: what is left of `input` (a partial command line) in front of them
-    room,       // send what was written: there is no room for another answer
-    begin,      // a MAIL: `path`, `parameters`; then accept or refuse
+    input,  // hand in more bytes: what is left of `input` (a partial command line) in front of them
+    room,   // send what was written: there is no room for another answer
+    begin,  // a MAIL: `path`, `parameters`; then accept or refuse
     recipient,  // a RCPT: `path`; then accept or refuse
     body,       // a body is about to begin: may its memory be filled? Then accept, or refuse_body
     append,     // `piece` belongs to the body
     submit,     // the message is whole; then answer, whenever it is known
     abandon,    // the transaction is over without a message; the session goes on
-    refused,    // for the log: `refusal` was just answered, or will be at the end of the body under way
+    refused,    // for the log: `refusal` was just answered, or will be at the end of the body under
+                // way
     close,      // send what was written, then close; a transaction that is open is over
 };
 
-/// A command, or a body, that the session itself refused (what the driver refuses it knows). Views into `input` or text that lives for ever.
+/// A command, or a body, that the session itself refused (what the driver refuses it knows). Views
+/// into `input` or text that lives for ever.
 struct Refusal {
     std::string_view verb;     // in upper case where it is known; empty: none (an over-long line)
     std::string_view address;  // the argument of MAIL or RCPT, as it came
     mail::Reply reply;
 };
 
-/// What `step` reads and writes. Lives on the driver's stack; its content is valid until the next call, as long as the memory
-/// behind `input` is.
+/// What `step` reads and writes. Lives on the driver's stack; its content is valid until the next
+/// call, as long as the memory behind `input` is.
 struct Exchange {
     std::string_view input;  // what was received; taken from the front
     std::span<char> output;  // room for answers; taken from the front
@@ -76,15 +79,16 @@ class ServerSession {
     /// Writes the greeting. REQUIRES: output_room_min octets of output, here and below.
     void greet(Exchange& exchange);
 
-    /// Does the next thing and says what it needs. Takes no input while it waits for an answer of the driver.
-    /// REQUIRES: what the last wish asked for was done.
+    /// Does the next thing and says what it needs. Takes no input while it waits for an answer of
+    /// the driver. REQUIRES: what the last wish asked for was done.
     Wish step(Exchange& exchange);
 
     /// After begin, recipient and body.
     void accept(Exchange& exchange);
     /// After begin and recipient.
     void refuse(Exchange& exchange, const mail::Reply& reply);
-    /// After body, or while one arrives: what is still to come of it is thrown away, and then this answered. An abandon follows.
+    /// After body, or while one arrives: what is still to come of it is thrown away, and then this
+    /// answered. An abandon follows.
     void refuse_body(Exchange& exchange, Answer answer);
     /// After submit: the sender's final answer. A 421 ends the session.
     void answer(Exchange& exchange, const mail::Reply& reply);
@@ -92,17 +96,24 @@ class ServerSession {
     void end(Exchange& exchange, Answer answer);
 
     std::string_view hello_name() const { return {hello_name_.data(), hello_name_size_}; }
+
     bool esmtp() const { return esmtp_; }
+
     /// Does the next input belong to a body?
     bool in_body() const { return mode_ == Mode::data || mode_ == Mode::chunk; }
+
     bool awaits_answer() const { return mode_ == Mode::await_answer; }
+
     /// Between transactions, nothing owed.
     bool idle() const {
         return mode_ == Mode::command && (phase_ == Phase::start || phase_ == Phase::ready);
     }
+
     /// For the message that is whole: an octet over 127 in it, or in its header.
     bool has_eight_bit() const { return scanner_.eight_bit(); }
+
     bool has_utf8_header() const { return header_.non_ascii(); }
+
     /// How the current transaction came, for Received: (RFC 3848, RFC 6531).
     std::string_view protocol() const;
 
@@ -125,7 +136,7 @@ class ServerSession {
         chunk,
         await_begin,
         await_recipient,
-        await_data,   // may the body begin?
+        await_data,  // may the body begin?
         await_chunk,
         await_answer,
         closing,

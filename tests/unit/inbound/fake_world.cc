@@ -60,7 +60,9 @@ bool FakeWorld::reserve(mail::Submission& submission, std::uint64_t octets, bool
     return octets <= body_octets_max;
 }
 
-void FakeWorld::submit(mail::Submission& submission) { waiting.push_back(&submission); }
+void FakeWorld::submit(mail::Submission& submission) {
+    waiting.push_back(&submission);
+}
 
 void FakeWorld::abandon(mail::Submission& submission) {
     EXPECT_EQ(submission.inbound_owner, nullptr);
@@ -75,16 +77,20 @@ void FakeWorld::refused(
     std::string_view address,
     const mail::Reply& reply) {
     EXPECT_EQ(client.address, "127.0.0.1");
-    refusals.push_back(std::string(what) + "|" + std::string(address) + "|" + std::to_string(reply.code));
+    refusals.push_back(
+        std::string(what) + "|" + std::string(address) + "|" + std::to_string(reply.code));
 }
 
 void FakeWorld::answer_waiting(Inbound& inbound) {
     while (answers && !waiting.empty()) {
         mail::Submission& submission = *waiting.front();
         waiting.erase(waiting.begin());
-        std::string envelope =
-            (submission.envelope.reverse_path.empty() ? "<>" : std::string(submission.envelope.reverse_path)) + " ->";
-        for (const mail::Recipient* to = submission.envelope.first_recipient; to != nullptr; to = to->next) {
+        std::string envelope = (submission.envelope.reverse_path.empty()
+                                    ? "<>"
+                                    : std::string(submission.envelope.reverse_path)) +
+                               " ->";
+        for (const mail::Recipient* to = submission.envelope.first_recipient; to != nullptr;
+             to = to->next) {
             envelope += " " + std::string(to->address);
         }
         std::string content;
@@ -95,7 +101,8 @@ void FakeWorld::answer_waiting(Inbound& inbound) {
         const std::size_t line_end = content.find("\r\n") + 2;
         received_lines.push_back(content.substr(0, line_end));
         content.erase(0, line_end);
-        messages.push_back({envelope, content + (content.empty() || content.ends_with("\r\n") ? "" : "\r\n")});
+        messages.push_back(
+            {envelope, content + (content.empty() || content.ends_with("\r\n") ? "" : "\r\n")});
         inbound.answer(submission, final_answer);
         EXPECT_EQ(submission.inbound_owner, nullptr);
         free(submission);
@@ -106,7 +113,7 @@ void FakeWorld::free(mail::Submission& submission) {
     std::erase_if(submissions_, [&](const auto& held) { return held.get() == &submission; });
 }
 
-// --- the gateway -------------------------------------------------------------------------------------------------------------
+// --- the gateway ---------------------------------------------------------------------------------
 
 ListenerSettings Gateway::usual() {
     ListenerSettings settings;
@@ -125,7 +132,8 @@ Gateway::Gateway(const ListenerSettings& settings, int socket_buffer)
     : inbound(std::make_unique<Inbound>(*ring, timers, world)) {
     if (socket_buffer > 0) {
         for (const int option : {SO_RCVBUF, SO_SNDBUF}) {
-            setsockopt(loopback.descriptor, SOL_SOCKET, option, &socket_buffer, sizeof socket_buffer);
+            setsockopt(
+                loopback.descriptor, SOL_SOCKET, option, &socket_buffer, sizeof socket_buffer);
         }
     }
     inbound->add_listener(loopback.release(), settings);
@@ -147,7 +155,7 @@ void Gateway::turn() {
     world.answer_waiting(*inbound);
 }
 
-// --- the sender --------------------------------------------------------------------------------------------------------------
+// --- the sender ----------------------------------------------------------------------------------
 
 Sender::~Sender() {
     if (socket_ >= 0) {
@@ -157,7 +165,8 @@ Sender::~Sender() {
 
 void Sender::send(std::string_view bytes) {
     while (!bytes.empty()) {
-        const ssize_t count = ::send(socket_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+        const ssize_t count =
+            ::send(socket_, bytes.data(), bytes.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
         if (count > 0) {
             bytes.remove_prefix(static_cast<std::size_t>(count));
         } else if (errno != EAGAIN) {
@@ -184,7 +193,8 @@ bool Sender::read() {
 std::string Sender::reply() {
     std::size_t size = 0;
     const auto whole = [&] {
-        for (std::size_t at = 0, end = 0; (end = input_.find("\r\n", at)) != std::string::npos; at = end + 2) {
+        for (std::size_t at = 0, end = 0; (end = input_.find("\r\n", at)) != std::string::npos;
+             at = end + 2) {
             if (end - at < 4 || input_[at + 3] != '-') {
                 size = end + 2;
                 return true;
@@ -209,10 +219,16 @@ bool Sender::closed_by_peer() {
     return ended_ && input_.empty();
 }
 
-void Sender::end_sending() { ::shutdown(socket_, SHUT_WR); }
+void Sender::end_sending() {
+    ::shutdown(socket_, SHUT_WR);
+}
 
-void Sender::reset() { io::test::reset(std::exchange(socket_, -1)); }
+void Sender::reset() {
+    io::test::reset(std::exchange(socket_, -1));
+}
 
-void Sender::hang_up() { ::close(std::exchange(socket_, -1)); }
+void Sender::hang_up() {
+    ::close(std::exchange(socket_, -1));
+}
 
 }  // namespace postern::inbound::test

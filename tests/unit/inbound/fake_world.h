@@ -35,7 +35,10 @@ class FakeWorld final : public World {
 
     mail::Reply greeting_refusal;  // code 0: all may come
     std::vector<std::string> rules = smtp::test::default_rules();
-    mail::Reply final_answer{250, {2, 0, 0}, "queued"};
+    mail::Reply final_answer{
+        250, {2, 0, 0},
+         "queued"
+    };
     bool answers = true;
     std::uint64_t body_octets_max = UINT64_MAX;
 
@@ -79,6 +82,7 @@ class Gateway {
         }
         return true;
     }
+
     void turn();
 
     std::unique_ptr<io::Ring> ring = io::test::make_ring();
@@ -93,6 +97,7 @@ class Sender {
    public:
     explicit Sender(Gateway& gateway, int receive_buffer = 0)
         : gateway_(gateway), socket_(gateway.loopback.dial(receive_buffer)) {}
+
     ~Sender();
     Sender(const Sender&) = delete;
 
@@ -105,6 +110,7 @@ class Sender {
     void end_sending();
     void reset();
     void hang_up();
+
     int descriptor() const { return socket_; }
 
    private:

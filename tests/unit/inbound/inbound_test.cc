@@ -33,8 +33,9 @@ TEST(inbound, a_message_comes_through_with_our_line_in_front) {
     EXPECT_EQ(gateway.world.messages[0].envelope, "a@example.org -> b@example.com");
     EXPECT_EQ(gateway.world.messages[0].content, "Subject: x\r\n\r\n.dots\r\n");
     const std::string& line = gateway.world.received_lines[0];
-    EXPECT_TRUE(line.starts_with(
-        "Received: from c.example (unknown [127.0.0.1]) by gw.example.net (Postern) with ESMTP id ID1 for <b@example.com>; "))
+    EXPECT_TRUE(
+        line.starts_with("Received: from c.example (unknown [127.0.0.1]) by gw.example.net "
+                         "(Postern) with ESMTP id ID1 for <b@example.com>; "))
         << line;
     EXPECT_TRUE(line.ends_with(" +0000\r\n")) << line;
     EXPECT_TRUE(sender.ask("QUIT").starts_with("221 2.0.0 "));
@@ -44,7 +45,10 @@ TEST(inbound, a_message_comes_through_with_our_line_in_front) {
 
 TEST(inbound, a_client_that_may_not_come_hears_why) {
     Gateway gateway;
-    gateway.world.greeting_refusal = {421, {4, 7, 0}, "too many connections"};
+    gateway.world.greeting_refusal = {
+        421, {4, 7, 0},
+         "too many connections"
+    };
     Sender sender(gateway);
     EXPECT_EQ(sender.reply(), "421 4.7.0 too many connections\r\n");
     EXPECT_TRUE(sender.closed_by_peer());
@@ -102,8 +106,12 @@ TEST(inbound, who_waits_for_an_answer_has_no_deadline) {
     sender.send("text\r\n.\r\n");
     ASSERT_TRUE(gateway.turn_until([&] { return gateway.world.waiting.size() == 1; }));
     const base::Instant begin = gateway.ring->now();
-    EXPECT_TRUE(gateway.turn_until([&] { return gateway.ring->now() - begin > milliseconds(400); }));
-    gateway.world.final_answer = {451, {4, 4, 1}, "no host reachable"};
+    EXPECT_TRUE(
+        gateway.turn_until([&] { return gateway.ring->now() - begin > milliseconds(400); }));
+    gateway.world.final_answer = {
+        451, {4, 4, 1},
+         "no host reachable"
+    };
     gateway.world.answers = true;
     EXPECT_EQ(sender.reply(), "451 4.4.1 no host reachable\r\n");
 }
@@ -122,13 +130,16 @@ TEST(inbound, a_pipeline_of_transactions_is_answered_in_order) {
         ASSERT_TRUE(sender.reply().starts_with("250 2.1.0 "));
         ASSERT_TRUE(sender.reply().starts_with("250 2.1.5 "));
         ASSERT_TRUE(sender.reply().starts_with("250 2.0.0 queued"));
-        ASSERT_EQ(gateway.world.messages[static_cast<std::size_t>(i)].content, "m" + std::to_string(100 + i) + "\r\n");
+        ASSERT_EQ(
+            gateway.world.messages[static_cast<std::size_t>(i)].content,
+            "m" + std::to_string(100 + i) + "\r\n");
     }
     EXPECT_TRUE(sender.reply().starts_with("221 "));
     EXPECT_TRUE(sender.closed_by_peer());
 }
 
-/// A sender that reads nothing is not read from either, and what it is owed comes when it does read.
+/// A sender that reads nothing is not read from either, and what it is owed comes when it does
+/// read.
 TEST(inbound, answers_that_are_not_read_stop_the_input) {
     Gateway gateway(Gateway::usual(), 65536);
     Sender sender(gateway, 4096);
@@ -147,7 +158,8 @@ TEST(inbound, answers_that_are_not_read_stop_the_input) {
     std::size_t sent = 0;
     for (int stalled = 0; stalled < 200 && sent < many.size() * commands / 1000;) {
         const std::size_t offset = sent % many.size();
-        const ssize_t count = ::send(sender.descriptor(), many.data() + offset, many.size() - offset, MSG_DONTWAIT);
+        const ssize_t count =
+            ::send(sender.descriptor(), many.data() + offset, many.size() - offset, MSG_DONTWAIT);
         gateway.turn();
         stalled = count > 0 ? 0 : stalled + 1;
         sent += count > 0 ? static_cast<std::size_t>(count) : 0;
@@ -174,7 +186,10 @@ TEST(inbound, memory_is_asked_for_before_it_is_filled) {
     }
     EXPECT_TRUE(sender.ask(".").starts_with("452 4.3.1 "));
     EXPECT_EQ(gateway.world.abandoned, 1);
-    EXPECT_EQ(gateway.world.tail_pool.used() + gateway.world.chain_pool.used() + gateway.world.arena_pool.used(), 0U);
+    EXPECT_EQ(
+        gateway.world.tail_pool.used() + gateway.world.chain_pool.used() +
+            gateway.world.arena_pool.used(),
+        0U);
     gateway.world.body_octets_max = 0;
     sender.send(envelope);
     EXPECT_TRUE(sender.reply().starts_with("250 "));
@@ -193,7 +208,8 @@ TEST(inbound, a_large_body_is_kept_as_it_came) {
     Sender sender(gateway);
     std::string content;
     for (int i = 0; i < 60000; ++i) {
-        content += std::string(static_cast<std::size_t>(i % 97), static_cast<char>('a' + i % 26)) + "\r\n";
+        content +=
+            std::string(static_cast<std::size_t>(i % 97), static_cast<char>('a' + i % 26)) + "\r\n";
     }
     for (const bool by_data : {true, false}) {
         if (by_data) {
@@ -228,7 +244,9 @@ TEST(inbound, refused_recipients_cost_no_memory) {
     }
     EXPECT_EQ(gateway.world.arena_pool.used(), used);
     EXPECT_EQ(gateway.world.refusals.size(), 10000U);
-    EXPECT_EQ(gateway.world.refusals[0], "RCPT|TO:<somebody.with.a.long.name.and.more@nowhere.example>|550");
+    EXPECT_EQ(
+        gateway.world.refusals[0],
+        "RCPT|TO:<somebody.with.a.long.name.and.more@nowhere.example>|550");
 }
 
 TEST(inbound, a_sender_that_leaves_in_the_middle_gives_its_transaction_back) {
@@ -245,17 +263,25 @@ TEST(inbound, a_sender_that_leaves_in_the_middle_gives_its_transaction_back) {
     EXPECT_EQ(gateway.world.clients, 0);
 }
 
-/// product.md, section 5: gone on reset, or on end of stream with no complete command behind the data.
+/// product.md, section 5: gone on reset, or on end of stream with no complete command behind the
+/// data.
 TEST(inbound, looks_once_whether_the_sender_has_gone) {
     struct Case {
         std::string behind;
+
         enum { stays, ends, resets } way;
+
         bool gone;
     };
+
     const Case cases[] = {
-        {"", Case::stays, false},          {"", Case::ends, true},           {"", Case::resets, true},
-        {"QUIT\r\n", Case::ends, false},   {"QUIT", Case::ends, true},       {"QUIT\r\n", Case::stays, false},
-        {"QUIT\n", Case::ends, true},
+        {"",         Case::stays,  false},
+        {"",         Case::ends,   true },
+        {"",         Case::resets, true },
+        {"QUIT\r\n", Case::ends,   false},
+        {"QUIT",     Case::ends,   true },
+        {"QUIT\r\n", Case::stays,  false},
+        {"QUIT\n",   Case::ends,   true },
     };
     for (const Case& c : cases) {
         for (const bool with_the_data : {true, false}) {
@@ -374,9 +400,8 @@ TEST(inbound, an_idle_connection_holds_little) {
         EXPECT_TRUE(senders.back().ask("EHLO c.example").starts_with("250-"));
     }
     const std::uint32_t offered = gateway.ring->buffers_offered(io::BufferGroup::command);
-    EXPECT_TRUE(gateway.turn_until([&] {
-        return gateway.ring->buffers(io::BufferGroup::command).used() <= offered;
-    }));
+    EXPECT_TRUE(gateway.turn_until(
+        [&] { return gateway.ring->buffers(io::BufferGroup::command).used() <= offered; }));
     EXPECT_EQ(gateway.world.arena_pool.used(), 0U);
 }
 

@@ -45,7 +45,8 @@ ListenerSettings settings_of(const smtp::test::Script& script) {
     return settings;
 }
 
-/// Every dialogue over real sockets, whole and in pieces of all sizes: what differs from the pure session is the corridor's fault.
+/// Every dialogue over real sockets, whole and in pieces of all sizes: what differs from the pure
+/// session is the corridor's fault.
 TEST(scripts, over_loopback) {
     for (const auto& entry : std::filesystem::directory_iterator(SCRIPT_FOLDER)) {
         if (entry.path().extension() != ".smtp") {
@@ -53,7 +54,8 @@ TEST(scripts, over_loopback) {
         }
         std::ifstream file(entry.path());
         const std::string text{std::istreambuf_iterator<char>(file), {}};
-        const smtp::test::Script script = smtp::test::parse_script(entry.path().filename().string(), text);
+        const smtp::test::Script script =
+            smtp::test::parse_script(entry.path().filename().string(), text);
         ASSERT_EQ(script.error, "");
         for (std::uint32_t seed = 0; seed < 4; ++seed) {
             std::mt19937 random(seed);
@@ -64,8 +66,11 @@ TEST(scripts, over_loopback) {
             Sender sender(gateway);
             std::string_view left = script.input;
             while (!left.empty()) {
-                const std::size_t most = seed == 0 ? left.size() : left.size() > 20000 ? 20000 : 8U << (2 * seed);
-                const std::string_view piece = left.substr(0, seed == 0 ? most : random() % most + 1);
+                const std::size_t most = seed == 0             ? left.size()
+                                         : left.size() > 20000 ? 20000
+                                                               : 8U << (2 * seed);
+                const std::string_view piece =
+                    left.substr(0, seed == 0 ? most : random() % most + 1);
                 sender.send(piece);
                 left.remove_prefix(piece.size());
                 if (seed > 0) {
@@ -77,7 +82,10 @@ TEST(scripts, over_loopback) {
             for (std::string reply = sender.reply(); !reply.empty(); reply = sender.reply()) {
                 output += reply;
             }
-            ASSERT_EQ(smtp::test::compare(script, output, sender.closed_by_peer(), gateway.world.messages), "")
+            ASSERT_EQ(
+                smtp::test::compare(
+                    script, output, sender.closed_by_peer(), gateway.world.messages),
+                "")
                 << "seed " << seed;
         }
     }

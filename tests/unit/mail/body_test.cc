@@ -120,8 +120,8 @@ TEST_F(BodyTest, holds_what_was_appended) {
                 const std::string_view run = left.substr(0, random() % 3000 + 1);
                 left.remove_prefix(run.size());
                 const bool begins_line = expected.empty() || expected.back() == '\n';
-                const bool dot_line =
-                    (begins_line && run.front() == '.') || run.find("\n.") != std::string_view::npos;
+                const bool dot_line = (begins_line && run.front() == '.') ||
+                                      run.find("\n.") != std::string_view::npos;
                 ASSERT_TRUE(
                     random() % 4 == 0 ? body_.append_copy(run, begins_line, dot_line)
                                       : body_.append(block, run, begins_line, dot_line));
@@ -139,9 +139,10 @@ TEST_F(BodyTest, holds_what_was_appended) {
             ASSERT_TRUE(slice.has_dot_line || !dot_line) << "seed " << seed;
             before = slice.view();
         }
-        const std::uint64_t in_use = std::uint64_t{receive_pool_.used()} * (4096 + sizeof(base::Block)) +
-                                     std::uint64_t{tail_pool_.used()} * (1024 + sizeof(base::Block)) +
-                                     std::uint64_t{chain_pool_.used()} * (256 + sizeof(base::Block));
+        const std::uint64_t in_use =
+            std::uint64_t{receive_pool_.used()} * (4096 + sizeof(base::Block)) +
+            std::uint64_t{tail_pool_.used()} * (1024 + sizeof(base::Block)) +
+            std::uint64_t{chain_pool_.used()} * (256 + sizeof(base::Block));
         ASSERT_EQ(body_.pinned(), in_use) << "seed " << seed;
     }
     body_.clear();

@@ -38,7 +38,8 @@ inline Content model_of_data(const std::string& input) {
     content.taken = end + 3;
     content.ended = true;
     std::string raw = lines.substr(0, end + 2);
-    for (std::size_t at = raw.find("\r\n."); at != std::string::npos; at = raw.find("\r\n.", at + 2)) {
+    for (std::size_t at = raw.find("\r\n."); at != std::string::npos;
+         at = raw.find("\r\n.", at + 2)) {
         raw.erase(at + 2, 1);
     }
     content.text = repaired(raw.substr(2), content.bare_newline);

@@ -87,7 +87,8 @@ TEST(body_scanner, every_short_text) {
             }
             const std::string data = text + "\r\n.\r\n";
             ASSERT_EQ(scanned({data}, true), model_of_data(data)) << testing::PrintToString(data);
-            ASSERT_EQ(scanned({text}, false), model_of_chunks(text)) << testing::PrintToString(text);
+            ASSERT_EQ(scanned({text}, false), model_of_chunks(text))
+                << testing::PrintToString(text);
             if (size == 5) {
                 expect_as_model(data, true);
                 expect_as_model(text, false);
@@ -108,7 +109,18 @@ TEST(body_scanner, random_texts_at_every_split) {
         const std::size_t size = random() % 400;
         while (text.size() < size) {
             static const std::vector<std::string> parts = {
-                "\r", "\n", ".", "\r\n", "\r\n.", "\r\n..", "\n.", "\r\n.\r", "\r.\r\n", ".\n", "\xc3\xa4", std::string(1, '\0')};
+                "\r",
+                "\n",
+                ".",
+                "\r\n",
+                "\r\n.",
+                "\r\n..",
+                "\n.",
+                "\r\n.\r",
+                "\r.\r\n",
+                ".\n",
+                "\xc3\xa4",
+                std::string(1, '\0')};
             if (random() % odds == 0) {
                 text += parts[random() % parts.size()];
             } else {
@@ -141,7 +153,8 @@ TEST(body_scanner, both_variants_find_the_same) {
             for (std::size_t i = 0; i < text.size(); ++i) {
                 const char before = i > 0 ? text[i - 1] : 'x';
                 const bool bare_lf = text[i] == '\n' && before != '\r';
-                const bool bare_cr = text[i] == '\r' && (i + 1 == text.size() || text[i + 1] != '\n');
+                const bool bare_cr =
+                    text[i] == '\r' && (i + 1 == text.size() || text[i + 1] != '\n');
                 const bool dot = text[i] == '.' && before == '\n';
                 if (bare_lf || bare_cr || (dot && stop_at_dots)) {
                     expected.index = i;

@@ -9,7 +9,8 @@ constexpr ExtensionSet all = 0xffff;
 
 TEST(extension, parameters_are_read) {
     MailParameters parameters;
-    EXPECT_EQ(parse_mail_parameters(" SIZE=12 body=8bitmime  SmtpUtf8", all, parameters), Answer::none);
+    EXPECT_EQ(
+        parse_mail_parameters(" SIZE=12 body=8bitmime  SmtpUtf8", all, parameters), Answer::none);
     EXPECT_EQ(parameters.size, 12U);
     EXPECT_EQ(parameters.body_type, mail::BodyType::eight_bit_mime);
     EXPECT_TRUE(parameters.smtputf8);

@@ -43,8 +43,15 @@ TEST(path, knows_the_null_path_and_postmaster) {
 }
 
 TEST(path, refuses_source_routes_that_are_none) {
-    for (const char* text : {"<@:a@b>", "<@a.example>", "<@a.example:>", "<@a.example,:a@b>", "<@a.example,b.example:a@b>",
-                             "<@a.example:@b.example:a@b>", "<@a..b:a@b>", "<@"}) {
+    for (const char* text :
+         {"<@:a@b>",
+          "<@a.example>",
+          "<@a.example:>",
+          "<@a.example,:a@b>",
+          "<@a.example,b.example:a@b>",
+          "<@a.example:@b.example:a@b>",
+          "<@a..b:a@b>",
+          "<@"}) {
         EXPECT_EQ(parse(text).error, PathError::syntax) << text;
     }
 }
@@ -74,11 +81,29 @@ TEST(path, keeps_the_limits_of_the_dns) {
 }
 
 TEST(path, knows_address_literals) {
-    for (const char* text : {"[192.0.2.1]", "[IPv6:2001:db8::1]", "[ipv6:::]", "[IPv6:::ffff:192.0.2.1]", "[tag:content!]"}) {
+    for (const char* text :
+         {"[192.0.2.1]",
+          "[IPv6:2001:db8::1]",
+          "[ipv6:::]",
+          "[IPv6:::ffff:192.0.2.1]",
+          "[tag:content!]"}) {
         EXPECT_TRUE(is_address_literal(text)) << text;
     }
-    for (const char* text : {"[]", "[192.0.2]", "[192.0.2.256]", "[192.0.2.1", "192.0.2.1", "[2001:db8::1]", "[IPv6:]", "[IPv6:1]",
-                             "[tag:]", "[:x]", "[tag-:x]", "[tag:a b]", "[tag:a]b]", "[ 192.0.2.1]"}) {
+    for (const char* text :
+         {"[]",
+          "[192.0.2]",
+          "[192.0.2.256]",
+          "[192.0.2.1",
+          "192.0.2.1",
+          "[2001:db8::1]",
+          "[IPv6:]",
+          "[IPv6:1]",
+          "[tag:]",
+          "[:x]",
+          "[tag-:x]",
+          "[tag:a b]",
+          "[tag:a]b]",
+          "[ 192.0.2.1]"}) {
         // "[2001:db8::1]" is a literal of an unknown kind, "2001", by RFC 5321's grammar.
         EXPECT_EQ(is_address_literal(text), std::string_view(text) == "[2001:db8::1]") << text;
     }
@@ -88,7 +113,10 @@ TEST(characters, atext_is_rfc_5322s) {
     const std::string_view symbols = "!#$%&'*+-/=?^_`{|}~";
     for (int i = -128; i < 128; ++i) {
         const char c = static_cast<char>(i);
-        EXPECT_EQ(is_atext(c), is_alphanumeric(c) || (c != '\0' && symbols.find(c) != std::string_view::npos)) << i;
+        EXPECT_EQ(
+            is_atext(c),
+            is_alphanumeric(c) || (c != '\0' && symbols.find(c) != std::string_view::npos))
+            << i;
     }
 }
 
@@ -96,7 +124,19 @@ TEST(characters, utf8_takes_whole_characters_only) {
     EXPECT_EQ(utf8_non_ascii("\xc3\xa4"), 2U);
     EXPECT_EQ(utf8_non_ascii("\xe6\x97\xa5x"), 3U);
     EXPECT_EQ(utf8_non_ascii("\xf0\x9f\x93\xa7"), 4U);
-    for (const char* text : {"a", "", "\x80", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf0\x80\x80\x80", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xc3(", "\xe6\x97"}) {
+    for (const char* text :
+         {"a",
+          "",
+          "\x80",
+          "\xc3",
+          "\xc0\x80",
+          "\xe0\x80\x80",
+          "\xed\xa0\x80",
+          "\xf0\x80\x80\x80",
+          "\xf4\x90\x80\x80",
+          "\xf5\x80\x80\x80",
+          "\xc3(",
+          "\xe6\x97"}) {
         EXPECT_EQ(utf8_non_ascii(text), 0U) << text;
     }
 }

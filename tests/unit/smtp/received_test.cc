@@ -30,7 +30,8 @@ ReceivedFields usual() {
 TEST(received, is_one_line) {
     EXPECT_EQ(
         written(usual()),
-        "Received: from client.example.org (unknown [192.0.2.1]) by gw.example.net (Postern) with ESMTP id 0123ABC"
+        "Received: from client.example.org (unknown [192.0.2.1]) by gw.example.net (Postern) with "
+        "ESMTP id 0123ABC"
         " for <b@example.com>; Sun, 22 Nov 2026 09:05:03 +0000\r\n");
 }
 
@@ -41,7 +42,8 @@ TEST(received, without_a_recipient_and_with_ipv6) {
     fields.time = {};
     EXPECT_EQ(
         written(fields),
-        "Received: from client.example.org (unknown [IPv6:2001:db8::1]) by gw.example.net (Postern) with ESMTP id 0123ABC;"
+        "Received: from client.example.org (unknown [IPv6:2001:db8::1]) by gw.example.net "
+        "(Postern) with ESMTP id 0123ABC;"
         " Thu, 01 Jan 1970 00:00:00 +0000\r\n");
 }
 
@@ -56,7 +58,8 @@ TEST(received, is_folded_rather_than_longer_than_a_line_may_be) {
     const std::string line = written(fields);
     std::size_t begin = 0;
     int lines = 0;
-    for (std::size_t end = line.find("\r\n"); end != std::string::npos; end = line.find("\r\n", begin)) {
+    for (std::size_t end = line.find("\r\n"); end != std::string::npos;
+         end = line.find("\r\n", begin)) {
         EXPECT_LE(end - begin, 998U);
         EXPECT_EQ(lines > 0, line[begin] == '\t');
         begin = end + 2;

@@ -117,8 +117,9 @@ Script parse_script(const std::string& name, const std::string& text) {
         } else if (kind == "M:") {
             expect(Expectation::Kind::message);
             script.expectations.back().text = unescape(rest(3), script.error);
-        } else if (kind == "B:" && !script.expectations.empty() &&
-                   script.expectations.back().kind == Expectation::Kind::message) {
+        } else if (
+            kind == "B:" && !script.expectations.empty() &&
+            script.expectations.back().kind == Expectation::Kind::message) {
             auto& content = script.expectations.back().content;
             content = content.value_or("") + unescape(rest(3), script.error) + "\r\n";
         } else {
@@ -129,7 +130,8 @@ Script parse_script(const std::string& name, const std::string& text) {
 }
 
 std::vector<std::string> default_rules() {
-    return {"example.com sink", "refused.example reject:not here", "deferred.example defer:not now"};
+    return {
+        "example.com sink", "refused.example reject:not here", "deferred.example defer:not now"};
 }
 
 mail::Reply decide(const std::vector<std::string>& rules, std::string_view domain) {
@@ -140,14 +142,23 @@ mail::Reply decide(const std::vector<std::string>& rules, std::string_view domai
         }
         const std::string_view text = std::string_view(rule).substr(rule.find(':') + 1);
         if (rule.find("reject:") != std::string::npos) {
-            return {550, {5, 1, 2}, text};
+            return {
+                550, {5, 1, 2},
+                 text
+            };
         }
         if (rule.find("defer:") != std::string::npos) {
-            return {450, {4, 1, 2}, text};
+            return {
+                450, {4, 1, 2},
+                 text
+            };
         }
         return {};
     }
-    return {550, {5, 7, 1}, "relaying denied"};
+    return {
+        550, {5, 7, 1},
+         "relaying denied"
+    };
 }
 
 std::string compare(
@@ -200,7 +211,8 @@ std::string compare(
         return script.name + ": not expected: " + output.substr(at);
     }
     if (message != messages.size()) {
-        return script.name + ": a message came that the script does not know: " + messages[message].envelope;
+        return script.name +
+               ": a message came that the script does not know: " + messages[message].envelope;
     }
     return "";
 }

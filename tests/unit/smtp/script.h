@@ -37,8 +37,9 @@ Script parse_script(const std::string& name, const std::string& text);
 /// The rules of a script without `rules:` lines.
 std::vector<std::string> default_rules();
 
-/// What a world with these rules answers to a recipient of that domain; code 0: it takes it. Only domains and "*" as patterns, and
-/// only `reject:` and `defer:` as targets, mean anything here. The text lives as long as `rules`.
+/// What a world with these rules answers to a recipient of that domain; code 0: it takes it. Only
+/// domains and "*" as patterns, and only `reject:` and `defer:` as targets, mean anything here. The
+/// text lives as long as `rules`.
 mail::Reply decide(const std::vector<std::string>& rules, std::string_view domain);
 
 /// Compares what came with what is expected; the first difference as a sentence, or empty.

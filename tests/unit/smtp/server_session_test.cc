@@ -7,7 +7,8 @@
 namespace postern::smtp::test {
 namespace {
 
-constexpr std::string_view envelope = "EHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n";
+constexpr std::string_view envelope =
+    "EHLO c.example\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n";
 
 class Session : public testing::Test {
    protected:
@@ -64,7 +65,9 @@ TEST_F(Session, memory_short_within_a_body) {
 }
 
 TEST_F(Session, what_was_refused_is_told) {
-    driver_.feed("FOO bar\r\nEHLO c.example\r\nMAIL FROM:<bad>\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<b@>\r\nDATA\r\n");
+    driver_.feed(
+        "FOO bar\r\nEHLO c.example\r\nMAIL FROM:<bad>\r\nMAIL FROM:<a@example.org>\r\nRCPT "
+        "TO:<b@>\r\nDATA\r\n");
     const std::vector<std::string> expected = {
         "FOO||500", "MAIL|FROM:<bad>|501", "RCPT|TO:<b@>|501", "DATA||554"};
     EXPECT_EQ(driver_.refusals, expected);
@@ -86,13 +89,19 @@ TEST_F(Session, answers_wait_for_room) {
 
 TEST_F(Session, the_final_answer_is_the_worlds) {
     driver_.feed(envelope);
-    driver_.final_answer = {554, {5, 6, 0}, "one\ntwo"};
+    driver_.final_answer = {
+        554, {5, 6, 0},
+         "one\ntwo"
+    };
     EXPECT_TRUE(said("DATA\r\nx\r\n.\r\n").ends_with("554-5.6.0 one\r\n554 5.6.0 two\r\n"));
     driver_.feed("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n");
     driver_.final_answer = {451, {}, "later"};
     EXPECT_TRUE(said("DATA\r\nx\r\n.\r\n").ends_with("451 4.0.0 later\r\n"));
     driver_.feed("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n");
-    driver_.final_answer = {421, {4, 3, 2}, "bye"};
+    driver_.final_answer = {
+        421, {4, 3, 2},
+         "bye"
+    };
     EXPECT_TRUE(said("DATA\r\nx\r\n.\r\n").ends_with("421 4.3.2 bye\r\n"));
     EXPECT_TRUE(driver_.closed);
 }

@@ -8,14 +8,19 @@
 
 namespace postern::smtp::test {
 
-/// Drives a ServerSession as `inbound` does, with strings for memory, and checks on the way what every driver may rely on.
+/// Drives a ServerSession as `inbound` does, with strings for memory, and checks on the way what
+/// every driver may rely on.
 class SessionDriver {
    public:
     explicit SessionDriver(const ServerSettings& settings);
 
     /// What the world says; may be replaced.
-    std::vector<std::string> rules;  // as in a rules file; only domains, "*", and the targets reject: and defer:
-    mail::Reply final_answer{250, {2, 0, 0}, "queued"};
+    std::vector<std::string>
+        rules;  // as in a rules file; only domains, "*", and the targets reject: and defer:
+    mail::Reply final_answer{
+        250, {2, 0, 0},
+         "queued"
+    };
     bool begin_allowed = true;
     bool body_allowed = true;
     std::size_t output_room = 16384;  // what one block of answers holds
