@@ -28,7 +28,7 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     log = folder / "meson-logs/testlog.json"
     log.unlink(missing_ok=True)
-    subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs"])
+    subprocess.run(["meson", "test", "-C", folder, "--no-rebuild", "--print-errorlogs", "--timeout-multiplier", "10"])
     tests = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     counts = [cases(test) for test in tests]
     passed, failed = sum(c[0] for c in counts), sum(c[1] for c in counts)

@@ -148,7 +148,6 @@ x = 1
             ("[192.0.2.999] cluster-a", None),
             ("k.test mx:example.net", None),
             ("l.test cluster-a delivery=queue", None),
-            ("m.test as:nowhere.test", None),
         ]
         self.write("main.rules", "ok.test cluster-a\n" + "".join(rule + "\n" for rule, _ in bad))
         errors = self.errors(self.postern("check"))
@@ -160,6 +159,12 @@ x = 1
                 if hint:
                     self.assertIn(hint, "\n".join(found))
         self.assertFalse([line for line in errors if line.startswith("main.rules:1:")])
+
+    def test_as_a_name_that_has_no_rule_or_itself(self):
+        self.write("main.rules", "a.test as:nowhere.test\nb.test as:c.test\nc.test as:b.test\n")
+        errors = "\n".join(self.errors(self.postern("check")))
+        self.assertIn("main.rules:1:", errors)
+        self.assertRegex(errors, r"main\.rules:[23]:")
 
     def test_the_same_pattern_twice_names_both_places(self):
         self.write("one.rules", "example.net cluster-a\n")

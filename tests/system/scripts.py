@@ -121,7 +121,7 @@ def script_test(path):
         settings, rules, steps = parse(path.read_text())
         # Who may relay is not what the dialogues are about: `* sink` is for anyone.
         settings.setdefault("listener", {})["trusted"] = True
-        host = self.host()
+        host = self.host(("PIPELINING", "8BITMIME", "SMTPUTF8"))  # by DATA each line that comes is ended
         gateway = self.gateway("\n".join(rules), {"sink": host.address}, hostname="gw.example.net", **settings)
         Dialogue(self, path.name, steps, self.session(gateway, ehlo=None), host).run()
 
