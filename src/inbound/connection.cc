@@ -17,7 +17,7 @@ namespace {
 /// not destroy it.
 constexpr base::Duration linger_time = std::chrono::seconds(5);
 constexpr base::Duration linger_time_at_end = std::chrono::seconds(1);
-constexpr std::uint64_t linger_octets = std::uint64_t{64} << 20;
+constexpr std::uint64_t linger_octets = std::uint64_t{16} << 20;
 /// Memory for a body is asked for in steps of this.
 constexpr std::uint64_t reserve_step = 32 * 1024;
 /// What the next run may pin beyond its own octets: a tail block, a block of the chain, and what

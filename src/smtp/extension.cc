@@ -47,7 +47,7 @@ Answer parse_body(std::optional<std::string_view> value, MailParameters& paramet
     } else if (equal_ignoring_case(*value, "8BITMIME")) {
         parameters.body_type = mail::BodyType::eight_bit_mime;
     } else {
-        return Answer::unknown_parameter;
+        return Answer::bad_parameter;
     }
     return Answer::none;
 }
