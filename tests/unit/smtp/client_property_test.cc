@@ -4,6 +4,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "host_model.h"
 
@@ -193,7 +194,7 @@ class Traffic final : public ClientOwner {
         auto& message = static_cast<Message&>(transfer);
         EXPECT_EQ(message.released, 0);
         if (verdict.kind == Verdict::Kind::again) {
-            again_ = &transfer;
+            again_.insert(&transfer);
             return;
         }
         message.verdicts.push_back(verdict.kind);
@@ -212,8 +213,7 @@ class Traffic final : public ClientOwner {
 
     void released(Transfer& transfer) override {
         auto& message = static_cast<Message&>(transfer);
-        if (again_ == &transfer) {
-            again_ = nullptr;
+        if (again_.erase(&transfer) == 1) {
             waiting_.push_front(&message);
             return;
         }
@@ -236,7 +236,7 @@ class Traffic final : public ClientOwner {
     std::deque<Message*> waiting_;
     std::map<std::string, int> delivered_;
     std::vector<Delivery> deliveries_;
-    Transfer* again_ = nullptr;
+    std::set<Transfer*> again_;  // to be handed out anew once released
 };
 
 TEST(ClientSessionProperty, EveryMessageIsWhereItsVerdictSaysWholeAndOnce) {
