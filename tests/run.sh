@@ -3,7 +3,7 @@
 #
 # usage: tests/run.sh [--unit | --all]
 #   (neither)  unit tests (with sanitizers, build-asan/) and system tests (release, build/): under ten minutes
-#   --unit     unit tests only: in a minute
+#   --unit     unit tests only
 #   --all      then each fuzz target for 20 seconds behind its corpus
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -117,7 +117,8 @@ class Traffic final : public ClientOwner {
                 std::fill(bytes.begin(), bytes.end(), '#');  // its views end here
             } else if (host.closed) {
                 break;
-            } else if (session.idle() && waiting_.empty() && !quitting) {
+            } else if (session.idle() && !quitting &&
+                       (waiting_.empty() || !session.may_take(now_))) {  // it may have had enough
                 session.quit();
                 quitting = true;
             } else if (!sending) {
