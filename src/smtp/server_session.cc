@@ -155,16 +155,19 @@ ServerSession::Next ServerSession::take_piece(Exchange& exchange) {
     if (run.empty() || body_failure_ != Answer::none) {
         return std::nullopt;
     }
+    // What fails a message is what comes first in it, however the octets are cut: what stands
+    // behind the limit is not looked at.
+    const std::uint64_t left = settings_->limits.message_size_max - body_size_;
+    header_.watch(run.substr(0, left), settings_->hostname);
     body_size_ += run.size();
-    header_.watch(run, settings_->hostname);
-    if (body_size_ > settings_->limits.message_size_max) {
-        fail_body(exchange, Answer::too_large);
-    } else if (scanner_.bare_newline() && settings_->reject_bare_newline) {
+    if (scanner_.bare_newline() && settings_->reject_bare_newline) {
         fail_body(exchange, Answer::bare_newline);
     } else if (
         header_.received_count() > settings_->received_max ||
         header_.own_received_count() > own_received_max) {
         fail_body(exchange, Answer::loop);
+    } else if (run.size() > left) {
+        fail_body(exchange, Answer::too_large);
     } else {
         return Wish::append;
     }
