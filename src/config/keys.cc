@@ -12,229 +12,229 @@ constexpr std::string_view a_host =
 // A row a key: name, member, default, what is allowed; the sentence; its check and flags.
 // clang-format off
 constexpr Key<Config> top_keys[] = {
-    {"hostname", &Config::hostname, "(the system's)", "a host name",
+    {"hostname", member<&Config::hostname>, "(the system's)", "a host name",
      "Our own name: in the greeting, in Received: lines and towards smart hosts. A name without "
      "a dot is warned of.",
      check_host_name},
-    {"workers", &Config::workers, "0", "0 .. 1024",
+    {"workers", member<&Config::workers>, "0", "0 .. 1024",
      "Worker threads; 0: one for each core that the process may run on.",
      nullptr, Flags::restart},
 };
 
 constexpr Key<Listener> listener_keys[] = {
-    {"address", &Listener::address, "(none: each listener must say it)",
+    {"address", member<&Listener::address>, "(none: each listener must say it)",
      "an address and a port, such as \"0.0.0.0:25\" or \"[::]:25\"",
      "Where senders connect to."},
-    {"tls", &Listener::tls, "(starttls with [tls] certificates, else none)",
+    {"tls", member<&Listener::tls>, "(starttls with [tls] certificates, else none)",
      "none | starttls | implicit",
      "Whether senders may (starttls) or must (implicit) speak TLS."},
-    {"proxy_networks", &Listener::proxy_networks, "[]", a_network,
+    {"proxy_networks", member<&Listener::proxy_networks>, "[]", a_network,
      "From these, and only these, a PROXY header (version 1 or 2) is expected."},
-    {"trusted", &Listener::trusted, "false", "",
+    {"trusted", member<&Listener::trusted>, "false", "",
      "All clients of this listener may use restricted rules."},
-    {"bare_newline", &Listener::bare_newline, "\"normalize\"", "normalize | reject",
+    {"bare_newline", member<&Listener::bare_newline>, "\"normalize\"", "normalize | reject",
      "A bare LF or CR in a body is repaired before it goes on (LF to CRLF, CR to a blank), or "
      "the message is refused."},
-    {"ehlo_hide", &Listener::ehlo_hide, "[]", "EHLO keywords",
+    {"ehlo_hide", member<&Listener::ehlo_hide>, "[]", "EHLO keywords",
      "Extensions that are not announced here.",
      check_ehlo_keyword},
-    {"xclient_networks", &Listener::xclient_networks, "[]", a_network,
+    {"xclient_networks", member<&Listener::xclient_networks>, "[]", a_network,
      "Who may say XCLIENT; [relay] does not imply it."},
-    {"xforward_networks", &Listener::xforward_networks, "[]", a_network,
+    {"xforward_networks", member<&Listener::xforward_networks>, "[]", a_network,
      "Who may say XFORWARD; [relay] does not imply it."},
-    {"auth_file", &Listener::auth_file, "\"\"", "a file",
+    {"auth_file", member<&Listener::auth_file>, "\"\"", "a file",
      "Names and passwords of those who may say AUTH; empty: nobody."},
-    {"greeting_pause", &Listener::greeting_pause, "\"0 s\"", "0 s .. 1 min",
+    {"greeting_pause", member<&Listener::greeting_pause>, "\"0 s\"", "0 s .. 1 min",
      "How long the greeting is held back; who speaks before it is turned away."},
 };
 
 constexpr Key<Rules> rules_keys[] = {
-    {"files", &Rules::files, "[]", "files or globs; each must match something", "The rules files."},
-    {"shrink_max", &Rules::shrink_max, "\"20 %\"", "0 % .. 100 %",
+    {"files", member<&Rules::files>, "[]", "files or globs; each must match something", "The rules files."},
+    {"shrink_max", member<&Rules::shrink_max>, "\"20 %\"", "0 % .. 100 %",
      "A reload that removes a larger part of the rules (and over 100 of them) must be forced."},
-    {"recipient_delimiter", &Rules::recipient_delimiter, "\"+\"", "one character, or nothing: off",
+    {"recipient_delimiter", member<&Rules::recipient_delimiter>, "\"+\"", "one character, or nothing: off",
      "A rule for user@domain also takes user+anything@domain.",
      check_delimiter},
 };
 
 constexpr Key<Relay> relay_keys[] = {
-    {"networks", &Relay::networks, "[]", a_network,
+    {"networks", member<&Relay::networks>, "[]", a_network,
      "Who may use restricted rules."},
-    {"deny", &Relay::deny, "[]", a_network,
+    {"deny", member<&Relay::deny>, "[]", a_network,
      "Who may not, though networks has them; looked at first. Never applies to always-relay "
      "rules."},
-    {"allow_open_relay", &Relay::allow_open_relay, "false", "",
+    {"allow_open_relay", member<&Relay::allow_open_relay>, "false", "",
      "Whether the rule '* TARGET always-relay', an open relay, is allowed.",
      nullptr, Flags::process_wide},
-    {"soft_reject", &Relay::soft_reject, "false", "",
+    {"soft_reject", member<&Relay::soft_reject>, "false", "",
      "Relaying is denied with 450 4.7.1 instead of 550 5.7.1: for the first days of a migration."},
-    {"routed_local_parts", &Relay::routed_local_parts, "false", "",
+    {"routed_local_parts", member<&Relay::routed_local_parts>, "false", "",
      "Whether clients that are not in networks may send to local parts with @ % ! : or a leading "
      "/ or vertical bar."},
 };
 
 constexpr Key<Pool> pool_keys[] = {
-    {"hosts", &Pool::hosts, "(none: each pool must say it)", a_host,
+    {"hosts", member<&Pool::hosts>, "(none: each pool must say it)", a_host,
      "The hosts that share the pool's work."},
-    {"backup", &Pool::backup, "[]", a_host,
+    {"backup", member<&Pool::backup>, "[]", a_host,
      "Used, in order, when none of hosts is healthy."},
-    {"connections", &Pool::connections, "32", "1 .. 10000",
+    {"connections", member<&Pool::connections>, "32", "1 .. 10000",
      "Connections to each host, over all workers; at least one for a worker that uses it."},
-    {"pipeline", &Pool::pipeline, "64", "1 .. 1000",
+    {"pipeline", member<&Pool::pipeline>, "64", "1 .. 1000",
      "Most messages in flight on one connection; the depth used adapts below it."},
-    {"recipients_max", &Pool::recipients_max, "100", "1 .. 10000",
+    {"recipients_max", member<&Pool::recipients_max>, "100", "1 .. 10000",
      "Recipients in one transaction to a host; less by its LIMITS."},
-    {"tls", &Pool::tls, "\"opportunistic\"", "none | opportunistic | required | verify",
+    {"tls", member<&Pool::tls>, "\"opportunistic\"", "none | opportunistic | required | verify",
      "TLS towards the hosts: never, where offered, always, or always and with a certificate that "
      "holds."},
-    {"tls_ca", &Pool::tls_ca, "\"\"", "a file",
+    {"tls_ca", member<&Pool::tls_ca>, "\"\"", "a file",
      "Certificates of the authorities that verify trusts; empty: the system's."},
-    {"tls_name", &Pool::tls_name, "\"\"", "a host name, or nothing",
+    {"tls_name", member<&Pool::tls_name>, "\"\"", "a host name, or nothing",
      "The name that the hosts' certificates must hold; empty: the host's own.",
      check_optional_name},
-    {"tls_cert", &Pool::tls_cert, "\"\"", "a file",
+    {"tls_cert", member<&Pool::tls_cert>, "\"\"", "a file",
      "Our certificate towards the hosts; empty: none."},
-    {"tls_key", &Pool::tls_key, "\"\"", "a file", "The key of tls_cert."},
-    {"auth_user", &Pool::auth_user, "\"\"", "printable ASCII without blanks, or nothing",
+    {"tls_key", member<&Pool::tls_key>, "\"\"", "a file", "The key of tls_cert."},
+    {"auth_user", member<&Pool::auth_user>, "\"\"", "printable ASCII without blanks, or nothing",
      "The name that we say AUTH with; empty: no AUTH.",
      check_word},
-    {"auth_password_file", &Pool::auth_password_file, "\"\"", "a file",
+    {"auth_password_file", member<&Pool::auth_password_file>, "\"\"", "a file",
      "The password of auth_user."},
-    {"ehlo_ignore", &Pool::ehlo_ignore, "[]", "EHLO keywords",
+    {"ehlo_ignore", member<&Pool::ehlo_ignore>, "[]", "EHLO keywords",
      "Extensions that the hosts offer and do badly: not used.",
      check_ehlo_keyword},
-    {"source", &Pool::source, "[]", "local addresses without a port",
+    {"source", member<&Pool::source>, "[]", "local addresses without a port",
      "What we connect from; empty: the system chooses.",
      check_address},
-    {"helo", &Pool::helo, "(hostname)", "a host name or an address literal",
+    {"helo", member<&Pool::helo>, "(hostname)", "a host name or an address literal",
      "The name that we say EHLO with.",
      check_helo},
-    {"delivery", &Pool::delivery, "(the listener's or [delivery]'s mode)", "sync | hybrid | queue",
+    {"delivery", member<&Pool::delivery>, "(the listener's or [delivery]'s mode)", "sync | hybrid | queue",
      "Who is responsible for a message, and when; goes before mode, a rule's delivery goes "
      "before this."},
-    {"defer", &Pool::defer, "([delivery]'s)", "pass | spool", "As in [delivery]."},
-    {"send_8bit", &Pool::send_8bit, "false", "",
+    {"defer", member<&Pool::defer>, "([delivery]'s)", "pass | spool", "As in [delivery]."},
+    {"send_8bit", member<&Pool::send_8bit>, "false", "",
      "Whether 8-bit bodies go to hosts that do not offer 8BITMIME."},
-    {"max_age", &Pool::max_age, "\"300 s\"", "1 s .. 1 day",
+    {"max_age", member<&Pool::max_age>, "\"300 s\"", "1 s .. 1 day",
      "A connection older than this takes no new message."},
-    {"idle", &Pool::idle, "\"60 s\"", "100 ms .. 1 day",
+    {"idle", member<&Pool::idle>, "\"60 s\"", "100 ms .. 1 day",
      "A connection without a message for this long is closed."},
-    {"xforward", &Pool::xforward, "false", "",
+    {"xforward", member<&Pool::xforward>, "false", "",
      "Whether the hosts are told who the client was, by XFORWARD."},
-    {"verify", &Pool::verify, "\"none\"", "none | rcpt",
+    {"verify", member<&Pool::verify>, "\"none\"", "none | rcpt",
      "Whether the hosts are asked about each recipient before it is accepted."},
-    {"verify_unknown", &Pool::verify_unknown, "\"defer\"", "defer | accept",
+    {"verify_unknown", member<&Pool::verify_unknown>, "\"defer\"", "defer | accept",
      "What happens to a recipient while no host can be asked."},
-    {"recipients_files", &Pool::recipients_files, "[]", "files or globs",
+    {"recipients_files", member<&Pool::recipients_files>, "[]", "files or globs",
      "Lists of the recipients that exist; empty: not known."},
 };
 
 constexpr Key<Delivery> delivery_keys[] = {
-    {"mode", &Delivery::mode, "\"sync\"", "sync | hybrid | queue",
+    {"mode", member<&Delivery::mode>, "\"sync\"", "sync | hybrid | queue",
      "sync: the sender's answer is the smart host's own. A pool's and a rule's delivery go "
      "before it."},
-    {"hybrid_deadline", &Delivery::hybrid_deadline, "\"20 s\"", "100 ms .. 1 h",
+    {"hybrid_deadline", member<&Delivery::hybrid_deadline>, "\"20 s\"", "100 ms .. 1 h",
      "In hybrid: how long the smart host's answer is waited for before the message is spooled."},
-    {"sync_limit", &Delivery::sync_limit, "\"9 min\"", "100 ms .. 1 h",
+    {"sync_limit", member<&Delivery::sync_limit>, "\"9 min\"", "100 ms .. 1 h",
      "From the sender's last byte to our answer, at most (senders wait 10 min: RFC 5321, "
      "4.5.3.2.6)."},
-    {"defer", &Delivery::defer, "\"pass\"", "pass | spool",
+    {"defer", member<&Delivery::defer>, "\"pass\"", "pass | spool",
      "In hybrid: a smart host's own 4xx for all recipients goes to the sender, or the message to "
      "the spool."},
-    {"postmaster", &Delivery::postmaster, "\"\"", "an address as local@domain, or nothing",
+    {"postmaster", member<&Delivery::postmaster>, "\"\"", "an address as local@domain, or nothing",
      "What <postmaster> without a domain becomes; empty: 550 5.1.1, and a warning.",
      check_optional_mailbox},
-    {"notify_pool", &Delivery::notify_pool, "\"\"", "the name of a pool, or nothing",
+    {"notify_pool", member<&Delivery::notify_pool>, "\"\"", "the name of a pool, or nothing",
      "Where notifications go whose recipient no rule matches; empty: to postmaster, else the "
      "dead-letter folder.",
      check_optional_pool},
 };
 
 constexpr Key<Retry> retry_keys[] = {
-    {"first", &Retry::first, "\"1 min\"", "1 s .. 1 day",
+    {"first", member<&Retry::first>, "\"1 min\"", "1 s .. 1 day",
      "The pause before the second attempt; each later one is longer."},
-    {"max", &Retry::max, "\"1 h\"", "1 s .. 1 day", "The longest pause."},
-    {"expire", &Retry::expire, "\"5 days\"", "1 s .. 100 days",
+    {"max", member<&Retry::max>, "\"1 h\"", "1 s .. 1 day", "The longest pause."},
+    {"expire", member<&Retry::expire>, "\"5 days\"", "1 s .. 100 days",
      "When a message is given up and its sender notified."},
 };
 
 constexpr Key<Timeouts> timeouts_keys[] = {
-    {"command", &Timeouts::command, "\"5 min\"", "100 ms .. 1 day", "A sender's next command."},
-    {"data", &Timeouts::data, "\"3 min\"", "100 ms .. 1 day", "The next piece of a body."},
-    {"connect", &Timeouts::connect, "\"30 s\"", "100 ms .. 1 h",
+    {"command", member<&Timeouts::command>, "\"5 min\"", "100 ms .. 1 day", "A sender's next command."},
+    {"data", member<&Timeouts::data>, "\"3 min\"", "100 ms .. 1 day", "The next piece of a body."},
+    {"connect", member<&Timeouts::connect>, "\"30 s\"", "100 ms .. 1 h",
      "A smart host's connection and greeting."},
-    {"reply", &Timeouts::reply, "\"5 min\"", "100 ms .. 1 day",
+    {"reply", member<&Timeouts::reply>, "\"5 min\"", "100 ms .. 1 day",
      "Each of its answers, from the answer before it."},
-    {"busy", &Timeouts::busy, "\"10 s\"", "0 s .. 1 h",
+    {"busy", member<&Timeouts::busy>, "\"10 s\"", "0 s .. 1 h",
      "A message's wait for a free place in its pool."},
-    {"data_done", &Timeouts::data_done, "\"10 min\"", "100 ms .. 1 day", "Its answer to the body."},
-    {"shutdown_grace", &Timeouts::shutdown_grace, "\"30 s\"", "0 s .. 1 day",
+    {"data_done", member<&Timeouts::data_done>, "\"10 min\"", "100 ms .. 1 day", "Its answer to the body."},
+    {"shutdown_grace", member<&Timeouts::shutdown_grace>, "\"30 s\"", "0 s .. 1 day",
      "When stopping: for what is not handed over yet; an owed answer is awaited up to data_done."},
 };
 
 constexpr Key<Spool> spool_keys[] = {
-    {"path", &Spool::path, "\"/var/spool/postern\"", "a folder; it is made when missing",
+    {"path", member<&Spool::path>, "\"/var/spool/postern\"", "a folder; it is made when missing",
      "Where the spool is.",
      nullptr, Flags::restart},
-    {"min_free", &Spool::min_free, "\"1 GiB\"", "0 B .. 1048576 GiB",
+    {"min_free", member<&Spool::min_free>, "\"1 GiB\"", "0 B .. 1048576 GiB",
      "Below this much free space no message is spooled: queue answers 452 4.3.1, hybrid works as "
      "sync."},
 };
 
 constexpr Key<Limits> limits_keys[] = {
-    {"message_size", &Limits::message_size, "\"50 MiB\"", "1 B .. 2 GiB",
+    {"message_size", member<&Limits::message_size>, "\"50 MiB\"", "1 B .. 2 GiB",
      "The largest message; past it 552 5.3.4."},
-    {"recipients", &Limits::recipients, "1000", "1 .. 100000",
+    {"recipients", member<&Limits::recipients>, "1000", "1 .. 100000",
      "Recipients of one message; past them 452 4.5.3."},
-    {"connections", &Limits::connections, "100000", "1 .. 10000000",
+    {"connections", member<&Limits::connections>, "100000", "1 .. 10000000",
      "Senders connected at a time; lowered at start to what the descriptor limit allows. In a "
      "listener: to that listener.",
      nullptr, Flags::restart},
-    {"connections_per_client", &Limits::connections_per_client, "100", "0 .. 10000000",
+    {"connections_per_client", member<&Limits::connections_per_client>, "100", "0 .. 10000000",
      "The same for an IPv4 address or IPv6 /64; 0: no limit. [relay] and proxy networks are "
      "exempt."},
-    {"received_max", &Limits::received_max, "100", "1 .. 10000",
+    {"received_max", member<&Limits::received_max>, "100", "1 .. 10000",
      "Received: lines before a message is taken for a loop."},
-    {"errors", &Limits::errors, "20", "1 .. 10000",
+    {"errors", member<&Limits::errors>, "20", "1 .. 10000",
      "Bad commands in one session, refused RCPTs not counted; past them the session is closed."},
-    {"body_memory", &Limits::body_memory, "\"1 GiB\"", "1 MiB .. 1024 GiB",
+    {"body_memory", member<&Limits::body_memory>, "\"1 GiB\"", "1 MiB .. 1024 GiB",
      "Memory for bodies, over all workers; a client network gets an eighth of it. At the bound: "
      "452 4.3.1.",
      nullptr, Flags::restart | Flags::process_wide},
-    {"connection_rate", &Limits::connection_rate, "0", "0 .. 1000000000",
+    {"connection_rate", member<&Limits::connection_rate>, "0", "0 .. 1000000000",
      "Connections of one client in a minute; 0: no limit."},
-    {"message_rate", &Limits::message_rate, "0", "0 .. 1000000000",
+    {"message_rate", member<&Limits::message_rate>, "0", "0 .. 1000000000",
      "Messages of one client in a minute; 0: no limit."},
-    {"recipient_rate", &Limits::recipient_rate, "0", "0 .. 1000000000",
+    {"recipient_rate", member<&Limits::recipient_rate>, "0", "0 .. 1000000000",
      "Recipients of one client in a minute; 0: no limit."},
-    {"refused_rate", &Limits::refused_rate, "0", "0 .. 1000000000",
+    {"refused_rate", member<&Limits::refused_rate>, "0", "0 .. 1000000000",
      "Refused recipients of one client in a minute; 0: no limit."},
-    {"byte_rate", &Limits::byte_rate, "0", "0 B .. 1024 GiB",
+    {"byte_rate", member<&Limits::byte_rate>, "0", "0 B .. 1024 GiB",
      "Octets of bodies of one client in a minute; 0: no limit."},
 };
 
 constexpr Key<Tls> tls_keys[] = {
-    {"certificates", &Tls::certificates, "[]", "tables { chain = FILE, key = FILE }",
+    {"certificates", member<&Tls::certificates>, "[]", "tables { chain = FILE, key = FILE }",
      "Our certificates, each with its chain."},
 };
 
 constexpr Key<Admin> admin_keys[] = {
-    {"address", &Admin::address, "\"unix:/run/postern/admin.sock\"",
+    {"address", member<&Admin::address>, "\"unix:/run/postern/admin.sock\"",
      "unix:PATH, or an address and a port",
      "Where commands and metrics are served; over TCP only GET /metrics, /health and /ready, "
      "unless token is set.",
      nullptr, Flags::restart},
-    {"token", &Admin::token, "\"\"", "printable ASCII without blanks, or nothing",
+    {"token", member<&Admin::token>, "\"\"", "printable ASCII without blanks, or nothing",
      "What a request over TCP must show to be obeyed; empty: none is.",
      check_word},
 };
 
 constexpr Key<Log> log_keys[] = {
-    {"format", &Log::format, "\"json\"", "json | text",
+    {"format", member<&Log::format>, "\"json\"", "json | text",
      "One line an event, with the fields time, event, id, listener, client, helo, from, to, "
      "rule, generation, pool, host, reply, ms.",
      nullptr, Flags::restart},
-    {"output", &Log::output, "\"stderr\"", "stderr, stdout, or a file's path",
+    {"output", member<&Log::output>, "\"stderr\"", "stderr, stdout, or a file's path",
      "Where lines go; a file is opened again on SIGHUP.",
      nullptr, Flags::restart},
 };
@@ -285,6 +285,7 @@ template <> std::span<const Key<Limits>> keys() { return limits_keys; }
 template <> std::span<const Key<Tls>> keys() { return tls_keys; }
 template <> std::span<const Key<Admin>> keys() { return admin_keys; }
 template <> std::span<const Key<Log>> keys() { return log_keys; }
+
 // clang-format on
 
 const Restriction* find_restriction(std::string_view section, std::string_view key) {

@@ -10,32 +10,36 @@
 /// manual's page come from it.
 namespace postern::config {
 
-/// The member that a key fills; its type is the key's type. T: the section's struct.
-template <class T>
-using Field = std::variant<
-    bool T::*,
-    std::uint32_t T::*,
-    Size T::*,
-    Percent T::*,
-    base::Duration T::*,
-    std::string T::*,
-    std::vector<std::string> T::*,
-    std::filesystem::path T::*,
-    std::vector<std::filesystem::path> T::*,
-    base::Networks T::*,
-    Endpoint T::*,
-    std::vector<Endpoint> T::*,
-    std::vector<Certificate> T::*,
-    AdminAddress T::*,
-    LogOutput T::*,
-    ListenerTls T::*,
-    BareNewline T::*,
-    PoolTls T::*,
-    Mode T::*,
-    Defer T::*,
-    Verify T::*,
-    VerifyUnknown T::*,
-    LogFormat T::*>;
+/// The member that a key fills, in one section's struct that there is; its type is the key's type.
+using Slot = std::variant<
+    bool*,
+    std::uint32_t*,
+    Size*,
+    Percent*,
+    base::Duration*,
+    std::string*,
+    std::vector<std::string>*,
+    std::filesystem::path*,
+    std::vector<std::filesystem::path>*,
+    base::Networks*,
+    Endpoint*,
+    std::vector<Endpoint>*,
+    std::vector<Certificate>*,
+    AdminAddress*,
+    LogOutput*,
+    ListenerTls*,
+    BareNewline*,
+    PoolTls*,
+    Mode*,
+    Defer*,
+    Verify*,
+    VerifyUnknown*,
+    LogFormat*>;
+
+template <auto field, class T>
+Slot member(T& section) {
+    return &(section.*field);
+}
 
 /// Makes a text canonical and says if it is allowed.
 using Check = bool (*)(std::string& text);
@@ -57,7 +61,7 @@ constexpr bool has(Flags flags, Flags one) {
 template <class T>
 struct Key {
     std::string_view name;
-    Field<T> field;
+    Slot (*slot_in)(T& section);  // member<&T::name>
     std::string_view fallback;  // the default as TOML; "(...)" says in words what is decided later
     std::string_view allowed;  // numbers: "FIRST .. LAST"; choices: "A | B", in their enum's order;
                                // texts: in words

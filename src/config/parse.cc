@@ -98,19 +98,15 @@ T read_defaults() {
         const Node* const node = std::get_if<Node>(&read);
         POSTERN_ASSERT(node != nullptr, "a default in the key table is TOML");
         Findings none;
-        std::visit(
-            [&](auto member) {
-                using M = std::remove_reference_t<decltype(into.*member)>;
-                read_value(
-                    node->members[0].value,
-                    {.name = std::string(key.name),
-                     .type = type_of<M>(),
-                     .allowed = key.allowed,
-                     .check = key.check,
-                     .findings = none},
-                    into.*member);
-            },
-            key.field);
+        const Slot slot = key.slot_in(into);
+        read_value(
+            node->members[0].value,
+            {.name = std::string(key.name),
+             .type = type_of(slot),
+             .allowed = key.allowed,
+             .check = key.check,
+             .findings = none},
+            slot);
         POSTERN_ASSERT(none.errors.empty(), "a default in the key table is allowed by its own row");
     }
     return into;
@@ -124,7 +120,7 @@ const T& defaults() {
 }
 
 class Reader {
- public:
+   public:
     Reader(std::string file, std::string_view system_hostname, Expand expand)
         : system_hostname_(system_hostname), expand_(expand) {
         findings_.file = std::move(file);
@@ -132,7 +128,7 @@ class Reader {
 
     Parsed read(std::string_view text);
 
- private:
+   private:
     void read_sections();
     void read_hostname();
     void read_pools();
@@ -176,21 +172,17 @@ bool Reader::read_member(const Member& member, const std::string& where, Scope<T
                 "] only");
         return true;
     }
-    std::visit(
-        [&](auto field) {
-            using M = std::remove_reference_t<decltype(scope.into.*field)>;
-            read_value(
-                member.value,
-                {name,
-                 type_of<M>(),
-                 row->allowed,
-                 row->check,
-                 find_restriction(scope.section, row->name),
-                 expand_,
-                 findings_},
-                scope.into.*field);
-        },
-        row->field);
+    const Slot slot = row->slot_in(scope.into);
+    read_value(
+        member.value,
+        {name,
+         type_of(slot),
+         row->allowed,
+         row->check,
+         find_restriction(scope.section, row->name),
+         expand_,
+         findings_},
+        slot);
     return true;
 }
 

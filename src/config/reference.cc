@@ -6,7 +6,8 @@ namespace {
 
 template <class T>
 std::string row(std::string_view section, const Key<T>& key) {
-    const Type type = std::visit([]<class M>(M T::*) { return type_of<M>(); }, key.field);
+    T values;
+    const Type type = type_of(key.slot_in(values));
     std::string allowed = describe(type, key.allowed);
     if (const Restriction* const restriction = find_restriction(section, key.name)) {
         allowed += "; in this version ";

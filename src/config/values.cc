@@ -196,7 +196,8 @@ std::string printable(std::string_view text) {
 
 std::string in_quotes(std::string_view text) {
     constexpr std::size_t shown_max = 80;
-    return '"' + printable(text.substr(0, shown_max)) + (text.size() > shown_max ? "..." : "") + '"';
+    return '"' + printable(text.substr(0, shown_max)) + (text.size() > shown_max ? "..." : "") +
+           '"';
 }
 
 std::vector<std::string_view> split_choices(std::string_view allowed) {
@@ -260,6 +261,8 @@ std::string describe(Type type, std::string_view allowed) {
     }
     return "a list of " + std::string(allowed);
 }
+
+namespace {
 
 void read_value(const Node& node, const Wanted& wanted, bool& into) {
     if (expect(node, Node::Kind::boolean, wanted)) {
@@ -470,6 +473,7 @@ void read_value(const Node& node, const Wanted& wanted, LogOutput& into) {
     }
 }
 
+/// The place of the choice in `wanted.allowed`, or nullopt when something is wrong (and said).
 std::optional<std::size_t> read_choice(const Node& node, const Wanted& wanted) {
     if (!expect(node, Node::Kind::text, wanted)) {
         return std::nullopt;
@@ -488,6 +492,25 @@ std::optional<std::size_t> read_choice(const Node& node, const Wanted& wanted) {
         }
     }
     return static_cast<std::size_t>(found - choices.begin());
+}
+
+template <class E>
+requires std::is_enum_v<E>
+
+void read_value(const Node& node, const Wanted& wanted, E& into) {
+    if (const auto choice = read_choice(node, wanted)) {
+        into = static_cast<E>(*choice);
+    }
+}
+
+}  // namespace
+
+Type type_of(const Slot& slot) {
+    return std::visit([]<class M>(M*) { return type_of<M>(); }, slot);
+}
+
+void read_value(const Node& node, const Wanted& wanted, const Slot& into) {
+    std::visit([&](auto* member) { read_value(node, wanted, *member); }, into);
 }
 
 }  // namespace postern::config

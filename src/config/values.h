@@ -54,6 +54,8 @@ constexpr Type type_of() {
     }
 }
 
+Type type_of(const Slot& slot);
+
 std::string_view type_name(Type type);
 
 /// What may stand there, in words: for messages and for the manual.
@@ -70,34 +72,8 @@ struct Wanted {
     Findings& findings;
 };
 
-// Each reads `node` into `into`, or says what is wrong and leaves `into` as it was: the default.
-void read_value(const Node& node, const Wanted& wanted, bool& into);
-void read_value(const Node& node, const Wanted& wanted, std::uint32_t& into);
-void read_value(const Node& node, const Wanted& wanted, Size& into);
-void read_value(const Node& node, const Wanted& wanted, Percent& into);
-void read_value(const Node& node, const Wanted& wanted, base::Duration& into);
-void read_value(const Node& node, const Wanted& wanted, std::string& into);
-void read_value(const Node& node, const Wanted& wanted, std::vector<std::string>& into);
-void read_value(const Node& node, const Wanted& wanted, std::filesystem::path& into);
-void read_value(const Node& node, const Wanted& wanted, std::vector<std::filesystem::path>& into);
-void read_value(const Node& node, const Wanted& wanted, base::Networks& into);
-void read_value(const Node& node, const Wanted& wanted, Endpoint& into);
-void read_value(const Node& node, const Wanted& wanted, std::vector<Endpoint>& into);
-void read_value(const Node& node, const Wanted& wanted, std::vector<Certificate>& into);
-void read_value(const Node& node, const Wanted& wanted, AdminAddress& into);
-void read_value(const Node& node, const Wanted& wanted, LogOutput& into);
-
-/// The place of the choice in `wanted.allowed`, or nullopt when something is wrong (and said).
-std::optional<std::size_t> read_choice(const Node& node, const Wanted& wanted);
-
-template <class E>
-requires std::is_enum_v<E>
-
-void read_value(const Node& node, const Wanted& wanted, E& into) {
-    if (const auto choice = read_choice(node, wanted)) {
-        into = static_cast<E>(*choice);
-    }
-}
+/// Reads `node` into `into`, or says what is wrong and leaves `into` as it was: the default.
+void read_value(const Node& node, const Wanted& wanted, const Slot& into);
 
 /// `text` with everything but printable ASCII escaped.
 std::string printable(std::string_view text);

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 /// A folder of its own for each test, with a character in its name that a glob would take for its
 /// own.
 class Load : public ::testing::Test {
- protected:
+   protected:
     void SetUp() override {
         std::string name = fs::temp_directory_path() / "postern[1]-XXXXXX";
         ASSERT_NE(mkdtemp(name.data()), nullptr);

@@ -275,6 +275,15 @@ TEST(Parse, SyntaxErrorsHaveTheirPlace) {
     EXPECT_THAT(errors("a = 1\na = 2\n").at(0), HasSubstr("conf/postern.toml:2:"));
 }
 
+TEST(Parse, ALetterOutsideASCIIMayStandWhereSyntaxStands) {
+    // U+03F3 and a few beside it, which the TOML library takes for unreachable in a bare key.
+    for (const std::string_view letter : {"\u03f3", "\u00e4", "\u0100", "\u2100"}) {
+        const Parsed parsed = parse(std::string(letter) + "$", "postern.toml", "gw.example.net");
+        ASSERT_EQ(parsed.errors.size(), 1u) << letter;
+        EXPECT_EQ(parsed.errors[0].line, 1u) << letter;
+    }
+}
+
 TEST(Parse, ColumnsCountCharacters) {
     EXPECT_THAT(
         errors(with("[pool.a]\nhosts = [\"\u00e4\u00f6.example\", \"\u00fc\"]\n")),
