@@ -27,7 +27,8 @@ for target in "${targets[@]}"; do
     found=build-fuzz/found/$target # what new input taught stays out of the committed corpus
     mkdir -p "$found"
     echo "fuzz: $target: $(find "$corpus" -type f | wc -l) of the corpus, then $seconds s"
-    options=(-artifact_prefix="build-fuzz/failures/$target-" -timeout=10 -rss_limit_mb=2048)
+    # The same seed every time: a run tells of the change, not of its luck. A campaign of its own takes other seeds.
+    options=(-seed="${FUZZ_SEED:-1}" -artifact_prefix="build-fuzz/failures/$target-" -timeout=10 -rss_limit_mb=2048)
     if "$program" "${options[@]}" -runs=0 "$corpus" &>"build-fuzz/failures/$target.log" &&
         "$program" "${options[@]}" -max_total_time="$seconds" "$found" "$corpus" &>"build-fuzz/failures/$target.log"; then
         grep -a -E '^Done ' "build-fuzz/failures/$target.log" || true

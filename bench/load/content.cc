@@ -69,10 +69,7 @@ ReceivedSkipper::Behind ReceivedSkipper::pass(std::string_view piece) {
             case State::name:
                 if (std::tolower(static_cast<unsigned char>(c)) != name[matched_]) {
                     state_ = State::through;
-                    return {
-                        {held_, matched_},
-                        piece.substr(at)
-                    };
+                    return {{held_, matched_}, piece.substr(at)};
                 }
                 held_[matched_++] = c;
                 ++at;

@@ -67,10 +67,9 @@ Json to_json(const LoadOptions& options, const LoadResults& results, double cpu)
     report["seconds"] = seconds;
     report["messages"] = {
         {"accepted", results.accepted},
-        {"refused",  results.refused },
-        {"unknown",  results.unknown },
-        {"unsent",   results.unsent  }
-    };
+        {"refused", results.refused},
+        {"unknown", results.unknown},
+        {"unsent", results.unsent}};
     if (options.rate > 0) {
         report["messages"]["late_starts"] = results.late_starts;
         report["messages"]["not_started"] = results.not_started;

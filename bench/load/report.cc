@@ -27,43 +27,40 @@ Json to_json(const Histogram& latencies) {
         return ms(static_cast<double>(latencies.percentile(percent)));
     };
     return {
-        {"count", latencies.count()                       },
-        {"mean",  ms(latencies.mean())                    },
-        {"p50",   at(50)                                  },
-        {"p90",   at(90)                                  },
-        {"p99",   at(99)                                  },
-        {"p99.9", at(99.9)                                },
-        {"max",   ms(static_cast<double>(latencies.max()))}
-    };
+        {"count", latencies.count()},
+        {"mean", ms(latencies.mean())},
+        {"p50", at(50)},
+        {"p90", at(90)},
+        {"p99", at(99)},
+        {"p99.9", at(99.9)},
+        {"max", ms(static_cast<double>(latencies.max()))}};
 }
 
 Json to_json(const Comparison& c) {
     return {
-        {"expected",          c.expected         },
-        {"delivered",         c.delivered        },
-        {"lost",              c.lost             },
-        {"duplicate",         c.duplicate        },
-        {"header_changed",    c.header_changed   },
-        {"body_changed",      c.body_changed     },
-        {"wrong_recipient",   c.wrong_recipient  },
-        {"unexpected",        c.unexpected       },
+        {"expected", c.expected},
+        {"delivered", c.delivered},
+        {"lost", c.lost},
+        {"duplicate", c.duplicate},
+        {"header_changed", c.header_changed},
+        {"body_changed", c.body_changed},
+        {"wrong_recipient", c.wrong_recipient},
+        {"unexpected", c.unexpected},
         {"refused_delivered", c.refused_delivered},
         {"unknown_delivered", c.unknown_delivered},
-        {"unanswered",        c.unanswered       }
-    };
+        {"unanswered", c.unanswered}};
 }
 
 Json to_json(const SinkCounters& c) {
     return {
-        {"connections",    c.connections   },
-        {"messages",       c.messages      },
-        {"octets",         c.octets        },
-        {"foreign",        c.foreign       },
-        {"null_sender",    c.null_sender   },
+        {"connections", c.connections},
+        {"messages", c.messages},
+        {"octets", c.octets},
+        {"foreign", c.foreign},
+        {"null_sender", c.null_sender},
         {"header_changed", c.header_changed},
-        {"body_changed",   c.body_changed  },
-        {"unanswered",     c.unanswered    }
-    };
+        {"body_changed", c.body_changed},
+        {"unanswered", c.unanswered}};
 }
 
 namespace {

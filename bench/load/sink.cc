@@ -268,10 +268,7 @@ nlohmann::ordered_json report_of(std::vector<std::unique_ptr<SinkWorker>>& worke
     report["answers"] = to_json(answers);
     report["violations"] = nlohmann::ordered_json::object();
     for (const auto& [kind, seen] : violations) {
-        report["violations"][kind] = {
-            {"count",   seen.count  },
-            {"example", seen.example}
-        };
+        report["violations"][kind] = {{"count", seen.count}, {"example", seen.example}};
     }
     return report;
 }

@@ -44,6 +44,8 @@ int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
 
 namespace postern::bench {
 
-std::uint64_t allocations() { return count; }
+std::uint64_t allocations() {
+    return count;
+}
 
 }  // namespace postern::bench

@@ -2,7 +2,8 @@
 
 #include <cstdint>
 
-/// How often this thread has asked for heap memory, by malloc, its relatives or operator new, in any library.
+/// How often this thread has asked for heap memory, by malloc, its relatives or operator new, in
+/// any library.
 namespace postern::bench {
 
 std::uint64_t allocations();

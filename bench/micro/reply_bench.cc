@@ -1,5 +1,6 @@
-// Micro benchmarks of what a smart host's answers cost: a reply parsed, one made ready for a sender, and a whole message through a
-// client session (commands and body laid out, three or four answers taken), by DATA and by BDAT.
+// Micro benchmarks of what a smart host's answers cost: a reply parsed, one made ready for a
+// sender, and a whole message through a client session (commands and body laid out, three or four
+// answers taken), by DATA and by BDAT.
 //
 // usage: bench-reply [--benchmark_filter=REGEX ...]
 //
@@ -26,7 +27,8 @@ constexpr std::string_view reply_ehlo =
 
 void count(benchmark::State& state, std::uint64_t allocated) {
     state.counters["allocations"] =
-        static_cast<double>(allocated) / static_cast<double>(std::max<std::int64_t>(state.iterations(), 1));
+        static_cast<double>(allocated) /
+        static_cast<double>(std::max<std::int64_t>(state.iterations(), 1));
 }
 
 void parse(benchmark::State& state, std::string_view bytes) {
@@ -54,10 +56,13 @@ void for_sender(benchmark::State& state) {
 class Owner final : public smtp::ClientOwner {
    public:
     smtp::Transfer* next() override { return free_ ? (free_ = false, &transfer) : nullptr; }
+
     bool sender_gone(smtp::Transfer&) override { return false; }
+
     void settled(smtp::Transfer&, const smtp::Verdict& verdict) override {
         accepted += verdict.kind == smtp::Verdict::Kind::accepted ? 1 : 0;
     }
+
     void released(smtp::Transfer&) override { free_ = true; }
 
     smtp::Transfer transfer;

@@ -1,12 +1,14 @@
-// Micro benchmarks of the suffix table: lookups, dependent and together, beside one dependent random read of 64 octets from a
-// block of the same size and page size in the same run; and the build from text.
+// Micro benchmarks of the suffix table: lookups, dependent and together, beside one dependent
+// random read of 64 octets from a block of the same size and page size in the same run; and the
+// build from text.
 //
 // usage: bench-route [--benchmark_filter=REGEX ...] [DOMAIN-LIST]
 //   DOMAIN-LIST  a file of domains, one a line, to build and look up too: `list` in the names below
 //
-// Names: lookup/KIND/RULES, together/KIND/RULES, build/RULES; KIND: hit (the domain of a rule), subdomain (one below it), miss.
-// Counters: time_ns, a lookup or a rule; read_ns, one dependent random read; ratio, their quotient, the median of rounds that take
-// turns, so that a noisy machine disturbs both alike, by the thread's own clock; allocations, a lookup or a rule.
+// Names: lookup/KIND/RULES, together/KIND/RULES, build/RULES; KIND: hit (the domain of a rule),
+// subdomain (one below it), miss. Counters: time_ns, a lookup or a rule; read_ns, one dependent
+// random read; ratio, their quotient, the median of rounds that take turns, so that a noisy machine
+// disturbs both alike, by the thread's own clock; allocations, a lookup or a rule.
 
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
@@ -62,7 +64,8 @@ std::string random_label(std::size_t shortest, std::size_t longest) {
     return label + "x";  // so that no label is a number
 }
 
-/// Three in four names have two labels, one in five three, the rest four, under tops as frequent as they are in mail.
+/// Three in four names have two labels, one in five three, the rest four, under tops as frequent as
+/// they are in mail.
 std::string random_domain() {
     static const char* const tops[] = {
         "com", "com", "com", "com", "net", "org", "de", "co.uk", "io", "fr", "info", "com.br"};
@@ -124,7 +127,8 @@ Rules& rules_of(std::int64_t count) {
 
 enum Kind : std::int64_t { hit, subdomain, miss };
 
-/// Queries in random order, their names one behind the other in memory, so that reading them costs no miss.
+/// Queries in random order, their names one behind the other in memory, so that reading them costs
+/// no miss.
 struct Queries {
     std::string names;
     std::vector<Query> queries;
@@ -151,14 +155,15 @@ struct Queries {
 class Lines {
    public:
     explicit Lines(std::size_t octets) : octets_(octets), order_(queries_max) {
-        memory_ = static_cast<char*>(mmap(
-            nullptr, octets_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        memory_ = static_cast<char*>(
+            mmap(nullptr, octets_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
         madvise(memory_, octets_, MADV_HUGEPAGE);
         std::fill(memory_, memory_ + octets_, 0);
         for (std::uint32_t& line : order_) {
             line = static_cast<std::uint32_t>(randomness()() % (octets_ / 64));
         }
     }
+
     ~Lines() { munmap(memory_, octets_); }
 
     /// Each address depends on what the read before it gave.
@@ -177,7 +182,8 @@ class Lines {
     std::vector<std::uint32_t> order_;
 };
 
-/// This thread's own time: what others do on the machine counts only as far as they take its caches and its memory.
+/// This thread's own time: what others do on the machine counts only as far as they take its caches
+/// and its memory.
 double now_ns() {
     timespec time;
     clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
@@ -189,7 +195,8 @@ double median(std::vector<double>& values) {
     return values[values.size() / 2];
 }
 
-/// Takes turns between `work(begin)`, which looks up `round` queries, and reads of a block like the table's.
+/// Takes turns between `work(begin)`, which looks up `round` queries, and reads of a block like the
+/// table's.
 template <class Work>
 void compare(benchmark::State& state, const Rules& rules, Work work) {
     Lines lines(rules.table->bucket_octets());

@@ -30,8 +30,7 @@ const ServerSettings settings{
     .hidden = 0,
     .reject_bare_newline = false,
     .errors_max = 0,
-    .received_max = 100
-};
+    .received_max = 100};
 
 /// Steps a session through `input`, saying yes to everything. Returns the octets of content.
 std::size_t run(ServerSession& session, std::string_view input, std::span<char> block) {
@@ -55,12 +54,7 @@ std::size_t run(ServerSession& session, std::string_view input, std::span<char> 
                 octets += exchange.piece.run.size();
                 break;
             case Wish::submit:
-                session.answer(
-                    exchange,
-                    {
-                        250, {2, 0, 0},
-                         "queued"
-                });
+                session.answer(exchange, {250, {2, 0, 0}, "queued"});
                 break;
             case Wish::abandon:
             case Wish::refused:

@@ -19,7 +19,8 @@ constexpr int greeting_wait_ms = 5000;
 
 /// What is wrong with a smart host, seen from here and now; empty: it greets.
 std::string greeting_trouble(const io::Address& host) {
-    const int socket = ::socket(host.raw()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    const int socket =
+        ::socket(host.raw()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (socket < 0) {
         return std::strerror(errno);
     }
@@ -56,8 +57,10 @@ int check(const std::string& config_file, const CheckOptions& options) {
     route::Report report;
     if (loaded.snapshot) {
         const shard::Snapshot& snapshot = *loaded.snapshot;
-        report = route::check(*snapshot.table, pool_hosts(snapshot.config), own_addresses(snapshot.config));
-        loaded.warnings.insert(loaded.warnings.end(), report.warnings.begin(), report.warnings.end());
+        report = route::check(
+            *snapshot.table, pool_hosts(snapshot.config), own_addresses(snapshot.config));
+        loaded.warnings.insert(
+            loaded.warnings.end(), report.warnings.begin(), report.warnings.end());
     }
     for (const std::string& line : loaded.errors) {
         fmt::print(stderr, "{}\n", line);
@@ -74,16 +77,29 @@ int check(const std::string& config_file, const CheckOptions& options) {
             for (const io::Address& host : pool.hosts) {
                 const std::string trouble = greeting_trouble(host);
                 if (!trouble.empty()) {
-                    fmt::print(stderr, "warning: pool {}: the smart host {} {}\n", pool.name, host.text(), trouble);
+                    fmt::print(
+                        stderr,
+                        "warning: pool {}: the smart host {} {}\n",
+                        pool.name,
+                        host.text(),
+                        trouble);
                 }
             }
         }
     }
-    fmt::print("{}: no errors, {} warning{}\n", config_file, loaded.warnings.size(), loaded.warnings.size() == 1 ? "" : "s");
+    fmt::print(
+        "{}: no errors, {} warning{}\n",
+        config_file,
+        loaded.warnings.size(),
+        loaded.warnings.size() == 1 ? "" : "s");
 
     fmt::print("{} rules:", snapshot.table->rule_count());
     for (std::size_t kind = 0; kind < report.rules_of_kind.size(); ++kind) {
-        fmt::print("{} {} {}", kind == 0 ? "" : ",", report.rules_of_kind[kind], route::name_of(static_cast<route::Pattern>(kind)));
+        fmt::print(
+            "{} {} {}",
+            kind == 0 ? "" : ",",
+            report.rules_of_kind[kind],
+            route::name_of(static_cast<route::Pattern>(kind)));
     }
     fmt::print("\n");
 
@@ -93,7 +109,11 @@ int check(const std::string& config_file, const CheckOptions& options) {
     std::uint64_t total = 0;
     fmt::print("memory, at most, with {} worker{}:\n", workers, workers == 1 ? "" : "s");
     for (const shard::MemoryHolder& holder : sum) {
-        fmt::print("  {:>9.1f} MiB  {}: {}\n", static_cast<double>(holder.octets) / (1 << 20), holder.name, holder.reason);
+        fmt::print(
+            "  {:>9.1f} MiB  {}: {}\n",
+            static_cast<double>(holder.octets) / (1 << 20),
+            holder.name,
+            holder.reason);
         total += holder.octets;
     }
     fmt::print("  {:>9.1f} MiB  in all\n", static_cast<double>(total) / (1 << 20));

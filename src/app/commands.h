@@ -3,7 +3,8 @@
 #include <string>
 #include <vector>
 
-/// The commands of `postern`. Each returns the exit code; what it has to say goes to standard output, errors to standard error.
+/// The commands of `postern`. Each returns the exit code; what it has to say goes to standard
+/// output, errors to standard error.
 namespace postern::app {
 
 int run(const std::string& config_file);
@@ -11,6 +12,7 @@ int run(const std::string& config_file);
 struct CheckOptions {
     bool connect = false;
 };
+
 int check(const std::string& config_file, const CheckOptions& options);
 
 struct RouteOptions {
@@ -18,6 +20,7 @@ struct RouteOptions {
     std::string from;  // empty: for any client
     bool json = false;
 };
+
 int route(const std::string& config_file, const RouteOptions& options);
 
 }  // namespace postern::app

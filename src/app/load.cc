@@ -33,7 +33,8 @@ base::Result<std::string> read_file(const std::string& path) {
         in.read(text.data(), static_cast<std::streamsize>(text.size()));
     }
     if (!in) {
-        return base::Error{fmt::format("{}:1:1: cannot be read: {}", path, std::strerror(errno != 0 ? errno : EIO))};
+        return base::Error{fmt::format(
+            "{}:1:1: cannot be read: {}", path, std::strerror(errno != 0 ? errno : EIO))};
     }
     return text;
 }
@@ -78,8 +79,9 @@ std::string key_of(std::string_view domain) {
 std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
     std::vector<std::string> own{key_of(config.hostname)};
     for (const io::Address& address : listening_addresses(config)) {
-        own.push_back(key_of(address.is_v4() ? fmt::format("[{}]", address.host_text())
-                                             : fmt::format("[IPv6:{}]", address.host_text())));
+        own.push_back(key_of(
+            address.is_v4() ? fmt::format("[{}]", address.host_text())
+                            : fmt::format("[IPv6:{}]", address.host_text())));
     }
     std::vector<route::RelaySettings> all;
     for (const config::Listener& listener : config.listeners) {
@@ -89,7 +91,8 @@ std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
         settings.own_keys = own;
         settings.postmaster = listener.delivery.postmaster;
         const auto at = settings.postmaster.rfind('@');
-        settings.postmaster_key = at == std::string::npos ? std::string() : key_of(settings.postmaster.substr(at + 1));
+        settings.postmaster_key =
+            at == std::string::npos ? std::string() : key_of(settings.postmaster.substr(at + 1));
         all.push_back(std::move(settings));
     }
     return all;
@@ -103,7 +106,9 @@ std::uint32_t worker_count(const config::Config& config) {
     }
     cpu_set_t cores;
     CPU_ZERO(&cores);
-    return sched_getaffinity(0, sizeof cores, &cores) == 0 ? static_cast<std::uint32_t>(CPU_COUNT(&cores)) : 1;
+    return sched_getaffinity(0, sizeof cores, &cores) == 0
+               ? static_cast<std::uint32_t>(CPU_COUNT(&cores))
+               : 1;
 }
 
 std::vector<std::string> own_addresses(const config::Config& config) {
@@ -171,7 +176,8 @@ Loaded load(const std::string& file, std::uint64_t generation) {
         return loaded;
     }
     if (rules.table->rule_count() == 0) {
-        loaded.errors.push_back(fmt::format("{}:1:1: the files of rules.files hold no rule; at least one is needed", file));
+        loaded.errors.push_back(fmt::format(
+            "{}:1:1: the files of rules.files hold no rule; at least one is needed", file));
         return loaded;
     }
     auto snapshot = std::make_unique<shard::Snapshot>();

@@ -8,7 +8,9 @@
 
 /// The command line of product.md, section 6. Each command stands in a file of its own.
 int main(int argc, char** argv) {
-    std::signal(SIGPIPE, SIG_IGN);  // NOLINT: a pipe that is gone is an error of write, here and in all threads
+    std::signal(
+        SIGPIPE,
+        SIG_IGN);  // NOLINT: a pipe that is gone is an error of write, here and in all threads
 
     CLI::App app{"Postern, the gate in front of a mail cluster: an SMTP gateway."};
     app.require_subcommand(1);
@@ -17,25 +19,36 @@ int main(int argc, char** argv) {
 
     std::string file = "/etc/postern/postern.toml";
     const auto add_file = [&file](CLI::App* command) {
-        command->add_option("-c,--config", file, "configuration file")->capture_default_str()->type_name("FILE");
+        command->add_option("-c,--config", file, "configuration file")
+            ->capture_default_str()
+            ->type_name("FILE");
     };
 
     CLI::App* run = app.add_subcommand("run", "serves, in the foreground, until SIGTERM");
     add_file(run);
 
     postern::app::CheckOptions check_options;
-    CLI::App* check = app.add_subcommand("check", "validates configuration and rules; exit code 1 and a line for every error");
+    CLI::App* check = app.add_subcommand(
+        "check", "validates configuration and rules; exit code 1 and a line for every error");
     add_file(check);
-    check->add_flag("--connect", check_options.connect, "also asks every smart host for its greeting; one that does not answer is a warning");
+    check->add_flag(
+        "--connect",
+        check_options.connect,
+        "also asks every smart host for its greeting; one that does not answer is a warning");
 
     postern::app::RouteOptions route_options;
-    CLI::App* route = app.add_subcommand("route", "explains where mail for an address goes, and why");
+    CLI::App* route =
+        app.add_subcommand("route", "explains where mail for an address goes, and why");
     add_file(route);
-    route->add_option("address", route_options.addresses, "recipients: user@domain, or postmaster")->required()->type_name("ADDRESS");
-    route->add_option("--from", route_options.from, "decides for a client of this IP address")->type_name("CLIENT-ADDRESS");
+    route->add_option("address", route_options.addresses, "recipients: user@domain, or postmaster")
+        ->required()
+        ->type_name("ADDRESS");
+    route->add_option("--from", route_options.from, "decides for a client of this IP address")
+        ->type_name("CLIENT-ADDRESS");
     route->add_flag("--json", route_options.json, "as JSON");
 
-    CLI::App* reference = app.add_subcommand("reference", "prints all configuration keys, with their defaults and ranges");
+    CLI::App* reference = app.add_subcommand(
+        "reference", "prints all configuration keys, with their defaults and ranges");
 
     try {
         app.parse(argc, argv);

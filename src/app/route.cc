@@ -22,7 +22,10 @@ bool is_postmaster(std::string_view address) {
 int route(const std::string& config_file, const RouteOptions& options) {
     for (const std::string& address : options.addresses) {
         if (address.find('@') == std::string::npos && !is_postmaster(address)) {
-            fmt::print(stderr, "postern: '{}' is no address; allowed: user@domain, or postmaster\n", address);
+            fmt::print(
+                stderr,
+                "postern: '{}' is no address; allowed: user@domain, or postmaster\n",
+                address);
             return 2;
         }
     }
@@ -38,15 +41,20 @@ int route(const std::string& config_file, const RouteOptions& options) {
     if (!options.from.empty()) {
         const auto address = base::IpAddress::parse(options.from);
         if (!address) {
-            fmt::print(stderr, "postern: --from {} is no IP address; allowed: 192.0.2.1 or 2001:db8::1\n", options.from);
+            fmt::print(
+                stderr,
+                "postern: --from {} is no IP address; allowed: 192.0.2.1 or 2001:db8::1\n",
+                options.from);
             return 2;
         }
         // A client may come by any listener: it is trusted where every one trusts it.
         const auto& listeners = snapshot.config.listeners;
-        from = {address->text(), std::all_of(listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
-                    return !listener.relay.deny.contains(*address) &&
-                           (listener.trusted || listener.relay.networks.contains(*address));
-                })};
+        from = {
+            address->text(),
+            std::all_of(listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
+                return !listener.relay.deny.contains(*address) &&
+                       (listener.trusted || listener.relay.networks.contains(*address));
+            })};
     }
     const std::vector<route::PoolHosts> pools = pool_hosts(snapshot.config);
     std::vector<std::string> objects;

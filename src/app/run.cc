@@ -14,18 +14,20 @@
 #include "load.h"
 #include "postern/io/clock.h"
 #include "postern/io/entropy.h"
-#include "postern/log/log.h"
 #include "postern/io/listener.h"
+#include "postern/log/log.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
 
 namespace postern::app {
 namespace {
 
-/// Descriptors that are neither senders nor smart hosts: rings, log, standard streams, the resolver's and admin's.
+/// Descriptors that are neither senders nor smart hosts: rings, log, standard streams, the
+/// resolver's and admin's.
 constexpr std::uint64_t descriptors_reserved = 128;
 
-/// How many senders fit into the descriptor limit beside the smart hosts' connections. Raises the soft limit to the hard one.
+/// How many senders fit into the descriptor limit beside the smart hosts' connections. Raises the
+/// soft limit to the hard one.
 std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_t workers) {
     rlimit limit{};
     getrlimit(RLIMIT_NOFILE, &limit);
@@ -36,13 +38,15 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
         hosts += pool.hosts.size() * pool.connections_max * workers;
     }
     hosts = std::min(hosts, limit.rlim_cur / 4);  // most pools of many are idle
-    const std::uint64_t others = descriptors_reserved + hosts + workers * (8 + snapshot.config.listeners.size());
+    const std::uint64_t others =
+        descriptors_reserved + hosts + workers * (8 + snapshot.config.listeners.size());
     const std::uint64_t room = limit.rlim_cur > others ? limit.rlim_cur - others : 1;
     const std::uint32_t wanted = snapshot.config.limits.connections;
     if (room < wanted) {
         fmt::print(
             stderr,
-            "postern: limits.connections is lowered from {} to {}: the limit on open files is {}; raise it (LimitNOFILE= "
+            "postern: limits.connections is lowered from {} to {}: the limit on open files is {}; "
+            "raise it (LimitNOFILE= "
             "of the service, or ulimit -n) to have more\n",
             wanted,
             room,
@@ -51,7 +55,8 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, wanted));
 }
 
-base::Result<std::vector<std::vector<int>>> open_listeners(const config::Config& config, std::uint32_t workers) {
+base::Result<std::vector<std::vector<int>>> open_listeners(
+    const config::Config& config, std::uint32_t workers) {
     std::vector<std::vector<int>> all(workers);
     for (const config::Listener& listener : config.listeners) {
         const auto address = io::Address::parse(listener.address.host, listener.address.port);
@@ -86,10 +91,15 @@ void serve(
 
 log::Options log_options(const config::Log& config) {
     log::Options options;
-    options.format = config.format == config::LogFormat::json ? log::Format::json : log::Format::text;
+    options.format =
+        config.format == config::LogFormat::json ? log::Format::json : log::Format::text;
     switch (config.output.kind) {
-        case config::LogOutput::Kind::standard_error: options.output = log::Options::Output::standard_error; break;
-        case config::LogOutput::Kind::standard_output: options.output = log::Options::Output::standard_output; break;
+        case config::LogOutput::Kind::standard_error:
+            options.output = log::Options::Output::standard_error;
+            break;
+        case config::LogOutput::Kind::standard_output:
+            options.output = log::Options::Output::standard_output;
+            break;
         case config::LogOutput::Kind::file:
             options.output = log::Options::Output::file;
             options.path = config.output.path;
@@ -126,9 +136,15 @@ int serve_until_told(
     for (std::uint32_t i = 0; i < workers; ++i) {
         std::promise<base::Result<shard::Worker*>> promise;
         made.push_back(promise.get_future());
-        shard::WorkerSettings settings{i, shard::worker_bounds(snapshot.config, connections), listeners[i]};
+        shard::WorkerSettings settings{
+            i, shard::worker_bounds(snapshot.config, connections), listeners[i]};
         threads.emplace_back(
-            serve, std::move(settings), std::cref(snapshot), std::ref(common), std::ref((*log)->buffer(i)), std::move(promise));
+            serve,
+            std::move(settings),
+            std::cref(snapshot),
+            std::ref(common),
+            std::ref((*log)->buffer(i)),
+            std::move(promise));
     }
     std::vector<shard::Worker*> running;
     bool failed = false;
@@ -148,7 +164,8 @@ int serve_until_told(
             if (signal == SIGHUP) {
                 const base::Result<void> reopened = (*log)->reopen();
                 if (!reopened) {
-                    fmt::print(stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
+                    fmt::print(
+                        stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
                 }
             }
         }
@@ -177,7 +194,11 @@ int run(const std::string& config_file) {
         fmt::print(stderr, "{}\n", line);
     }
     if (!loaded.snapshot) {
-        fmt::print(stderr, "postern: nothing was started: {} error{} in the configuration\n", loaded.errors.size(), loaded.errors.size() == 1 ? "" : "s");
+        fmt::print(
+            stderr,
+            "postern: nothing was started: {} error{} in the configuration\n",
+            loaded.errors.size(),
+            loaded.errors.size() == 1 ? "" : "s");
         return 1;
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;

@@ -15,17 +15,17 @@ constexpr std::uint64_t ms = 1'000'000;
 // Largest first: format() takes the first unit that divides the value.
 constexpr std::array<Unit, 6> duration_units{{
     {"days", 86'400'000 * ms},
-    {"day",  86'400'000 * ms},
-    {"h",    3'600'000 * ms },
-    {"min",  60'000 * ms    },
-    {"s",    1'000 * ms     },
-    {"ms",   ms             },
+    {"day", 86'400'000 * ms},
+    {"h", 3'600'000 * ms},
+    {"min", 60'000 * ms},
+    {"s", 1'000 * ms},
+    {"ms", ms},
 }};
 constexpr std::array<Unit, 4> size_units{{
     {"GiB", 1ULL << 30},
     {"MiB", 1ULL << 20},
     {"KiB", 1ULL << 10},
-    {"B",   1         },
+    {"B", 1},
 }};
 
 constexpr std::uint64_t duration_max = 100ULL * 365 * 86'400'000 * ms;

@@ -32,7 +32,7 @@ ListenerState::ListenerState(
         .hostname = settings.hostname,
         .limits =
             {.message_size_max = settings.message_size_max,
-                     .recipients_max = settings.recipients_max},
+             .recipients_max = settings.recipients_max},
         .hidden = 0,
         .reject_bare_newline = settings.reject_bare_newline,
         .errors_max = settings.errors_max,

@@ -141,9 +141,7 @@ static_assert(alignof(Completion) > kind_mask);
 
 struct Ring::Implementation {
     explicit Implementation(const RingOptions& o)
-        : buffers{
-              {{o.command_buffer_size, o.command_buffers_max, o.command_buffers_offered},
-               {o.body_buffer_size, o.body_buffers_max, o.body_buffers_offered}}},
+        : buffers{{{o.command_buffer_size, o.command_buffers_max, o.command_buffers_offered}, {o.body_buffer_size, o.body_buffers_max, o.body_buffers_offered}}},
           random(draw_seed()),
           now(read_clock()),
           wall_now(wall_time()) {}

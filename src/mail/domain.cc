@@ -88,7 +88,8 @@ bool make_ascii_key(std::string_view domain, DomainKey& key, DomainFault* fault)
     if (domain.size() - label > label_octets_max) {
         return fail(fault, "a label is longer than 63 octets", label);
     }
-    if (all_digits) {  // RFC 3696, 2: no top-level domain is; this is an address without its brackets
+    if (all_digits) {  // RFC 3696, 2: no top-level domain is; this is an address without its
+                       // brackets
         return fail(fault, "the last label is a number; an address stands in brackets", label);
     }
     key.size = static_cast<std::uint8_t>(domain.size());
@@ -97,7 +98,8 @@ bool make_ascii_key(std::string_view domain, DomainKey& key, DomainFault* fault)
 }
 
 bool make_idn_key(std::string_view domain, DomainKey& key, DomainFault* fault) {
-    // A U-label is at most four octets for each of its A-label's; whatever is longer cannot fit, and need not be converted.
+    // A U-label is at most four octets for each of its A-label's; whatever is longer cannot fit,
+    // and need not be converted.
     std::array<char, 4 * domain_octets_max + 1> text;
     if (domain.size() >= text.size()) {
         return fail(fault, "the name is longer than 253 octets", domain_octets_max);
@@ -125,7 +127,8 @@ bool make_idn_key(std::string_view domain, DomainKey& key, DomainFault* fault) {
     return true;
 }
 
-/// "192.0.2.7"; leading zeros allowed, as RFC 5321, 4.1.3 does. Decimal: an octal reading is nobody's in mail.
+/// "192.0.2.7"; leading zeros allowed, as RFC 5321, 4.1.3 does. Decimal: an octal reading is
+/// nobody's in mail.
 bool parse_v4(std::string_view text, in_addr& address) {
     std::uint32_t value = 0;
     int parts = 0;
@@ -152,8 +155,7 @@ bool parse_v4(std::string_view text, in_addr& address) {
 }
 
 bool make_literal_key(std::string_view domain, DomainKey& key, DomainFault* fault) {
-    constexpr const char* allowed =
-        "an address literal is [192.0.2.7] or [IPv6:2001:db8::7]";
+    constexpr const char* allowed = "an address literal is [192.0.2.7] or [IPv6:2001:db8::7]";
     constexpr std::string_view tag = "ipv6:";
     if (domain.size() < 3 || domain.back() != ']') {
         return fail(fault, allowed, 0);

@@ -38,7 +38,8 @@ bool make_local_part_key(std::string_view local_part, LocalPartKey& key) {
 bool is_routed_local_part(std::string_view local_part) {
     bool first = true;
     return !unquoted(local_part, [&](char c) {
-        bool routes = c == '@' || c == '%' || c == '!' || c == ':' || (first && (c == '/' || c == '|'));
+        bool routes =
+            c == '@' || c == '%' || c == '!' || c == ':' || (first && (c == '/' || c == '|'));
         first = false;
         return !routes;
     });

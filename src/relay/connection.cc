@@ -81,11 +81,13 @@ void Connection::on_closed() {
     host_.closed(*this);
 }
 
-// --- writing -----------------------------------------------------------------------------------------------------------------
+// --- writing
+// -----------------------------------------------------------------------------------------------------------------
 
 void Connection::pump() {
     ListLink<Ready>::unlink();
-    if (!stream_.open() || stream_.sending() || session_.ending() != smtp::ClientSession::Ending::none) {
+    if (!stream_.open() || stream_.sending() ||
+        session_.ending() != smtp::ClientSession::Ending::none) {
         return;
     }
     base::BlockRef block = corridor_.blocks.take();
@@ -126,7 +128,8 @@ bool Connection::sender_gone(smtp::Transfer& transfer) {
     return corridor_.world.sender_gone(*transfer.submission);
 }
 
-// --- what became of messages -------------------------------------------------------------------------------------------------
+// --- what became of messages
+// -------------------------------------------------------------------------------------------------
 
 void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) {
     using Kind = smtp::Verdict::Kind;
@@ -194,7 +197,8 @@ void Connection::give_up(Transfer& transfer) {
     update();
 }
 
-// --- its life ----------------------------------------------------------------------------------------------------------------
+// --- its life
+// ----------------------------------------------------------------------------------------------------------------
 
 void Connection::update() {
     if (stage_ == Stage::closing) {
@@ -250,7 +254,8 @@ void Connection::session_ended() {
     }
 }
 
-// Ended by the world. Of a connection that has worked this says nothing of its host: hosts close idle connections.
+// Ended by the world. Of a connection that has worked this says nothing of its host: hosts close
+// idle connections.
 void Connection::broken(std::string_view what) {
     const bool opening = stage_ == Stage::opening;
     const bool waited = !opening && !session_.idle();
@@ -312,7 +317,8 @@ base::Instant Connection::next_deadline() const {
                        ? opened_ + timeouts.connect
                        : session_.awaited_since() + timeouts.reply;
         case Stage::idle:
-            return std::min(idle_since_ + host_.pool.settings.idle, opened_ + host_.pool.settings.max_age);
+            return std::min(
+                idle_since_ + host_.pool.settings.idle, opened_ + host_.pool.settings.max_age);
         case Stage::busy:
         case Stage::closing:
             break;
@@ -332,7 +338,8 @@ void Connection::on_deadline() {
     }
     switch (stage_) {
         case Stage::opening:
-            broken(stream_.open() ? "it did not answer in time" : "cannot connect: no answer in time");
+            broken(
+                stream_.open() ? "it did not answer in time" : "cannot connect: no answer in time");
             return;
         case Stage::idle:
             quit();

@@ -16,8 +16,9 @@ constexpr std::size_t stages = 4;
 /// Tag of those lists.
 struct Staged;
 
-/// One connection to a smart host: a stream and the session it carries. Owned by its host, which frees it when its stream has
-/// closed. While it is open a receive is armed, so a host that closes is noticed; at most one send is under way.
+/// One connection to a smart host: a stream and the session it carries. Owned by its host, which
+/// frees it when its stream has closed. While it is open a receive is armed, so a host that closes
+/// is noticed; at most one send is under way.
 class Connection final : public base::ListLink<Staged>,
                          public base::ListLink<Ready>,
                          io::StreamOwner,
@@ -36,6 +37,7 @@ class Connection final : public base::ListLink<Staged>,
     void give_up(Transfer& transfer);
 
     const smtp::ClientSession& session() const { return session_; }
+
     Stage stage() const { return stage_; }
 
    private:

@@ -9,14 +9,15 @@
 #include "postern/relay/relay.h"
 #include "postern/smtp/client_session.h"
 
-/// What pools, hosts and connections share: the worker's ring and timers, the world, and the transfers. One thread.
+/// What pools, hosts and connections share: the worker's ring and timers, the world, and the
+/// transfers. One thread.
 namespace postern::relay {
 
 class Connection;
 class Pool;
 
-/// A submission on its way through this corridor, from submit to released. Either it waits in its pool's queue, or it is linked
-/// in a session.
+/// A submission on its way through this corridor, from submit to released. Either it waits in its
+/// pool's queue, or it is linked in a session.
 struct Transfer final : smtp::Transfer {
     struct Deadline : io::Timer {
         explicit Deadline(Transfer& t);
@@ -27,9 +28,9 @@ struct Transfer final : smtp::Transfer {
 
     Pool* pool = nullptr;
     Connection* connection = nullptr;  // null while it waits
-    unsigned attempts = 0;             // that came to nothing, by no fault of a connection that had been idle
-    bool goes_again = false;           // waits anew once its session has let it go
-    Deadline deadline;                 // for a place in the pool while it waits, then for the sender's answer
+    unsigned attempts = 0;  // that came to nothing, by no fault of a connection that had been idle
+    bool goes_again = false;  // waits anew once its session has let it go
+    Deadline deadline;  // for a place in the pool while it waits, then for the sender's answer
 };
 
 /// Tag of the list of connections that something may be written on.
@@ -63,13 +64,16 @@ struct Corridor {
     bool cutting = false;
     base::List<Connection, Ready> ready;
     base::List<Pool, Waiting> waiting;
-    base::BlockPool blocks;  // for a connection: its output under way, and a reply that has come in part
+    base::BlockPool
+        blocks;  // for a connection: its output under way, and a reply that has come in part
     std::size_t transfers_used = 0;
 
    private:
-    static constexpr std::uint32_t blocks_max = 1 << 20;  // two a connection: descriptors run out first
+    static constexpr std::uint32_t blocks_max =
+        1 << 20;  // two a connection: descriptors run out first
 
-    std::vector<std::unique_ptr<Transfer>> transfers_;  // all there are; grows to the most that were ever under way
+    std::vector<std::unique_ptr<Transfer>>
+        transfers_;  // all there are; grows to the most that were ever under way
     base::List<smtp::Transfer> free_;
 };
 

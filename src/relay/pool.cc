@@ -22,10 +22,10 @@ smtp::ClientSettings client_settings_of(const PoolSettings& pool) {
 
 }  // namespace
 
-// --- a host ------------------------------------------------------------------------------------------------------------------
+// --- a host
+// ------------------------------------------------------------------------------------------------------------------
 
-Host::Host(
-    Corridor& corridor, Pool& owner, const io::Address& where, const PoolSettings& settings)
+Host::Host(Corridor& corridor, Pool& owner, const io::Address& where, const PoolSettings& settings)
     : pool(owner),
       address(where),
       text(where.text()),
@@ -101,7 +101,8 @@ void Host::closed(Connection& connection) {
     connections_.destroy(&connection);
 }
 
-// --- a pool ------------------------------------------------------------------------------------------------------------------
+// --- a pool
+// ------------------------------------------------------------------------------------------------------------------
 
 Pool::Pool(Corridor& corridor, const PoolSettings& definition)
     : settings(definition),
@@ -131,14 +132,14 @@ void Pool::wait(Transfer& transfer) {
 void Pool::wait_until_busy(Transfer& transfer) {
     corridor_.timers.set(
         transfer.deadline,
-        std::min(
-            corridor_.ring.now() + corridor_.timeouts.busy, transfer.submission->deadline));
+        std::min(corridor_.ring.now() + corridor_.timeouts.busy, transfer.submission->deadline));
 }
 
 void Pool::waited_too_long(Transfer& transfer) {
     const bool at_deadline = corridor_.ring.now() >= transfer.submission->deadline;
     if (!at_deadline && !host_.works() && host_.count(Stage::opening) > 0) {
-        // Nobody is busy: whether there is a host at all will be known when the attempt to connect ends.
+        // Nobody is busy: whether there is a host at all will be known when the attempt to connect
+        // ends.
         corridor_.timers.set(transfer.deadline, transfer.submission->deadline);
         return;
     }

@@ -10,9 +10,10 @@ namespace postern::relay {
 
 /// One smart host at one address: its connections and what is thought of its health.
 ///
-/// A host in trouble is set aside, 1 s doubled up to 30 s; then one connection with one message at a time is tried, and the answer
-/// to that message makes it trusted again. A host that refuses one more connection while others work is not in trouble, it is
-/// full: it keeps its mail and is asked for no more connections during the pause.
+/// A host in trouble is set aside, 1 s doubled up to 30 s; then one connection with one message at
+/// a time is tried, and the answer to that message makes it trusted again. A host that refuses one
+/// more connection while others work is not in trouble, it is full: it keeps its mail and is asked
+/// for no more connections during the pause.
 class Host {
    public:
     enum class Health : std::uint8_t { trusted, aside, probing };
@@ -25,18 +26,25 @@ class Host {
     void answered();
     /// May a message be handed to it at all? Ends a pause that is over.
     bool usable();
+
     bool probing() const { return health_ == Health::probing; }
+
     bool aside() const { return health_ == Health::aside; }
+
     /// It has a connection that mail can go by.
     bool works() const { return count(Stage::idle) + count(Stage::busy) > 0; }
 
     /// Opens a connection, if bounds and health allow one more.
     bool open_connection();
     void closed(Connection& connection);  // frees it
+
     bool keeps_quiet() const { return connections_.used() == 0; }
+
     /// Moves a connection (that is in no list before its first stage) to the list of its stage.
     void file(Connection& connection, Stage from, Stage to);
+
     base::List<Connection, Staged>& list(Stage stage) { return lists_[index(stage)]; }
+
     std::uint32_t count(Stage stage) const { return counts_[index(stage)]; }
 
     Pool& pool;
@@ -68,18 +76,24 @@ class Pool final : public base::ListLink<Waiting> {
     void submit(mail::Submission& submission);
     /// Gives what waits to connections: idle ones, then new ones, then behind what busy ones have.
     void distribute();
-    /// The next message for a connection, or nullptr where another one, idle or about to be open, shall have it.
+    /// The next message for a connection, or nullptr where another one, idle or about to be open,
+    /// shall have it.
     Transfer* next(Connection& connection, Host& host);
     /// Waits again, before all others.
     void wait_again(Transfer& transfer);
     /// Its wait is over.
     void waited_too_long(Transfer& transfer);
     std::uint32_t recipients_max() const;
+
     bool lacks_smtputf8() const { return host_.lacks_smtputf8; }
+
     void close_all();
     void quit_idle();
+
     void settle_waiting() { settle_unreachable(0); }
+
     bool has_waiting() const { return waiting_count_ > 0; }
+
     bool keeps_quiet() const { return waiting_count_ == 0 && host_.keeps_quiet(); }
 
     const PoolSettings settings;

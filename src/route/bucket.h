@@ -20,8 +20,9 @@ struct Table::Hash {
     bool operator==(const Hash&) const = default;
 };
 
-/// Three names: 96 bits of each one's hash, its rule, what that says, its marks. A name lies in the first bucket with room, from
-/// its own on; a bucket that a name had to pass by says so, so that others need not be read.
+/// Three names: 96 bits of each one's hash, its rule, what that says, its marks. A name lies in the
+/// first bucket with room, from its own on; a bucket that a name had to pass by says so, so that
+/// others need not be read.
 struct alignas(64) Table::Bucket {
     static constexpr unsigned slots = 3;
     // A slot's marks: a byte each of `marks`.
@@ -45,17 +46,22 @@ struct Table::Slot {
     unsigned index = 0;
 
     explicit operator bool() const { return bucket != nullptr; }
+
     std::uint8_t& marks() const { return bucket->marks[index]; }
+
     bool has(std::uint8_t mark) const { return (marks() & mark) != 0; }
+
     Match match() const { return {bucket->rule[index], bucket->action[index]}; }
 };
 
-/// The hashes of a name's suffixes, shortest first: of "a.example.com" those of "com", "example.com" and the whole. Works on 32
-/// octets at a time, from the right, without branches on what they hold: which names have how many labels of which length
-/// cannot be foretold, and a wrong guess costs more than the words that are not needed.
+/// The hashes of a name's suffixes, shortest first: of "a.example.com" those of "com",
+/// "example.com" and the whole. Works on 32 octets at a time, from the right, without branches on
+/// what they hold: which names have how many labels of which length cannot be foretold, and a wrong
+/// guess costs more than the words that are not needed.
 class Table::Suffixes {
    public:
-    /// `name`: 1 to 319 octets, which live as long as this. The first suffix has `labels` labels, or is the whole name.
+    /// `name`: 1 to 319 octets, which live as long as this. The first suffix has `labels` labels,
+    /// or is the whole name.
     Suffixes(const Secrets& secrets, std::string_view name, unsigned labels) : name_(name) {
         POSTERN_ASSERT(
             !name.empty() && name.size() < 8 * Secrets::words_max, "a name that cannot be hashed");
@@ -107,8 +113,8 @@ class Table::Suffixes {
             bool carry = __builtin_add_overflow(low, static_cast<Wide>(number[0]) * word, &low);
             Wide second = static_cast<Wide>(number[1]) * word;
             auto middle = static_cast<std::uint64_t>(low >> 64);
-            bool carry_too = __builtin_add_overflow(
-                middle, static_cast<std::uint64_t>(second), &middle);
+            bool carry_too =
+                __builtin_add_overflow(middle, static_cast<std::uint64_t>(second), &middle);
             low = static_cast<Wide>(middle) << 64 | static_cast<std::uint64_t>(low);
             high += static_cast<std::uint64_t>(second >> 64) + number[2] * word + carry + carry_too;
         }
@@ -127,18 +133,15 @@ class Table::Suffixes {
         }
         auto middle = static_cast<std::uint64_t>(sum.low >> 64);
         return {
-            sum.high,
-            static_cast<std::uint32_t>(middle >> 32),
-            static_cast<std::uint32_t>(middle)};
+            sum.high, static_cast<std::uint32_t>(middle >> 32), static_cast<std::uint32_t>(middle)};
     }
 
     /// Of the block, behind its next dot, or all that the name has in it. Then that dot is given.
     unsigned next_octets() {
         while (dots_ == 0 && rest_ > block_octets) [[unlikely]] {
-            next_block();
-        }
-        unsigned octets =
-            dots_ == 0 ? rest_ : static_cast<unsigned>(std::countl_zero(dots_));
+                next_block();
+            }
+        unsigned octets = dots_ == 0 ? rest_ : static_cast<unsigned>(std::countl_zero(dots_));
         dots_ &= static_cast<std::uint32_t>(~(std::uint64_t{0x80000000} >> octets));
         return octets;
     }
@@ -152,8 +155,8 @@ class Table::Suffixes {
         read_block();
     }
 
-    /// The last 32 octets of the first `rest_`; zeros stand for those before the name. They are read as little-endian words, so
-    /// what stands further right is in the higher bits.
+    /// The last 32 octets of the first `rest_`; zeros stand for those before the name. They are
+    /// read as little-endian words, so what stands further right is in the higher bits.
     void read_block() {
 #pragma GCC unroll 4
         for (unsigned i = 0; i < block_words; ++i) {
@@ -191,8 +194,8 @@ class Table::Suffixes {
 
     std::string_view name_;
     const std::array<std::uint64_t, 3>* number_;  // of the block's first word
-    unsigned rest_;                               // octets of the name from its first to the block's last
-    std::uint32_t dots_ = 0;                      // in the block and not yet given, the last octet's bit on top
+    unsigned rest_;           // octets of the name from its first to the block's last
+    std::uint32_t dots_ = 0;  // in the block and not yet given, the last octet's bit on top
     bool done_ = false;
     std::array<std::uint64_t, block_words> words_;  // of the block, from the right
     Sum before_;                                    // K_0 and all words before them
@@ -207,12 +210,12 @@ inline void Table::prefetch(const Hash& hash) const {
 }
 
 inline Table::Slot Table::find(const Hash& hash) const {
-    auto at = static_cast<std::uint32_t>(
-        static_cast<std::uint64_t>(hash.place) * bucket_count_ >> 32);
+    auto at =
+        static_cast<std::uint32_t>(static_cast<std::uint64_t>(hash.place) * bucket_count_ >> 32);
     for (;;) {
         Bucket& bucket = buckets_[at];
-        // All at once: in which slot a name lies cannot be foretold. An empty slot is taken for the name whose hash is zero,
-        // which is then known to have no rule.
+        // All at once: in which slot a name lies cannot be foretold. An empty slot is taken for the
+        // name whose hash is zero, which is then known to have no rule.
         unsigned equal = 0;
         for (unsigned i = 0; i < Bucket::slots; ++i) {
             bool same = (bucket.tag[i] == hash.tag) & (bucket.more_tag[i] == hash.more_tag);

@@ -18,7 +18,6 @@ constexpr double load_max = 0.62;
 /// Rules whose places are fetched before the first is put in.
 constexpr std::size_t together = 16;
 
-
 }  // namespace
 
 Builder::Builder(
@@ -26,10 +25,7 @@ Builder::Builder(
     const RuleSettings& settings,
     const Secrets& secrets,
     Parsed parsed)
-    : sources_(sources),
-      settings_(settings),
-      parsed_(std::move(parsed)),
-      table_(new Table) {
+    : sources_(sources), settings_(settings), parsed_(std::move(parsed)), table_(new Table) {
     table_->secrets_ = secrets;
     table_->recipient_delimiter_ = settings.recipient_delimiter;
 }
@@ -75,8 +71,8 @@ std::uint32_t Builder::action_index(const Action& action) {
         static_cast<int>(action.delivery),
         action.restricted,
         action.rewrite);
-    auto [place, is_new] = actions_.try_emplace(
-        std::move(key), static_cast<std::uint32_t>(table_->actions_.size()));
+    auto [place, is_new] =
+        actions_.try_emplace(std::move(key), static_cast<std::uint32_t>(table_->actions_.size()));
     if (is_new) {
         table_->actions_.push_back(action);
     }
@@ -112,9 +108,9 @@ void Builder::set_actions() {
     }
 }
 
-/// How many names there will be is not known before they are put in, since rules share ancestors. Linear counting (Whang et al.,
-/// 1990) tells it to a fraction of a percent: each ancestor's hash sets a bit of a map, and the zeros that are left tell how
-/// many different ones there were.
+/// How many names there will be is not known before they are put in, since rules share ancestors.
+/// Linear counting (Whang et al., 1990) tells it to a fraction of a percent: each ancestor's hash
+/// sets a bit of a map, and the zeros that are left tell how many different ones there were.
 void Builder::size_block() {
     std::size_t rules = parsed_.rules.size();
     std::size_t bits = std::bit_ceil(std::max<std::size_t>(4096, rules));
@@ -151,19 +147,14 @@ bool Builder::fill_block() {
     if (table.buckets_ != nullptr) {
         munmap(table.buckets_, table.bucket_octets());
     }
-    table.bucket_count_ = static_cast<std::uint32_t>(
-        std::ceil(nodes_max_ / load_max / Table::Bucket::slots));
+    table.bucket_count_ =
+        static_cast<std::uint32_t>(std::ceil(nodes_max_ / load_max / Table::Bucket::slots));
     table.splits_.clear();
     parsed_.errors.resize(errors_before_);
     table.everything_ = {};
     nodes_ = 0;
     void* block = mmap(
-        nullptr,
-        table.bucket_octets(),
-        PROT_READ | PROT_WRITE,
-        MAP_PRIVATE | MAP_ANONYMOUS,
-        -1,
-        0);
+        nullptr, table.bucket_octets(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     POSTERN_ASSERT(block != MAP_FAILED, "no memory for the table of rules");
     table.buckets_ = static_cast<Table::Bucket*>(block);
     madvise(block, table.bucket_octets(), MADV_HUGEPAGE);  // a refusal costs speed only
@@ -329,9 +320,7 @@ void Builder::error(std::uint32_t rule, std::size_t at, std::string_view what) {
     const ParsedRule& parsed = parsed_.rules[rule];
     const Source& source = sources_[parsed.file];
     parsed_.errors.push_back(fmt::format(
-        "{}: {}",
-        place(source.name, parsed.line, line_at(source.text, parsed.text), at),
-        what));
+        "{}: {}", place(source.name, parsed.line, line_at(source.text, parsed.text), at), what));
 }
 
 std::size_t Builder::word_at(std::uint32_t rule, unsigned word) const {
@@ -424,13 +413,13 @@ void Builder::check_open_relay() {
         error(
             match.rule,
             word_at(match.rule, 0),
-            "'*' with always-relay is an open relay, anyone could send to everyone; allowed: restricted (its default), "
+            "'*' with always-relay is an open relay, anyone could send to everyone; allowed: "
+            "restricted (its default), "
             "or always-relay with relay.allow_open_relay = true");
     }
 }
 
-Loaded load(
-    std::span<const Source> sources, const RuleSettings& settings, const Secrets& secrets) {
+Loaded load(std::span<const Source> sources, const RuleSettings& settings, const Secrets& secrets) {
     return Builder(sources, settings, secrets, parse(sources, settings)).build();
 }
 

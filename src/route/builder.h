@@ -43,6 +43,7 @@ class Builder {
     std::string_view name_of(const ParsedRule& rule) const;
     std::string_view domain_of(const ParsedRule& rule) const;
     const Statement& statement_of(std::uint32_t rule) const;
+
     bool is_as(std::uint32_t rule) const { return !statement_of(rule).as.empty(); }
 
     std::span<const Source> sources_;

@@ -11,11 +11,11 @@ namespace {
 
 std::string warning(const Table& table, std::uint32_t rule, std::string_view what) {
     RuleText text = table.text_of(rule);
-    return fmt::format(
-        "{}:{}: '{}' {}", text.file, text.line, table.pattern_of(rule), what);
+    return fmt::format("{}:{}: '{}' {}", text.file, text.line, table.pattern_of(rule), what);
 }
 
-/// What would take the recipients of `rule` if it were not there. `hidden`: it takes none, others of its domain go before it.
+/// What would take the recipients of `rule` if it were not there. `hidden`: it takes none, others
+/// of its domain go before it.
 Match otherwise(const Table& table, std::uint32_t rule, bool& hidden) {
     RuleText text = table.text_of(rule);
     hidden = false;
@@ -133,9 +133,7 @@ std::vector<std::string> public_suffix_warnings(const Table& table) {
 }
 
 Report check(
-    const Table& table,
-    std::span<const PoolHosts> pools,
-    std::span<const std::string> listeners) {
+    const Table& table, std::span<const PoolHosts> pools, std::span<const std::string> listeners) {
     Report report;
     for (std::uint32_t rule = 0; rule < table.rule_count(); ++rule) {
         ++report.rules_of_kind[static_cast<std::size_t>(table.text_of(rule).kind)];

@@ -22,12 +22,14 @@ class Writer {
         }
         return *this;
     }
+
     Writer& exact(std::string_view piece) {
         for (char c : piece) {
             put(c);
         }
         return *this;
     }
+
     std::string_view text() const { return {memory_.data(), size_}; }
 
    private:
@@ -36,6 +38,7 @@ class Writer {
             memory_[size_++] = c;
         }
     }
+
     DecisionText& memory_;
     std::size_t size_ = 0;
 };
@@ -50,9 +53,8 @@ bool is_postmaster(const RecipientParts& recipient) {
 }
 
 bool is_ours(const RelaySettings& settings, std::string_view key) {
-    return key.empty() ||
-           std::find(settings.own_keys.begin(), settings.own_keys.end(), key) !=
-               settings.own_keys.end();
+    return key.empty() || std::find(settings.own_keys.begin(), settings.own_keys.end(), key) !=
+                              settings.own_keys.end();
 }
 
 mail::Reply denied(const RelaySettings& settings, std::string_view address, DecisionText& text) {

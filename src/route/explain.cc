@@ -39,8 +39,7 @@ class Candidates {
         std::size_t end = local_part.find_first_of(table_.recipient_delimiter());
         add(table_.rule_of_name(fmt::format("{}@{}", local_part, parts.domain_key)), "");
         if (end != std::string_view::npos && end > 0) {
-            add(
-                table_.rule_of_name(
+            add(table_.rule_of_name(
                     fmt::format("{}@{}", local_part.substr(0, end), parts.domain_key)),
                 "a rule for the whole local part goes before it");
         }
@@ -51,7 +50,8 @@ class Candidates {
         for (std::string_view name = key;;) {
             auto [exact, subdomains, domain] = table_.rules_of_domain(name);
             add(exact, itself ? beaten() : "it is for that domain alone, not for its subdomains");
-            add(subdomains, itself ? "it is for the subdomains, not for the domain itself" : beaten());
+            add(subdomains,
+                itself ? "it is for the subdomains, not for the domain itself" : beaten());
             add(domain, beaten());
             std::size_t dot = name.find('.');
             if (dot == std::string_view::npos) {
@@ -237,8 +237,8 @@ std::string to_json(
         const Target& target = table.targets()[action.target];
         json["rule"] = rule_json(table, explanation.match.rule);
         json["restricted"] = action.restricted;
-        json["delivery"] = action.delivery == Delivery::sync ? nlohmann::json("sync")
-                                                             : nlohmann::json(nullptr);
+        json["delivery"] =
+            action.delivery == Delivery::sync ? nlohmann::json("sync") : nlohmann::json(nullptr);
         constexpr const char* kinds[] = {"pool", "address", "reject", "defer"};
         json["target"]["kind"] = kinds[static_cast<int>(target.kind)];
         json["target"]["text"] = target.text;
@@ -251,8 +251,7 @@ std::string to_json(
             }
         }
     }
-    json["outgoing"] =
-        explanation.outgoing.empty() ? explanation.address : explanation.outgoing;
+    json["outgoing"] = explanation.outgoing.empty() ? explanation.address : explanation.outgoing;
     json["lost"] = nlohmann::json::array();
     for (const Candidate& candidate : explanation.lost) {
         nlohmann::json lost = rule_json(table, candidate.rule);

@@ -22,14 +22,16 @@ bool fail(Fault& fault, std::string what, std::size_t at = 0) {
     return false;
 }
 
-bool has(std::string_view text, char c) { return text.find(c) != npos; }
+bool has(std::string_view text, char c) {
+    return text.find(c) != npos;
+}
 
 bool is_number(std::string_view text) {
     return !text.empty() && text.find_first_not_of("0123456789") == npos;
 }
 
-/// Whether `inner` is an IPv4 or IPv6 address ("IPv6:" before it allowed); `canonical` is then as targets have it, the latter in
-/// brackets.
+/// Whether `inner` is an IPv4 or IPv6 address ("IPv6:" before it allowed); `canonical` is then as
+/// targets have it, the latter in brackets.
 bool read_address(std::string_view inner, std::string& canonical) {
     mail::DomainKey key;
     constexpr std::string_view tag = "[ipv6:";
@@ -45,7 +47,8 @@ bool read_address(std::string_view inner, std::string& canonical) {
 
 // ---- patterns ----
 
-/// What other programs write where a pattern stands here; looked at when the word is none of ours. In `right_form` {0} is the word, {1} the part of it that counts.
+/// What other programs write where a pattern stands here; looked at when the word is none of ours.
+/// In `right_form` {0} is the word, {1} the part of it that counts.
 struct ForeignPattern {
     bool (*is)(std::string_view word, std::string_view& part);
     const char* right_form;
@@ -72,7 +75,8 @@ constexpr ForeignPattern foreign_patterns[] = {
          part = w.substr(1);
          return w.front() == '!' && !has(w, '@');
      },
-     "'{0}': there are no exceptions here; '{1}' gets a rule of its own, and the longest match wins"},
+     "'{0}': there are no exceptions here; '{1}' gets a rule of its own, and the longest match "
+     "wins"},
     {[](std::string_view w, std::string_view& part) {
          part = w.substr(1, w.size() - std::min<std::size_t>(2, w.size()));
          return w.front() == '<';
@@ -106,10 +110,7 @@ bool set_domain(
     std::string_view text, std::size_t at, ParsedPattern& pattern, Fault& fault, bool literal) {
     mail::DomainFault why;
     if (!mail::make_domain_key(text, pattern.domain, &why)) {
-        return fail(
-            fault,
-            fmt::format("'{}' is no domain: {}", text, why.what),
-            at + why.at);
+        return fail(fault, fmt::format("'{}' is no domain: {}", text, why.what), at + why.at);
     }
     if (!literal && pattern.domain.is_literal()) {
         return fail(fault, "an address literal has no subdomains; it is written '[192.0.2.7]'");
@@ -247,8 +248,7 @@ bool read_host(std::string_view word, std::size_t begin, Fault& fault) {
     unsigned port = 0;
     mail::DomainKey key;
     mail::DomainFault why;
-    if (colon < host.size() &&
-        !read_port(host.substr(colon + 1), begin + colon + 1, port, fault)) {
+    if (colon < host.size() && !read_port(host.substr(colon + 1), begin + colon + 1, port, fault)) {
         return false;
     }
     if (!mail::make_domain_key(host.substr(0, colon), key, &why) || key.is_literal()) {
@@ -305,8 +305,7 @@ bool read_pool(std::string_view word, StatementContext& context, Fault& fault) {
     }
     return fail(
         fault,
-        fmt::format(
-            "no pool '{}'; {}; {}", word, known_pools(context.pools), targets_allowed));
+        fmt::format("no pool '{}'; {}; {}", word, known_pools(context.pools), targets_allowed));
 }
 
 bool begins_answer(std::string_view word, std::string_view verb) {
@@ -344,7 +343,8 @@ constexpr TargetRow target_rows[] = {
     {[](std::string_view) { return true; }, read_pool},
 };
 
-/// What other programs write where a target stands here. In `right_form` {0} is the word, {1} what counts of it.
+/// What other programs write where a target stands here. In `right_form` {0} is the word, {1} what
+/// counts of it.
 struct ForeignTarget {
     bool (*is)(std::string_view word, std::string& part);
     const char* right_form;
@@ -371,8 +371,7 @@ constexpr std::string_view transports[] = {
 constexpr ForeignTarget foreign_targets[] = {
     {[](std::string_view w, std::string& part) {
          std::size_t colon = w.find(':');
-         bool known = std::find(
-                          std::begin(transports), std::end(transports), w.substr(0, colon)) !=
+         bool known = std::find(std::begin(transports), std::end(transports), w.substr(0, colon)) !=
                       std::end(transports);
          if (colon == npos || !known || is_number(w.substr(colon + 1))) {
              return false;
@@ -418,8 +417,8 @@ constexpr ForeignTarget foreign_targets[] = {
      "an IPv6 address stands in brackets: '{1}'"},
     {[](std::string_view w, std::string& part) {
          std::size_t colons = w.find("::");
-         part = colons == npos ? ""
-                               : fmt::format("{}:{}", w.substr(0, colons), w.substr(colons + 2));
+         part =
+             colons == npos ? "" : fmt::format("{}:{}", w.substr(0, colons), w.substr(colons + 2));
          return colons != npos && w.front() != '[' && !is_answer(w);
      },
      "'{0}' is written '{1}' here, with one colon"},
@@ -551,8 +550,8 @@ bool parse_target(std::string_view word, StatementContext& context, Fault& fault
 }
 
 bool parse_option(std::string_view word, StatementContext& context, Fault& fault) {
-    bool is_answer_target = context.target.kind == TargetKind::reject ||
-                            context.target.kind == TargetKind::defer;
+    bool is_answer_target =
+        context.target.kind == TargetKind::reject || context.target.kind == TargetKind::defer;
     for (const OptionRow& row : options) {
         bool takes_value = row.name.back() == '=';
         if (takes_value ? word.starts_with(row.name) : word == row.name) {

@@ -7,8 +7,8 @@
 #include "parsed.h"
 #include "postern/mail/domain.h"
 
-/// The rule grammar: one table of patterns, one of targets, one of options, one of what other programs write. A kind of any of
-/// them is a row (grammar.cc).
+/// The rule grammar: one table of patterns, one of targets, one of options, one of what other
+/// programs write. A kind of any of them is a row (grammar.cc).
 namespace postern::route {
 
 /// Why a word is wrong. `at`: octet of the word.
@@ -20,14 +20,15 @@ struct Fault {
 /// A pattern as the table keeps it.
 struct ParsedPattern {
     Pattern kind = Pattern::domain;
-    std::string_view name;      // view into `memory` or `domain`
-    unsigned labels = 0;        // of its domain; 0: a literal, or "*"
+    std::string_view name;  // view into `memory` or `domain`
+    unsigned labels = 0;    // of its domain; 0: a literal, or "*"
     mail::DomainKey domain;
-    std::string memory;         // of user@domain
+    std::string memory;  // of user@domain
 };
 
 /// `quoted`: the word stood in quotes, at least in part.
-[[nodiscard]] bool parse_pattern(std::string_view word, bool quoted, ParsedPattern& pattern, Fault& fault);
+[[nodiscard]] bool parse_pattern(
+    std::string_view word, bool quoted, ParsedPattern& pattern, Fault& fault);
 
 /// What a statement is read into and against.
 struct StatementContext {

@@ -23,13 +23,13 @@ struct Statement {
 };
 
 struct ParsedRule {
-    std::uint32_t name;       // offset in Parsed::names
+    std::uint32_t name;  // offset in Parsed::names
     std::uint32_t line;
     std::uint32_t text;       // offset of the line in its file
     std::uint32_t statement;  // index in Parsed::statements
     std::uint16_t file;
-    std::uint16_t size;       // octets of the name
-    std::uint8_t labels;      // of its domain; 0: a literal, or "*"
+    std::uint16_t size;   // octets of the name
+    std::uint8_t labels;  // of its domain; 0: a literal, or "*"
     Pattern kind;
 };
 

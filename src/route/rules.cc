@@ -14,7 +14,8 @@ namespace {
 
 constexpr std::size_t line_octets_max = 4096;
 constexpr std::size_t files_max = 65535;
-// Offsets into the names are 32 bits, and a name is at most 3.5 times its text (an "ü" as "xn--tda").
+// Offsets into the names are 32 bits, and a name is at most 3.5 times its text (an "ü" as
+// "xn--tda").
 constexpr std::size_t text_octets_max = std::size_t{1} << 30;
 
 class Parser {
@@ -39,7 +40,8 @@ class Parser {
             return std::move(parsed_);
         }
         for (const Source& source : sources_) {
-            for (std::size_t at = 0; (at = source.text.find('\n', at)) != std::string_view::npos; ++at) {
+            for (std::size_t at = 0; (at = source.text.find('\n', at)) != std::string_view::npos;
+                 ++at) {
                 ++lines;
             }
         }
@@ -83,8 +85,7 @@ class Parser {
         if (line_.size() > line_octets_max) {
             error(
                 line_octets_max,
-                fmt::format(
-                    "the line has {} octets; allowed: {}", line_.size(), line_octets_max));
+                fmt::format("the line has {} octets; allowed: {}", line_.size(), line_octets_max));
             return;
         }
         std::size_t fault_at = 0;
@@ -105,8 +106,7 @@ class Parser {
     void parse_rule(const Words& words) {
         const Word& first = words.words[0];
         Fault fault;
-        bool good = parse_pattern(
-            word_text(line_, first, memory_), first.quoted, pattern_, fault);
+        bool good = parse_pattern(word_text(line_, first, memory_), first.quoted, pattern_, fault);
         if (!good) {
             error(first, fault);
         }
@@ -147,9 +147,7 @@ class Parser {
     /// The words from the second on as a statement; none: there were errors, and they are told.
     std::uint32_t statement_of(const Words& words) {
         if (words.count < 2) {
-            error(
-                line_.size(),
-                "the rule has no target; a rule is PATTERN TARGET [OPTION ...]");
+            error(line_.size(), "the rule has no target; a rule is PATTERN TARGET [OPTION ...]");
             return none;
         }
         std::string_view text = line_.substr(
@@ -203,8 +201,8 @@ class Parser {
     }
 
     void error(std::size_t at, std::string_view what) {
-        parsed_.errors.push_back(fmt::format(
-            "{}: {}", place(sources_[file_].name, line_number_, line_, at), what));
+        parsed_.errors.push_back(
+            fmt::format("{}: {}", place(sources_[file_].name, line_number_, line_, at), what));
     }
 
     /// Places inside a quoted word are not the line's: it is pointed at as a whole.

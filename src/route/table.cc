@@ -15,7 +15,9 @@ Table::~Table() {
     }
 }
 
-std::size_t Table::bucket_octets() const { return sizeof(Bucket) * bucket_count_; }
+std::size_t Table::bucket_octets() const {
+    return sizeof(Bucket) * bucket_count_;
+}
 
 std::size_t Table::octets() const {
     return bucket_octets() + rows_.capacity() * sizeof(Row) + splits_.capacity() * sizeof(Split) +
@@ -47,7 +49,8 @@ Match Table::match_user(const Query& query, Match otherwise) const {
 
 /// Some of a name's suffixes, shortest first, their memory asked for.
 struct Table::Step {
-    // The shortest suffix that may have a rule is most often the longest that has one: all but it is a guess.
+    // The shortest suffix that may have a rule is most often the longest that has one: all but it
+    // is a guess.
     static constexpr unsigned ahead = 2;
     std::array<Hash, ahead> hashes;
     unsigned count = 0;
@@ -108,7 +111,8 @@ Match Table::look_up(const Query& query) const {
 
 void Table::look_up(std::span<const Query> queries, std::span<Match> matches) const {
     POSTERN_ASSERT(queries.size() == matches.size(), "each query has its match");
-    // One fetch that is under way hides behind the others; more than this many at once no memory answers.
+    // One fetch that is under way hides behind the others; more than this many at once no memory
+    // answers.
     constexpr std::size_t together = 16;
     std::array<Step, together> steps;
     for (std::size_t begin = 0; begin < queries.size(); begin += together) {

@@ -6,7 +6,9 @@ namespace postern::route {
 
 namespace {
 
-bool is_blank(char c) { return c == ' ' || c == '\t'; }
+bool is_blank(char c) {
+    return c == ' ' || c == '\t';
+}
 
 bool begins_comment(std::string_view line, std::size_t at) {
     if (line[at] == ';') {

@@ -11,7 +11,7 @@ namespace postern::route {
 struct Word {
     std::uint32_t begin;  // octets of the line
     std::uint32_t end;
-    bool quoted;          // quotes stand somewhere in it
+    bool quoted;  // quotes stand somewhere in it
 };
 
 struct Words {
@@ -28,7 +28,8 @@ Words split_words(std::string_view line);
 /// The word without its quotes; `memory` holds it where it differs from the line's.
 std::string_view word_text(std::string_view line, const Word& word, std::string& memory);
 
-/// What keeps a line from being text: a control character, or octets that are not UTF-8. nullptr: nothing; else `at` is where.
+/// What keeps a line from being text: a control character, or octets that are not UTF-8. nullptr:
+/// nothing; else `at` is where.
 const char* text_fault(std::string_view line, std::size_t& at);
 
 }  // namespace postern::route

@@ -28,6 +28,7 @@ class ReplyText {
             put(reply.text);
         }
     }
+
     std::string_view view() const { return {octets_.data(), size_}; }
 
    private:
@@ -36,11 +37,13 @@ class ReplyText {
         std::memcpy(octets_.data() + size_, text.data(), count);
         size_ += count;
     }
+
     void number(unsigned value) {
         char digits[8];
         const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
         put({digits, static_cast<std::size_t>(end - digits)});
     }
+
     std::array<char, 1024> octets_;
     std::size_t size_ = 0;
 };
@@ -56,15 +59,19 @@ std::string_view in_brackets(std::string_view argument) {
 
 std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
     switch (kind) {
-        case mail::Outcome::Kind::accepted: return "delivered";
-        case mail::Outcome::Kind::dropped: return "dropped";
-        case mail::Outcome::Kind::unknown: return "unknown";
+        case mail::Outcome::Kind::accepted:
+            return "delivered";
+        case mail::Outcome::Kind::dropped:
+            return "dropped";
+        case mail::Outcome::Kind::unknown:
+            return "unknown";
         case mail::Outcome::Kind::refused:
         case mail::Outcome::Kind::divided:
         case mail::Outcome::Kind::unreachable:
         case mail::Outcome::Kind::unresolved:
         case mail::Outcome::Kind::busy:
-        case mail::Outcome::Kind::untrusted: break;
+        case mail::Outcome::Kind::untrusted:
+            break;
     }
     return answer.permanent() ? "refused" : "deferred";
 }
@@ -75,7 +82,8 @@ Lines::Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers)
     : buffer_(buffer),
       ring_(ring),
       timers_(timers),
-      summary_timer_([](io::Timer& self) { static_cast<SummaryTimer&>(self).lines.sum_up(); }, *this) {}
+      summary_timer_(
+          [](io::Timer& self) { static_cast<SummaryTimer&>(self).lines.sum_up(); }, *this) {}
 
 void Lines::message(
     const Snapshot& snapshot,
@@ -88,7 +96,8 @@ void Lines::message(
     line.text(Field::listener, snapshot.config.listeners[submission.client.listener].name);
     line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
     line.text(Field::from, submission.envelope.reverse_path);
-    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr; r = r->next) {
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+         r = r->next) {
         line.text(Field::to, r->address);
     }
     if (const mail::Recipient* first = submission.envelope.first_recipient;
@@ -135,7 +144,8 @@ void Lines::refused(
     if (submission != nullptr) {
         line.text(Field::from, submission->envelope.reverse_path);
         if (address.empty()) {  // the message, or all of the session
-            for (const mail::Recipient* r = submission->envelope.first_recipient; r != nullptr; r = r->next) {
+            for (const mail::Recipient* r = submission->envelope.first_recipient; r != nullptr;
+                 r = r->next) {
                 line.text(Field::to, r->address);
             }
         } else if (verb == "RCPT") {

@@ -11,8 +11,8 @@
 
 namespace postern::shard {
 
-/// One worker's log lines: one for each message, one for each refusal (those of a client past ten a second are summed up), one for
-/// each trouble with a smart host.
+/// One worker's log lines: one for each message, one for each refusal (those of a client past ten a
+/// second are summed up), one for each trouble with a smart host.
 class Lines {
    public:
     Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers);
@@ -38,8 +38,10 @@ class Lines {
    private:
     struct SummaryTimer final : io::Timer {
         SummaryTimer(Function on_due, Lines& owner) : Timer(on_due), lines(owner) {}
+
         Lines& lines;
     };
+
     void sum_up();
 
     log::Buffer& buffer_;

@@ -10,7 +10,8 @@ namespace {
 
 constexpr std::uint64_t mib = 1ULL << 20;
 
-/// Envelopes larger than a block (hundreds of recipients) share so much beside each transaction's first block.
+/// Envelopes larger than a block (hundreds of recipients) share so much beside each transaction's
+/// first block.
 constexpr std::uint64_t large_envelopes_octets = 64 * mib;
 
 std::uint32_t blocks(std::uint64_t octets, std::uint32_t block) {
@@ -28,12 +29,16 @@ WorkerBounds worker_bounds(const config::Config& config, std::uint32_t connectio
     bounds.arena_blocks = bounds.submissions + blocks(large_envelopes_octets, arena_block_octets);
     bounds.tail_blocks = blocks(body, tail_block_octets) + 64;
     bounds.chain_blocks = blocks(body, chain_block_octets) + 64;
-    bounds.ring.body_buffers_max = blocks(body, bounds.ring.body_buffer_size) + 2 * bounds.ring.body_buffers_offered;
+    bounds.ring.body_buffers_max =
+        blocks(body, bounds.ring.body_buffer_size) + 2 * bounds.ring.body_buffers_offered;
     return bounds;
 }
 
 std::vector<MemoryHolder> memory_sum(
-    const config::Config& config, std::uint32_t connections, std::uint32_t workers, std::uint64_t table_octets) {
+    const config::Config& config,
+    std::uint32_t connections,
+    std::uint32_t workers,
+    std::uint64_t table_octets) {
     const WorkerBounds one = worker_bounds(config, connections);
     const io::RingOptions& ring = one.ring;
     std::vector<MemoryHolder> sum;
@@ -49,7 +54,8 @@ std::vector<MemoryHolder> memory_sum(
          "lines of which a part has come, and answers that are not read, for each worker"});
     sum.push_back(
         {"envelopes",
-         std::uint64_t{connections} * (sizeof(mail::Submission) + arena_block_octets) + large_envelopes_octets,
+         std::uint64_t{connections} * (sizeof(mail::Submission) + arena_block_octets) +
+             large_envelopes_octets,
          "a transaction on every connection, and 64 MiB for those with very many recipients"});
     sum.push_back(
         {"command buffers",
@@ -59,8 +65,12 @@ std::vector<MemoryHolder> memory_sum(
         {"offered body buffers",
          std::uint64_t{workers} * 2 * ring.body_buffers_offered * ring.body_buffer_size,
          "what the kernel may fill in one turn, for each worker"});
-    sum.push_back({"rules", table_octets * 4, "the table in force, and at most four generations of it"});
-    sum.push_back({"rings", workers * std::uint64_t{io::locked_octets(ring)}, "shared with the kernel; counts against RLIMIT_MEMLOCK"});
+    sum.push_back(
+        {"rules", table_octets * 4, "the table in force, and at most four generations of it"});
+    sum.push_back(
+        {"rings",
+         workers * std::uint64_t{io::locked_octets(ring)},
+         "shared with the kernel; counts against RLIMIT_MEMLOCK"});
     return sum;
 }
 

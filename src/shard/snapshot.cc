@@ -5,7 +5,8 @@
 namespace postern::shard {
 namespace {
 
-relay::PoolSettings settings_of(const config::Pool& pool, const std::string& hostname, std::uint32_t workers) {
+relay::PoolSettings settings_of(
+    const config::Pool& pool, const std::string& hostname, std::uint32_t workers) {
     relay::PoolSettings settings;
     settings.name = pool.name;
     for (const config::Endpoint& host : pool.hosts) {
@@ -34,22 +35,27 @@ std::vector<relay::PoolSettings> pools_of(
     for (const route::Target& target : table.targets()) {
         switch (target.kind) {
             case route::TargetKind::pool: {
-                const auto pool = std::find_if(config.pools.begin(), config.pools.end(), [&](const config::Pool& p) {
-                    return p.name == target.text;
-                });
-                POSTERN_ASSERT(pool != config.pools.end(), "a rule's pool exists: the rules were checked");
+                const auto pool = std::find_if(
+                    config.pools.begin(), config.pools.end(), [&](const config::Pool& p) {
+                        return p.name == target.text;
+                    });
+                POSTERN_ASSERT(
+                    pool != config.pools.end(), "a rule's pool exists: the rules were checked");
                 pools.push_back(settings_of(*pool, config.hostname, workers));
                 break;
             }
             case route::TargetKind::address: {
-                relay::PoolSettings settings = settings_of(config.host_pool, config.hostname, workers);
+                relay::PoolSettings settings =
+                    settings_of(config.host_pool, config.hostname, workers);
                 settings.name = target.text;
                 settings.hosts.push_back(*io::Address::parse(target.text));
                 pools.push_back(std::move(settings));
                 break;
             }
             case route::TargetKind::reject:
-            case route::TargetKind::defer: pools.emplace_back(); break;
+            case route::TargetKind::defer:
+                pools.emplace_back();
+                break;
         }
     }
     return pools;

@@ -19,13 +19,18 @@ namespace {
 
 constexpr mail::Reply no_memory{452, {4, 3, 1}, "memory is short, try again later"};
 constexpr mail::Reply too_many_connections{421, {4, 7, 0}, "too many connections, try again later"};
-constexpr mail::Reply too_many_connections_of_client{421, {4, 7, 0}, "too many connections from your address, try again later"};
-constexpr mail::Reply other_group{452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
-constexpr mail::Reply too_many_for_host{452, {4, 5, 3}, "the smart host takes no more recipients, send it separately"};
-constexpr mail::Reply no_smtputf8{553, {5, 6, 7}, "the smart host takes no internationalized addresses"};
+constexpr mail::Reply too_many_connections_of_client{
+    421, {4, 7, 0}, "too many connections from your address, try again later"};
+constexpr mail::Reply other_group{
+    452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
+constexpr mail::Reply too_many_for_host{
+    452, {4, 5, 3}, "the smart host takes no more recipients, send it separately"};
+constexpr mail::Reply no_smtputf8{
+    553, {5, 6, 7}, "the smart host takes no internationalized addresses"};
 
 bool is_ascii(std::string_view text) {
-    return std::all_of(text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
+    return std::all_of(
+        text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
 }
 
 }  // namespace
@@ -41,6 +46,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     ~Implementation();
 
     void run();
+
     void request_shutdown() { mailbox_.post(shutdown_letter_); }
 
    private:
@@ -62,32 +68,43 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     // --- relay::World ---
     void settled(mail::Submission& submission, const mail::Outcome& outcome) override;
     void released(mail::Submission& submission) override;
-    bool sender_gone(mail::Submission& submission) override { return inbound_.sender_gone(submission); }
+
+    bool sender_gone(mail::Submission& submission) override {
+        return inbound_.sender_gone(submission);
+    }
+
     void trouble(std::string_view pool, std::string_view host, std::string_view what) override;
 
     void free(mail::Submission& submission);
     void keep_refusals(const mail::Submission& submission);
-    shared::KeptAnswerKey kept_key(const mail::Submission& submission, const mail::Recipient& recipient) const;
+    shared::KeptAnswerKey kept_key(
+        const mail::Submission& submission, const mail::Recipient& recipient) const;
+
     const config::Listener& listener_of(const mail::Client& client) const {
         return snapshot_.config.listeners[client.listener];
     }
+
     static std::uint64_t budget_network(const mail::Submission& submission) {
         return submission.client.exempt ? 0 : submission.client.network;
     }
 
-    // Graceful for shutdown_grace; then what is not handed over is given up, and what a smart host owes an answer for is
-    // waited for, up to data_done.
+    // Graceful for shutdown_grace; then what is not handed over is given up, and what a smart host
+    // owes an answer for is waited for, up to data_done.
     enum class Stage : std::uint8_t { serving, grace, owed };
     void begin_shutdown();
     void go_on_shutting_down();
 
     struct ShutdownLetter final : io::Letter {
         explicit ShutdownLetter(Implementation& owner) : worker(owner) {}
+
         void deliver() override { worker.begin_shutdown(); }
+
         Implementation& worker;
     };
+
     struct ShutdownTimer final : io::Timer {
         ShutdownTimer(Function on_due, Implementation& owner) : Timer(on_due), worker(owner) {}
+
         Implementation& worker;
     };
 
@@ -141,7 +158,9 @@ Worker::Implementation::Implementation(
            snapshot.config.timeouts.reply,
            snapshot.config.timeouts.busy,
            snapshot.config.timeouts.data_done}),
-      shutdown_timer_([](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); }, *this) {
+      shutdown_timer_(
+          [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
+          *this) {
     for (const relay::PoolSettings& pool : snapshot.pools) {
         if (pool.hosts.empty()) {  // a target that is no pool
             pool_of_target_.push_back(route::none);
@@ -149,7 +168,8 @@ Worker::Implementation::Implementation(
         }
         pool_of_target_.push_back(relay_.add_pool(pool));
         pool_names_.push_back(pool.name);
-        POSTERN_ASSERT(pool_names_.size() == pool_of_target_.back() + 1, "the relay numbers pools from 0");
+        POSTERN_ASSERT(
+            pool_names_.size() == pool_of_target_.back() + 1, "the relay numbers pools from 0");
     }
     const config::Config& config = snapshot.config;
     for (std::size_t i = 0; i < config.listeners.size(); ++i) {
@@ -185,7 +205,8 @@ void Worker::Implementation::run() {
     }
 }
 
-// --- senders -----------------------------------------------------------------------------------------------------------------
+// --- senders
+// -----------------------------------------------------------------------------------------------------------------
 
 mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Address& address) {
     const config::Listener& listener = listener_of(client);
@@ -241,7 +262,8 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
     return submission;
 }
 
-mail::Reply Worker::Implementation::recipient(mail::Submission& submission, mail::Recipient& recipient) {
+mail::Reply Worker::Implementation::recipient(
+    mail::Submission& submission, mail::Recipient& recipient) {
     if (!recipient.domain.empty()) {
         mail::DomainKey key;
         if (!mail::make_domain_key(recipient.domain, key)) {
@@ -262,21 +284,25 @@ mail::Reply Worker::Implementation::recipient(mail::Submission& submission, mail
     if (!decision.accepted()) {
         return decision.reply;
     }
-    const std::uint32_t pool = pool_of_target_[snapshot_.table->action(decision.match.action).target];
+    const std::uint32_t pool =
+        pool_of_target_[snapshot_.table->action(decision.match.action).target];
     if (submission.envelope.recipient_count > 0 && pool != submission.pool) {
         return other_group;
     }
     if (submission.envelope.recipient_count >= relay_.recipients_max(pool)) {
         return too_many_for_host;
     }
-    const std::string_view told = decision.outgoing.empty() ? recipient.local_part : decision.outgoing;
-    if (relay_.lacks_smtputf8(pool) && !(is_ascii(told) && is_ascii(submission.envelope.reverse_path))) {
+    const std::string_view told =
+        decision.outgoing.empty() ? recipient.local_part : decision.outgoing;
+    if (relay_.lacks_smtputf8(pool) &&
+        !(is_ascii(told) && is_ascii(submission.envelope.reverse_path))) {
         return no_smtputf8;
     }
     recipient.rule = decision.match.rule;
     recipient.pool = pool;
     if (common_.kept.take(kept_key(submission, recipient), ring_->now(), kept_)) {
-        return {kept_.code, {kept_.enhanced[0], kept_.enhanced[1], kept_.enhanced[2]}, kept_.text()};
+        return {
+            kept_.code, {kept_.enhanced[0], kept_.enhanced[1], kept_.enhanced[2]}, kept_.text()};
     }
     if (!decision.outgoing.empty()) {
         const auto copy = submission.arena.copy(decision.outgoing);
@@ -289,7 +315,8 @@ mail::Reply Worker::Implementation::recipient(mail::Submission& submission, mail
     return {};
 }
 
-bool Worker::Implementation::reserve(mail::Submission& submission, std::uint64_t octets, bool first) {
+bool Worker::Implementation::reserve(
+    mail::Submission& submission, std::uint64_t octets, bool first) {
     POSTERN_ASSERT(octets >= submission.reserved_octets, "a reservation only grows");
     const std::uint64_t more = octets - submission.reserved_octets;
     if (more != 0 && !bodies_.take(budget_network(submission), more, first)) {
@@ -327,7 +354,8 @@ void Worker::Implementation::refused(
     lines_.refused(listener_of(client).name, key, client, submission, what, address, reply);
 }
 
-// --- smart hosts -------------------------------------------------------------------------------------------------------------
+// --- smart hosts
+// -------------------------------------------------------------------------------------------------------------
 
 void Worker::Implementation::settled(mail::Submission& submission, const mail::Outcome& outcome) {
     const mail::Reply reply = sync_answer(outcome);
@@ -342,12 +370,14 @@ void Worker::Implementation::released(mail::Submission& submission) {
     free(submission);
 }
 
-void Worker::Implementation::trouble(std::string_view pool, std::string_view host, std::string_view what) {
+void Worker::Implementation::trouble(
+    std::string_view pool, std::string_view host, std::string_view what) {
     lines_.trouble(pool, host, what);
 }
 
 void Worker::Implementation::keep_refusals(const mail::Submission& submission) {
-    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr; r = r->next) {
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+         r = r->next) {
         if (r->answer.code >= 400) {
             const mail::EnhancedCode& enhanced = r->answer.enhanced;
             kept_.code = r->answer.code;
@@ -360,10 +390,15 @@ void Worker::Implementation::keep_refusals(const mail::Submission& submission) {
 
 shared::KeptAnswerKey Worker::Implementation::kept_key(
     const mail::Submission& submission, const mail::Recipient& recipient) const {
-    return {pool_names_[recipient.pool], submission.envelope.reverse_path, recipient.address, submission.client.network};
+    return {
+        pool_names_[recipient.pool],
+        submission.envelope.reverse_path,
+        recipient.address,
+        submission.client.network};
 }
 
-// --- the end -----------------------------------------------------------------------------------------------------------------
+// --- the end
+// -----------------------------------------------------------------------------------------------------------------
 
 void Worker::Implementation::begin_shutdown() {
     stage_ = Stage::grace;
@@ -382,7 +417,8 @@ void Worker::Implementation::go_on_shutting_down() {
     }
 }
 
-// --- the face ----------------------------------------------------------------------------------------------------------------
+// --- the face
+// ----------------------------------------------------------------------------------------------------------------
 
 base::Result<std::unique_ptr<Worker>> Worker::create(
     const WorkerSettings& settings, const Snapshot& snapshot, Common& common, log::Buffer& lines) {
@@ -390,11 +426,13 @@ base::Result<std::unique_ptr<Worker>> Worker::create(
     if (!ring) {
         return ring.error();
     }
-    auto implementation = std::make_unique<Implementation>(std::move(*ring), settings, snapshot, common, lines);
+    auto implementation =
+        std::make_unique<Implementation>(std::move(*ring), settings, snapshot, common, lines);
     return std::unique_ptr<Worker>(new Worker(std::move(implementation)));
 }
 
-Worker::Worker(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+Worker::Worker(std::unique_ptr<Implementation> implementation)
+    : implementation_(std::move(implementation)) {}
 
 Worker::~Worker() = default;
 

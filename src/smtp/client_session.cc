@@ -14,8 +14,9 @@ using namespace std::chrono_literals;
 
 // An answer later than twice the usual and this is late: nothing more is put behind it.
 constexpr base::Duration late_floor = 50ms;
-// A connection that was idle for longer may have been closed by the host with the news still on its way: the first message on it
-// keeps its last octet back until the host has answered something, since what was sent whole could not be tried again.
+// A connection that was idle for longer may have been closed by the host with the news still on its
+// way: the first message on it keeps its last octet back until the host has answered something,
+// since what was sent whole could not be tried again.
 constexpr base::Duration fresh_for = 5s;
 // Text of a recipient's answer that is kept in the submission's arena.
 constexpr std::size_t answer_octets_max = 960;
@@ -36,7 +37,8 @@ std::string_view told_address(const mail::Recipient& recipient) {
     return recipient.outgoing.empty() ? recipient.address : recipient.outgoing;
 }
 
-// Of a recipient whose host has no SMTPUTF8: only the domain is not ASCII, and so it goes as A-label (RFC 6531, 3.6).
+// Of a recipient whose host has no SMTPUTF8: only the domain is not ASCII, and so it goes as
+// A-label (RFC 6531, 3.6).
 bool goes_as_a_label(const mail::Recipient& recipient) {
     return recipient.outgoing.empty() && is_ascii(recipient.local_part) &&
            !recipient.domain_key.empty() && is_ascii(recipient.domain_key);
@@ -117,7 +119,8 @@ ClientSession::~ClientSession() {
     POSTERN_ASSERT(transfers_.empty(), "a session went with messages in it");
 }
 
-// --- writing -----------------------------------------------------------------------------------------------------------------
+// --- writing
+// -----------------------------------------------------------------------------------------------------------------
 
 void ClientSession::write(Output& output, base::Instant now) {
     POSTERN_ASSERT(outputs_ == outputs_sent_, "an output was asked for before the last was sent");
@@ -130,8 +133,7 @@ void ClientSession::write(Output& output, base::Instant now) {
     std::size_t tail_octets = 0;
     if (to_write_opening_) {
         to_write_opening_ = false;
-        output.text(
-            state_ == State::quitting ? "QUIT" : state_ == State::ehlo ? "EHLO " : "HELO ");
+        output.text(state_ == State::quitting ? "QUIT" : state_ == State::ehlo ? "EHLO " : "HELO ");
         output.text(state_ == State::quitting ? "" : settings_.helo);
         output.text("\r\n");
     }
@@ -222,8 +224,8 @@ std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submis
     if (envelope.reverse_path.size() > address_octets_max) {
         return long_path;
     }
-    if (!host.smtputf8 && (!is_ascii(envelope.reverse_path) ||
-                           (envelope.smtputf8 && submission.has_utf8_header))) {
+    if (!host.smtputf8 &&
+        (!is_ascii(envelope.reverse_path) || (envelope.smtputf8 && submission.has_utf8_header))) {
         return utf8;
     }
     for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
@@ -241,7 +243,8 @@ std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submis
     return std::nullopt;
 }
 
-// Writes on from where the message stands. True: all of it has been written; false: it waits for room or for an answer.
+// Writes on from where the message stands. True: all of it has been written; false: it waits for
+// room or for an answer.
 bool ClientSession::write_transfer(Transfer& transfer, Output& output) {
     using Write = Transfer::Write;
     for (;;) {
@@ -352,8 +355,7 @@ bool ClientSession::write_body(Transfer& transfer, Output& output) {
         transfer.write_ = Transfer::Write::end;
         return true;
     }
-    const std::uint64_t last_output_before =
-        std::exchange(transfer.last_output_, outputs_ + 1);
+    const std::uint64_t last_output_before = std::exchange(transfer.last_output_, outputs_ + 1);
     if (capabilities_.chunking) {
         if (begins) {
             output.text("BDAT ");
@@ -405,8 +407,8 @@ bool ClientSession::lay_slices(Transfer& transfer, Output& output) {
     return true;
 }
 
-// The content with a dot more in front of each line that begins with one (RFC 5321, 4.5.2). False: no piece is left; one is kept
-// for the end of the data.
+// The content with a dot more in front of each line that begins with one (RFC 5321, 4.5.2). False:
+// no piece is left; one is kept for the end of the data.
 bool ClientSession::lay_stuffed(Transfer& transfer, Output& output) {
     for (const mail::Slice* slice = transfer.cursor_.slice(); slice != nullptr;
          slice = transfer.cursor_.slice()) {
@@ -418,7 +420,8 @@ bool ClientSession::lay_stuffed(Transfer& transfer, Output& output) {
             std::size_t end = bytes.size();
             if (slice->has_dot_line) {
                 // Behind the slice's beginning, `offset_` only ever stands on a line's first dot.
-                if (bytes[transfer.offset_] == '.' && (transfer.offset_ > 0 || slice->begins_line)) {
+                if (bytes[transfer.offset_] == '.' &&
+                    (transfer.offset_ > 0 || slice->begins_line)) {
                     output.refer(".");
                 }
                 const std::size_t found = bytes.find("\n.", transfer.offset_);
@@ -469,7 +472,8 @@ bool ClientSession::give_up(Transfer& transfer) {
     return false;
 }
 
-// A body was begun that must not come to its end: the connection closes once all in front of it has been answered.
+// A body was begun that must not come to its end: the connection closes once all in front of it has
+// been answered.
 void ClientSession::drop() {
     dropping_ = true;
     close_if_dropped();
@@ -485,7 +489,8 @@ void ClientSession::close_if_dropped() {
 }
 
 void ClientSession::ended() {
-    for (Transfer* transfer = transfers_.back(); transfer != nullptr; transfer = transfers_.back()) {
+    for (Transfer* transfer = transfers_.back(); transfer != nullptr;
+         transfer = transfers_.back()) {
         transfer->unlink();
         --in_flight_;
         if (!transfer->settled_) {
@@ -508,7 +513,8 @@ bool ClientSession::may_take(base::Instant now) const {
     return first_awaited() == nullptr || now - waiting_since_ <= 2 * pace_.usual + late_floor;
 }
 
-// --- reading -----------------------------------------------------------------------------------------------------------------
+// --- reading
+// -----------------------------------------------------------------------------------------------------------------
 
 void ClientSession::received(std::string_view bytes, base::Instant now) {
     batch_since_ = waiting_since_;
@@ -591,7 +597,8 @@ void ClientSession::opening_reply(const HostReply& reply) {
         end(Ending::unexpected);
         return;
     }
-    // Unknown or not implemented: a host from before EHLO (RFC 5321, 3.2). Any other refusal is meant.
+    // Unknown or not implemented: a host from before EHLO (RFC 5321, 3.2). Any other refusal is
+    // meant.
     const bool ehlo_unknown = state_ == State::ehlo && (reply.code == 500 || reply.code == 502);
     if (!is_positive(reply) && !ehlo_unknown) {
         refused_step_ = state_ == State::greeting ? "connection"
@@ -612,7 +619,8 @@ void ClientSession::opening_reply(const HostReply& reply) {
     state_ = State::ready;
 }
 
-// 421: the host closes. It answers what it is the answer to, and what stands behind it was never looked at.
+// 421: the host closes. It answers what it is the answer to, and what stands behind it was never
+// looked at.
 void ClientSession::closing_reply(const HostReply& reply) {
     Transfer* const transfer = clearing_ ? nullptr : first_awaited();
     if (transfer != nullptr) {
@@ -694,7 +702,8 @@ void ClientSession::rcpt_reply(Transfer& transfer, const HostReply& reply) {
     }
 }
 
-// Section 3: all accepted, the body goes; none, the sender has the first answer if all are 5xx, else the first 4xx; else divided.
+// Section 3: all accepted, the body goes; none, the sender has the first answer if all are 5xx,
+// else the first 4xx; else divided.
 void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& reply) {
     const mail::Envelope& envelope = transfer.submission->envelope;
     if (transfer.accepted_ == envelope.recipient_count) {
@@ -750,8 +759,8 @@ void ClientSession::body_reply(Transfer& transfer, const HostReply& reply) {
         return;
     }
     if (transfer.write_ != Transfer::Write::end) {
-        // Answered before the last octet was given out. A refusal is one; but what the host takes the rest of the body for cannot be
-        // known, and it must not be taken for commands.
+        // Answered before the last octet was given out. A refusal is one; but what the host takes
+        // the rest of the body for cannot be known, and it must not be taken for commands.
         if (is_refusal(reply)) {
             ++transfer.answered_;
             refuse(transfer, reply, false);
@@ -760,7 +769,8 @@ void ClientSession::body_reply(Transfer& transfer, const HostReply& reply) {
         return;
     }
     ++transfer.answered_;
-    // The end of the data ends the transaction, whatever the answer; a refused chunk does not (RFC 3030, 2).
+    // The end of the data ends the transaction, whatever the answer; a refused chunk does not (RFC
+    // 3030, 2).
     transaction_left_ = transaction_left_ && capabilities_.chunking && is_refusal(reply);
     if (transfer.settled_) {
         return;
@@ -791,9 +801,10 @@ void ClientSession::refuse(Transfer& transfer, const HostReply& reply, bool to_r
     skip_body(transfer);
 }
 
-// Some hosts take only so many messages on a connection and say so at MAIL, by 421 (Exim) or 452 (OpenSMTPD), without a word of it
-// in EHLO. That is about the connection: the message has another chance on another one, which may have had enough too; the
-// answer of one that has carried nothing before is the message's.
+// Some hosts take only so many messages on a connection and say so at MAIL, by 421 (Exim) or 452
+// (OpenSMTPD), without a word of it in EHLO. That is about the connection: the message has another
+// chance on another one, which may have had enough too; the answer of one that has carried nothing
+// before is the message's.
 bool ClientSession::worn_out(const Transfer& transfer) const {
     return transfer.has_rset_ && transfer.tries_afresh_ < tries_afresh_max;
 }
@@ -816,7 +827,8 @@ void ClientSession::settle(Transfer& transfer, const Verdict& verdict) {
     owner_.settled(transfer, verdict);
 }
 
-// What was refused is written no further, where that is possible: not behind a DATA that is to be answered, nor inside a chunk.
+// What was refused is written no further, where that is possible: not behind a DATA that is to be
+// answered, nor inside a chunk.
 void ClientSession::skip_body(Transfer& transfer) {
     const bool data_written = transfer.write_ == Transfer::Write::body && !capabilities_.chunking;
     if (!transfer.body_begun_ && !data_written) {
@@ -869,7 +881,8 @@ ClientSession::Awaited ClientSession::awaited() const {
 
 // From the front, where all is answered and nothing is with the kernel any more.
 void ClientSession::release_done() {
-    for (Transfer* t = transfers_.front(); t != nullptr && done(*t) && t->last_output_ <= outputs_sent_;
+    for (Transfer* t = transfers_.front();
+         t != nullptr && done(*t) && t->last_output_ <= outputs_sent_;
          t = transfers_.front()) {
         if (t == writing_) {
             writing_ = nullptr;

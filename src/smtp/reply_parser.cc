@@ -17,7 +17,8 @@ bool is_digit(char c) {
     return c >= '0' && c <= '9';
 }
 
-// A line's code, or 0 for what is no reply line: three digits, the first from 2 to 5, then a blank, a hyphen or nothing.
+// A line's code, or 0 for what is no reply line: three digits, the first from 2 to 5, then a blank,
+// a hyphen or nothing.
 std::uint16_t line_code(std::string_view line) {
     if (line.size() < 3 || line[0] < '2' || line[0] > '5' || !is_digit(line[1]) ||
         !is_digit(line[2])) {
@@ -121,9 +122,9 @@ ReplyParser::Result ReplyParser::parse(std::string_view bytes) {
     };
     for (;;) {
         const std::size_t window = std::min(bytes.size(), line_begin_ + line_octets_max);
-        const void* const found = scanned_ < window
-                                      ? std::memchr(bytes.data() + scanned_, '\n', window - scanned_)
-                                      : nullptr;
+        const void* const found =
+            scanned_ < window ? std::memchr(bytes.data() + scanned_, '\n', window - scanned_)
+                              : nullptr;
         if (found == nullptr) {
             if (window == line_begin_ + line_octets_max || bytes.size() >= octets_max) {
                 return ended({Status::error, 0, {}});
@@ -184,10 +185,10 @@ Capabilities parse_capabilities(const HostReply& reply, std::span<const std::str
 mail::Reply reply_for_sender(const HostReply& reply, bool to_rcpt, std::span<char> room) {
     POSTERN_ASSERT(room.size() >= sender_text_octets, "too little room for a sender's answer");
     mail::Reply passed;
-    passed.code = reply.code / 100 == 2              ? 250
-                  : reply.code == 421                ? 451
-                  : reply.code == 552 && to_rcpt     ? 452
-                                                     : reply.code;
+    passed.code = reply.code / 100 == 2          ? 250
+                  : reply.code == 421            ? 451
+                  : reply.code == 552 && to_rcpt ? 452
+                                                 : reply.code;
     const auto cls = static_cast<std::uint16_t>(passed.code / 100);
     passed.enhanced = {.cls = cls, .subject = 0, .detail = 0};
 

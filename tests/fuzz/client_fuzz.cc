@@ -1,6 +1,7 @@
-// The client session against any host. The first octet chooses the messages; the rest is what the host says, heard line by line and
-// again octet by octet: the session must write the same, end the same, and give each message the same one verdict. Then all of it in
-// one piece, where it must only stand.
+// The client session against any host. The first octet chooses the messages; the rest is what the
+// host says, heard line by line and again octet by octet: the session must write the same, end the
+// same, and give each message the same one verdict. Then all of it in one piece, where it must only
+// stand.
 
 #include <cstdio>
 #include <cstdlib>
@@ -53,7 +54,8 @@ class Traffic final : public smtp::ClientOwner {
     std::string end() {
         session_.ended();
         for (const auto& message : messages_) {
-            const bool waits = std::find(waiting_.begin(), waiting_.end(), message.get()) != waiting_.end();
+            const bool waits =
+                std::find(waiting_.begin(), waiting_.end(), message.get()) != waiting_.end();
             check(message->released == (waits ? 0 : 1), "a message was not released once");
             check(
                 message->verdicts.size() + (message->given_up ? 1 : 0) == (waits ? 0U : 1U),
@@ -104,16 +106,21 @@ class Traffic final : public smtp::ClientOwner {
         waiting_.pop_front();
         return last_;
     }
+
     bool sender_gone(smtp::Transfer& transfer) override { return &transfer == gone_; }
+
     void settled(smtp::Transfer& transfer, const smtp::Verdict& verdict) override {
         auto& message = static_cast<Message&>(transfer);
         check(message.released == 0, "a verdict behind the release");
         message.verdicts.push_back(verdict.kind);
         message.reply = smtp::test::text_of(verdict.reply);
         for (const char c : verdict.reply.text) {
-            check((c >= ' ' && c <= '~') || c == '\n', "a sender would be told what is not printable");
+            check(
+                (c >= ' ' && c <= '~') || c == '\n',
+                "a sender would be told what is not printable");
         }
     }
+
     void released(smtp::Transfer& transfer) override { ++static_cast<Message&>(transfer).released; }
 
     smtp::Pace pace_;
@@ -146,8 +153,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         }
         return traffic.end();
     };
-    const std::string by_line =
-        hear([&](std::size_t begin) { return std::min(said.find('\n', begin), said.size() - 1) + 1; });
+    const std::string by_line = hear(
+        [&](std::size_t begin) { return std::min(said.find('\n', begin), said.size() - 1) + 1; });
     const std::string by_octet = hear([](std::size_t begin) { return begin + 1; });
     check(by_line == by_octet, "how the octets came made a difference");
     hear([&](std::size_t) { return said.size(); });

@@ -1,4 +1,5 @@
-// Rules files of any octets: load() ends, and gives a table or errors that name a place; a table answers for its own names.
+// Rules files of any octets: load() ends, and gives a table or errors that name a place; a table
+// answers for its own names.
 
 #include <cstdint>
 #include <cstdlib>
@@ -35,13 +36,16 @@ void check_table(const route::Table& table) {
     for (std::uint32_t rule = 0; rule < table.rule_count(); ++rule) {
         route::RuleText text = table.text_of(rule);
         require(table.action_of(rule) < table.actions().size());
-        std::size_t at = text.kind == route::Pattern::user ? text.name.rfind('@') : std::string_view::npos;
-        std::string_view domain = at == std::string_view::npos ? text.name : text.name.substr(at + 1);
+        std::size_t at =
+            text.kind == route::Pattern::user ? text.name.rfind('@') : std::string_view::npos;
+        std::string_view domain =
+            at == std::string_view::npos ? text.name : text.name.substr(at + 1);
         mail::DomainKey key;
         if (text.kind != route::Pattern::everything) {
             require(mail::make_domain_key(domain, key) && key.view() == domain);
-            require(text.kind == route::Pattern::subdomains || table.look_up({domain, "u"}).found() ||
-                    text.kind == route::Pattern::user);
+            require(
+                text.kind == route::Pattern::subdomains || table.look_up({domain, "u"}).found() ||
+                text.kind == route::Pattern::user);
         }
     }
     for (std::string_view domain : {"example.com", "a.b.c.d.example.com", "com", "[192.0.2.7]"}) {

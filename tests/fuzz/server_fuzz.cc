@@ -59,12 +59,7 @@ class Driver {
                 POSTERN_ASSERT(open_, "a recipient is one of a transaction");
                 trace.addresses.append(exchange.path.address).append("\n");
                 if (exchange.path.domain.size() % 2 == 0) {
-                    session_.refuse(
-                        exchange,
-                        {
-                            550, {5, 1, 2},
-                             "no"
-                    });
+                    session_.refuse(exchange, {550, {5, 1, 2}, "no"});
                 } else {
                     session_.accept(exchange);
                 }
@@ -79,12 +74,7 @@ class Driver {
                 POSTERN_ASSERT(open_, "a message is one of a transaction");
                 open_ = false;
                 trace.contents += content_ + "|";
-                session_.answer(
-                    exchange,
-                    {
-                        250, {2, 0, 0},
-                         "queued"
-                });
+                session_.answer(exchange, {250, {2, 0, 0}, "queued"});
                 break;
             case Wish::abandon:
                 POSTERN_ASSERT(open_, "what is abandoned was begun");
@@ -143,8 +133,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         .hidden = 0,
         .reject_bare_newline = (data[0] & 2) != 0,
         .errors_max = (data[0] & 4) != 0 ? 5U : 0U,
-        .received_max = 4
-    };
+        .received_max = 4};
     const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
     const Trace whole = run(settings, input, input.size() + 1);
     POSTERN_ASSERT(whole == run(settings, input, 1 + (data[0] >> 3)), "pieces change nothing");

@@ -34,6 +34,7 @@ struct HostEnd {
             peer.end();
         }
     }
+
     void say() {
         if (!model.out.empty()) {
             peer.write(std::exchange(model.out, {}));
@@ -80,7 +81,9 @@ class Traffic final : public relay::World {
         settings.max_age = 300s;
         settings.idle = 60s;
         relay_ = std::make_unique<relay::Relay>(
-            *ring_, *timers_, *this,
+            *ring_,
+            *timers_,
+            *this,
             relay::Timeouts{.connect = 30s, .reply = 5min, .busy = 10s, .data_done = 10min});
         relay_->add_pool(settings);
         const std::size_t count = 5 + choices_.below(40);
@@ -88,7 +91,8 @@ class Traffic final : public relay::World {
         for (std::size_t i = 0; i < count; ++i) {
             submit(i);
             if (!bursts || choices_.chance(1, 10)) {
-                turn_for(base::Duration(choices_.below(choices_.chance(1, 5) ? 20'000'000'000 : 50'000'000)));
+                turn_for(base::Duration(
+                    choices_.below(choices_.chance(1, 5) ? 20'000'000'000 : 50'000'000)));
             }
         }
         if (choices_.chance(1, 10)) {
@@ -116,8 +120,11 @@ class Traffic final : public relay::World {
             to.push_back("r" + std::to_string(to.size()) + "@x");
         }
         messages_.push_back(std::make_unique<Message>(
-            pools_, "s" + std::to_string(index) + "@x", to,
-            "x\r\n." + std::string(choices_.below(choices_.chance(1, 8) ? 40'000 : 1000), 'y') + "\r\n"));
+            pools_,
+            "s" + std::to_string(index) + "@x",
+            to,
+            "x\r\n." + std::string(choices_.below(choices_.chance(1, 8) ? 40'000 : 1000), 'y') +
+                "\r\n"));
         mail::Submission& submission = messages_.back()->made;
         submission.deadline = ring_->now() + 9min;
         relay_->submit(submission);
@@ -128,6 +135,7 @@ class Traffic final : public relay::World {
         relay_->flush();
         ring_->turn(std::min(timers_->next(), until));
     }
+
     void turn_for(base::Duration time) {
         const base::Instant end = ring_->now() + time;
         while (ring_->now() < end) {
@@ -175,13 +183,16 @@ class Traffic final : public relay::World {
         EXPECT_TRUE(outcomes_.emplace(&submission, outcome.kind).second) << "settled twice";
         EXPECT_LE(ring_->now(), submission.deadline + 1s) << "the sender has gone by then";
     }
+
     void released(mail::Submission& submission) override {
         EXPECT_EQ(outcomes_.count(&submission), 1U) << "released before it was settled";
         for (const auto& message : messages_) {
             message->released += &message->made == &submission ? 1 : 0;
         }
     }
+
     bool sender_gone(mail::Submission&) override { return choices_.chance(1, 50); }
+
     void trouble(std::string_view, std::string_view, std::string_view) override {}
 
     io::Random choices_;
@@ -207,7 +218,8 @@ TEST(Relay, NothingIsLostOrDoubledUnderAnySeed) {
     }
     // The seeds must not all go the same way.
     EXPECT_GT(sum[Kind::accepted], 2000);
-    for (const Kind kind : {Kind::refused, Kind::divided, Kind::unreachable, Kind::unknown, Kind::dropped}) {
+    for (const Kind kind :
+         {Kind::refused, Kind::divided, Kind::unreachable, Kind::unknown, Kind::dropped}) {
         EXPECT_GT(sum[kind], 20) << static_cast<int>(kind);
     }
 }

@@ -46,8 +46,7 @@ struct Ring::Implementation {
     explicit Implementation(const RingOptions& options)
         : pools{
               {{options.command_buffer_size, options.command_buffers_max},
-               {options.body_buffer_size, options.body_buffers_max}}
-    } {}
+               {options.body_buffer_size, options.body_buffers_max}}} {}
 
     ~Implementation() {
         POSTERN_ASSERT(
@@ -217,9 +216,8 @@ bool Ring::Implementation::attempt(Operation& operation) {
 
 bool Ring::Implementation::finish(
     const Operation& operation, std::int32_t result, bool more, base::BlockRef buffer) {
-    ready.push_back({
-        operation.completion, Done{.result = result, .more = more, .buffer = std::move(buffer)}
-    });
+    ready.push_back(
+        {operation.completion, Done{.result = result, .more = more, .buffer = std::move(buffer)}});
     return true;
 }
 

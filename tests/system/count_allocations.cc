@@ -1,6 +1,7 @@
-// Preloaded into `postern` by allocations_test.py: counts every heap allocation made on a worker's thread, by whichever
-// library (malloc and its kin; operator new ends in malloc), and keeps the count in a file that the test maps as well.
-// Workers are told by their thread's name ("worker 0", ...).
+// Preloaded into `postern` by allocations_test.py: counts every heap allocation made on a worker's
+// thread, by whichever library (malloc and its kin; operator new ends in malloc), and keeps the
+// count in a file that the test maps as well. Workers are told by their thread's name ("worker 0",
+// ...).
 
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -37,7 +38,8 @@ Shared* shared = nullptr;
 
 bool on_worker() {
     char name[16] = {};
-    return pthread_getname_np(pthread_self(), name, sizeof name) == 0 && std::strncmp(name, "worker", 6) == 0;
+    return pthread_getname_np(pthread_self(), name, sizeof name) == 0 &&
+           std::strncmp(name, "worker", 6) == 0;
 }
 
 void count(std::size_t size) {
@@ -52,14 +54,17 @@ Function next(const char* name) {
     return reinterpret_cast<Function>(dlsym(RTLD_NEXT, name));
 }
 
-// dlsym may itself allocate before the first malloc is known; it gets memory from here, which is never freed.
+// dlsym may itself allocate before the first malloc is known; it gets memory from here, which is
+// never freed.
 alignas(16) char early[65536];
 std::size_t early_used = 0;
+
 void* early_allocate(std::size_t size) {
     const std::size_t at = early_used;
     early_used += (size + 15) & ~std::size_t{15};
     return early_used <= sizeof early ? early + at : nullptr;
 }
+
 bool is_early(void* memory) {
     return memory >= early && memory < early + sizeof early;
 }
@@ -138,18 +143,23 @@ void* operator new(std::size_t size) {
     }
     return memory;
 }
+
 void* operator new[](std::size_t size) {
     return operator new(size);
 }
+
 void operator delete(void* memory) noexcept {
     free(memory);
 }
+
 void operator delete[](void* memory) noexcept {
     free(memory);
 }
+
 void operator delete(void* memory, std::size_t) noexcept {
     free(memory);
 }
+
 void operator delete[](void* memory, std::size_t) noexcept {
     free(memory);
 }

@@ -11,24 +11,27 @@
 
 namespace postern::base {
 
-/// Memory for what lives and dies together (a transaction's envelope): bump allocation in blocks of one pool, freed at once.
-/// Only for trivially destructible things of at most one block. One thread: the pool's.
+/// Memory for what lives and dies together (a transaction's envelope): bump allocation in blocks of
+/// one pool, freed at once. Only for trivially destructible things of at most one block. One
+/// thread: the pool's.
 class Arena {
    public:
     explicit Arena(BlockPool& pool) : pool_(&pool) {}
+
     Arena(const Arena&) = delete;
     Arena& operator=(const Arena&) = delete;
+
     ~Arena() { reset(); }
 
-    /// nullptr when the pool is at its bound. REQUIRES: size + 16 <= the pool's block size; alignment <= 16.
+    /// nullptr when the pool is at its bound. REQUIRES: size + 16 <= the pool's block size;
+    /// alignment <= 16.
     void* allocate(std::size_t size, std::size_t alignment);
 
     template <class T, class... Arguments>
     T* make(Arguments&&... arguments) {
         static_assert(std::is_trivially_destructible_v<T>, "an arena runs no destructors");
         void* memory = allocate(sizeof(T), alignof(T));
-        return memory == nullptr ? nullptr
-                                 : new (memory) T{std::forward<Arguments>(arguments)...};
+        return memory == nullptr ? nullptr : new (memory) T{std::forward<Arguments>(arguments)...};
     }
 
     /// A copy that lives as long as the arena's content; nullopt when the pool is at its bound.
@@ -42,7 +45,9 @@ class Arena {
         Block* newest;
         std::size_t used;
     };
+
     Mark mark() const { return {newest_, used_}; }
+
     void rewind(const Mark& mark);
 
    private:

@@ -7,9 +7,10 @@
 
 #include "postern/base/assert.h"
 
-/// Fixed-size pieces of memory with a plain (not atomic) reference count, and the pool that owns them. Everything that comes
-/// and goes with traffic lives in blocks, so the steady state allocates nothing and every holder has a bound.
-/// One thread only: a pool, its blocks and all references to them belong to one worker.
+/// Fixed-size pieces of memory with a plain (not atomic) reference count, and the pool that owns
+/// them. Everything that comes and goes with traffic lives in blocks, so the steady state allocates
+/// nothing and every holder has a bound. One thread only: a pool, its blocks and all references to
+/// them belong to one worker.
 namespace postern::base {
 
 class BlockPool;
@@ -22,6 +23,7 @@ struct alignas(64) Block {
     std::uint32_t capacity;  // octets behind the header
 
     char* data() { return reinterpret_cast<char*>(this + 1); }
+
     const char* data() const { return reinterpret_cast<const char*>(this + 1); }
 };
 
@@ -29,27 +31,35 @@ struct alignas(64) Block {
 class BlockRef {
    public:
     BlockRef() = default;
+
     /// Takes over one reference that the caller holds.
     static BlockRef adopt(Block* block) {
         BlockRef ref;
         ref.block_ = block;
         return ref;
     }
+
     BlockRef(const BlockRef& other) : block_(other.block_) {
         if (block_ != nullptr) {
             ++block_->references;
         }
     }
+
     BlockRef(BlockRef&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+
     BlockRef& operator=(BlockRef other) noexcept {
         std::swap(block_, other.block_);
         return *this;
     }
+
     ~BlockRef() { release(); }
 
     Block* get() const { return block_; }
+
     Block* operator->() const { return block_; }
+
     explicit operator bool() const { return block_ != nullptr; }
+
     /// Gives the reference out of hand: the caller now holds it.
     Block* detach() { return std::exchange(block_, nullptr); }
 
@@ -58,7 +68,8 @@ class BlockRef {
     Block* block_ = nullptr;
 };
 
-/// Hands out blocks of one size. Memory is mapped in slabs as it is first needed and kept; never more than `count_max` blocks.
+/// Hands out blocks of one size. Memory is mapped in slabs as it is first needed and kept; never
+/// more than `count_max` blocks.
 class BlockPool {
    public:
     /// `block_size`: octets of data in each, a multiple of 64.
@@ -71,9 +82,13 @@ class BlockPool {
     BlockRef take();
 
     std::uint32_t block_size() const { return block_size_; }
+
     std::uint32_t count_max() const { return count_max_; }
+
     std::uint32_t used() const { return used_; }
+
     std::uint32_t available() const { return count_max_ - used_; }
+
     /// Octets mapped so far, headers included.
     std::size_t mapped() const { return mapped_; }
 

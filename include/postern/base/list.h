@@ -6,16 +6,19 @@
 
 namespace postern::base {
 
-/// A link that is embedded in what a list holds; `Tag` tells links of one object apart. Unlinks itself when destroyed.
+/// A link that is embedded in what a list holds; `Tag` tells links of one object apart. Unlinks
+/// itself when destroyed.
 template <class Tag = void>
 class ListLink {
    public:
     ListLink() = default;
     ListLink(const ListLink&) = delete;
     ListLink& operator=(const ListLink&) = delete;
+
     ~ListLink() { unlink(); }
 
     bool linked() const { return next_ != this; }
+
     void unlink() {
         previous_->next_ = next_;
         next_->previous_ = previous_;
@@ -36,8 +39,11 @@ class List {
     using Link = ListLink<Tag>;
 
     bool empty() const { return !head_.linked(); }
+
     T* front() { return empty() ? nullptr : static_cast<T*>(head_.next_); }
+
     T* back() { return empty() ? nullptr : static_cast<T*>(head_.previous_); }
+
     /// The one behind `item`, or nullptr.
     T* next(T& item) {
         Link* link = static_cast<Link&>(item).next_;
@@ -45,7 +51,9 @@ class List {
     }
 
     void push_back(T& item) { insert_before(head_, item); }
+
     void push_front(T& item) { insert_before(*head_.next_, item); }
+
     T* pop_front() {
         T* item = front();
         if (item != nullptr) {

@@ -46,7 +46,7 @@ struct Network {
 /// A set of networks: merged and sorted once, then looked up in O(log n) without allocation.
 /// Immutable.
 class Networks {
- public:
+   public:
     Networks() = default;
     explicit Networks(const std::vector<Network>& networks);
 
@@ -56,7 +56,7 @@ class Networks {
 
     bool operator==(const Networks&) const = default;
 
- private:
+   private:
     __extension__ using Number = unsigned __int128;
 
     struct Range {

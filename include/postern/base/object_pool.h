@@ -12,14 +12,17 @@
 
 namespace postern::base {
 
-/// Storage for objects of one type that come and go with traffic: made and destroyed in place, memory kept, at most
-/// `count_max` at a time. Grows a chunk at a time, so that the steady state allocates nothing. One thread.
+/// Storage for objects of one type that come and go with traffic: made and destroyed in place,
+/// memory kept, at most `count_max` at a time. Grows a chunk at a time, so that the steady state
+/// allocates nothing. One thread.
 template <class T>
 class ObjectPool {
    public:
     explicit ObjectPool(std::uint32_t count_max) : count_max_(count_max) {}
+
     ObjectPool(const ObjectPool&) = delete;
     ObjectPool& operator=(const ObjectPool&) = delete;
+
     ~ObjectPool() { POSTERN_ASSERT(used_ == 0, "a pool was destroyed while objects of it lived"); }
 
     /// nullptr at the bound.
@@ -43,11 +46,13 @@ class ObjectPool {
     }
 
     std::uint32_t used() const { return used_; }
+
     /// Octets of memory that one more object costs.
     static constexpr std::size_t cell_octets() { return sizeof(Cell); }
 
    private:
     static constexpr std::uint32_t chunk_count = 64;
+
     union Cell {
         Cell* next_free;
         alignas(T) unsigned char memory[sizeof(T)];

@@ -3,8 +3,8 @@
 #include <chrono>
 #include <cstdint>
 
-/// Time as a value. Nothing but `io` asks the system what time it is; everyone else is handed an Instant (monotonic, for
-/// deadlines) or a WallTime (UTC, for what people and other hosts read).
+/// Time as a value. Nothing but `io` asks the system what time it is; everyone else is handed an
+/// Instant (monotonic, for deadlines) or a WallTime (UTC, for what people and other hosts read).
 namespace postern::base {
 
 using Duration = std::chrono::nanoseconds;

@@ -29,7 +29,7 @@ struct Parsed {
     // What could be read of a file with errors, so that the files it names are checked in the same
     // go; unset where it is no TOML. Nothing else of it may be relied on.
     std::optional<Config> flawed;
-    std::vector<Problem> errors;   // in the file's order
+    std::vector<Problem> errors;  // in the file's order
     std::vector<Problem> warnings;
 };
 

@@ -41,7 +41,7 @@ class Buffer;
 /// UTF-8 becomes U+FFFD), or in the text format as \xHH for all but printable ASCII without blanks
 /// and quotes. A text past `text_max` octets is cut and ends in "...".
 class Line {
- public:
+   public:
     static constexpr std::size_t text_max = 2048;  // octets of one escaped text
     static constexpr std::size_t list_max =
         24576;  // of all recipients; past it the list ends in "..."
@@ -52,7 +52,7 @@ class Line {
     /// Hands the line over, or drops it. The last call.
     void commit();
 
- private:
+   private:
     friend class Buffer;
     Line(Buffer& buffer, base::WallTime now, std::string_view event);
     void begin_field(Field field);
@@ -69,7 +69,7 @@ class Line {
 };
 
 class Buffer {
- public:
+   public:
     /// `ring_size`: octets, a power of two of at least 64 KiB. `wake_descriptor`: an eventfd of the
     /// log thread, or -1.
     Buffer(Format format, std::size_t ring_size, int wake_descriptor);
@@ -98,7 +98,7 @@ class Buffer {
     /// Lines dropped since the beginning. Any thread.
     std::uint64_t dropped() const { return dropped_.load(std::memory_order_relaxed); }
 
- private:
+   private:
     friend class Line;
     // The longest line: all texts at their longest and the list, with room for names and
     // punctuation.

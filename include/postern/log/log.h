@@ -24,7 +24,7 @@ struct Options {
 /// that has gone), lines stay in their buffers and are tried again; what then finds no room is
 /// dropped and counted. Owned by the control thread; buffers are used by their workers.
 class Log {
- public:
+   public:
     /// Opens the output and starts the thread. `buffer_count`: one for each worker, and one for the
     /// control thread.
     static base::Result<std::unique_ptr<Log>> open(
@@ -40,7 +40,7 @@ class Log {
     /// an error the old one stays in use. Control thread.
     base::Result<void> reopen();
 
- private:
+   private:
     Log(const Options& options, std::size_t buffer_count, int output, int wake);
     void run();
     void drain(Buffer& buffer);

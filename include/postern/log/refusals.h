@@ -13,7 +13,7 @@ namespace postern::log {
 /// are only counted, and the count is told when that second is over. A fixed table; clients beyond
 /// it share one row, without a name. Pure; one worker's thread.
 class RefusalMeter {
- public:
+   public:
     static constexpr std::uint32_t lines_max = 10;
     static constexpr base::Duration window = std::chrono::seconds(1);
 
@@ -38,7 +38,7 @@ class RefusalMeter {
     /// Is any refusal counted that no summary has told yet?
     bool suppressing() const { return suppressing_ != 0; }
 
- private:
+   private:
     struct Row {
         std::uint64_t key = 0;
         base::Instant ends{};  // of the second that counts; the row is free from then on

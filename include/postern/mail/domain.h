@@ -5,13 +5,16 @@
 #include <cstdint>
 #include <string_view>
 
-/// The form of a recipient's domain that routing compares: one for all ways of writing the same domain. Pure; values only.
+/// The form of a recipient's domain that routing compares: one for all ways of writing the same
+/// domain. Pure; values only.
 namespace postern::mail {
 
-inline constexpr std::size_t domain_octets_max = 253;  // RFC 1035, 2.3.4, as text without the final dot
+inline constexpr std::size_t domain_octets_max =
+    253;  // RFC 1035, 2.3.4, as text without the final dot
 inline constexpr std::size_t label_octets_max = 63;
 
-/// A domain in lower-case A-labels without a final dot ("www.example.com"), or an address literal in its canonical form
+/// A domain in lower-case A-labels without a final dot ("www.example.com"), or an address literal
+/// in its canonical form
 /// ("[192.0.2.7]", "[ipv6:2001:db8::7]").
 struct DomainKey {
     std::array<char, domain_octets_max> octets;
@@ -19,6 +22,7 @@ struct DomainKey {
     std::uint8_t label_count = 0;  // 0: an address literal
 
     std::string_view view() const { return {octets.data(), size}; }
+
     bool is_literal() const { return label_count == 0; }
 };
 
@@ -28,9 +32,10 @@ struct DomainFault {
     std::size_t at = 0;          // octet of the text at which it shows
 };
 
-/// Normalises a domain as RCPT or a rule writes it, brackets of a literal included: ASCII case, one trailing dot, U-labels, the
-/// spellings of an address. False: the domain is impossible (RCPT: 553 5.1.3), and `fault`, if given, says why. Allocates
-/// nothing, unless the domain is not ASCII: libidn2 does.
+/// Normalises a domain as RCPT or a rule writes it, brackets of a literal included: ASCII case, one
+/// trailing dot, U-labels, the spellings of an address. False: the domain is impossible (RCPT:
+/// 553 5.1.3), and `fault`, if given, says why. Allocates nothing, unless the domain is not ASCII:
+/// libidn2 does.
 [[nodiscard]] bool make_domain_key(
     std::string_view domain, DomainKey& key, DomainFault* fault = nullptr);
 

@@ -10,17 +10,23 @@ namespace postern::mail {
 /// BODY= of RFC 6152; what MAIL said, not what the octets are.
 enum class BodyType : std::uint8_t { unstated, seven_bit, eight_bit_mime };
 
-/// One recipient of a transaction. All text lives in the transaction's arena, from RCPT to the transaction's end.
+/// One recipient of a transaction. All text lives in the transaction's arena, from RCPT to the
+/// transaction's end.
 struct Recipient {
-    std::string_view address;      // as it goes out: source route and trailing dot dropped, else as the sender wrote it
-    std::string_view local_part;   // view into `address`, quotes included
-    std::string_view domain;       // view into `address`, brackets of a literal included; empty for <postmaster>
-    std::string_view domain_key;   // what routing looks up: lower-case A-labels, no trailing dot; a literal as written, lower case
-    std::string_view outgoing;     // what the smart host is told, when a rule rewrites; else empty and `address` goes out
-    std::uint32_t pool = 0;        // chosen at RCPT: index of the pool in the worker's relay
-    std::uint32_t rule = 0;        // chosen at RCPT: index of the rule in the generation's table, for the log
-    Reply answer;                  // the smart host's to its RCPT, once known; text in the arena; code 0: none
-    Recipient* next = nullptr;     // in the order in which they were accepted
+    std::string_view address;  // as it goes out: source route and trailing dot dropped, else as the
+                               // sender wrote it
+    std::string_view local_part;  // view into `address`, quotes included
+    std::string_view
+        domain;  // view into `address`, brackets of a literal included; empty for <postmaster>
+    std::string_view domain_key;  // what routing looks up: lower-case A-labels, no trailing dot; a
+                                  // literal as written, lower case
+    std::string_view outgoing;  // what the smart host is told, when a rule rewrites; else empty and
+                                // `address` goes out
+    std::uint32_t pool = 0;     // chosen at RCPT: index of the pool in the worker's relay
+    std::uint32_t rule =
+        0;         // chosen at RCPT: index of the rule in the generation's table, for the log
+    Reply answer;  // the smart host's to its RCPT, once known; text in the arena; code 0: none
+    Recipient* next = nullptr;  // in the order in which they were accepted
 };
 
 /// What MAIL and the RCPTs said. Lives in the transaction's arena.

@@ -12,52 +12,59 @@
 
 namespace postern::mail {
 
-/// Who a message came from, for Received:, log and permission. Text lives in the submission's arena or the connection.
+/// Who a message came from, for Received:, log and permission. Text lives in the submission's arena
+/// or the connection.
 struct Client {
-    std::string_view address;   // "192.0.2.1" or "2001:db8::1"
-    std::string_view helo;      // as given; empty before HELO
-    std::uint64_t network = 0;  // the client's network (IPv4 /24, IPv6 /64), hashed with the process's key
+    std::string_view address;  // "192.0.2.1" or "2001:db8::1"
+    std::string_view helo;     // as given; empty before HELO
+    std::uint64_t network =
+        0;  // the client's network (IPv4 /24, IPv6 /64), hashed with the process's key
     std::uint32_t listener = 0;
-    bool trusted = false;       // [relay] allows it, or its listener is trusted
-    bool exempt = false;        // no limit by client or network holds for it
-    bool esmtp = false;         // EHLO, not HELO
+    bool trusted = false;  // [relay] allows it, or its listener is trusted
+    bool exempt = false;   // no limit by client or network holds for it
+    bool esmtp = false;    // EHLO, not HELO
 };
 
-/// One message and where it is on its way. Made at MAIL, filled by `inbound`, delivered by `relay`, owned by `shard`, which
-/// frees it when neither holds it. One worker's thread. Its memory (arena, body) goes with it.
+/// One message and where it is on its way. Made at MAIL, filled by `inbound`, delivered by `relay`,
+/// owned by `shard`, which frees it when neither holds it. One worker's thread. Its memory (arena,
+/// body) goes with it.
 struct Submission {
     Submission(base::BlockPool& arena_pool, base::BlockPool& tail_pool, base::BlockPool& chain_pool)
         : arena(arena_pool), body(tail_pool, chain_pool) {}
 
     base::Arena arena;
     Envelope envelope;
-    Body body;                       // our Received: line first
-    bool has_eight_bit = false;      // the content holds an octet over 127
-    bool has_utf8_header = false;    // a header line does
+    Body body;                     // our Received: line first
+    bool has_eight_bit = false;    // the content holds an octet over 127
+    bool has_utf8_header = false;  // a header line does
 
     std::array<char, 32> id_text{};  // unique over restarts and hosts
     std::uint8_t id_size = 0;
+
     std::string_view id() const { return {id_text.data(), id_size}; }
 
     Client client;
-    base::Instant began;             // MAIL accepted
-    base::Instant completed;         // last octet of the body received
-    base::Instant deadline;          // when the sender must have its answer (sync_limit)
-    std::uint64_t generation = 0;    // of the rules that its recipients were looked up in
-    std::uint32_t pool = 0;          // of the group that takes it: index in this worker's relay
+    base::Instant began;           // MAIL accepted
+    base::Instant completed;       // last octet of the body received
+    base::Instant deadline;        // when the sender must have its answer (sync_limit)
+    std::uint64_t generation = 0;  // of the rules that its recipients were looked up in
+    std::uint32_t pool = 0;        // of the group that takes it: index in this worker's relay
 
     std::uint64_t reserved_octets = 0;  // of the bound on memory for bodies, taken for this one
 
-    void* inbound_owner = nullptr;   // the connection that awaits the answer; null once the sender has it or is gone
-    void* relay_owner = nullptr;     // the transfer under way; null before and after
+    void* inbound_owner =
+        nullptr;  // the connection that awaits the answer; null once the sender has it or is gone
+    void* relay_owner = nullptr;  // the transfer under way; null before and after
 };
 
 /// How an attempt to hand a submission over ended. Views live for the call in which it is given.
 struct Outcome {
     enum class Kind : std::uint8_t {
-        accepted,     // a smart host said 2xx to the body: `reply` is that
-        refused,      // the message was refused, by a smart host or for what the host lacks: `reply` is for the sender
-        divided,      // some recipients accepted, some refused, the body not sent: each Recipient has its `answer`
+        accepted,  // a smart host said 2xx to the body: `reply` is that
+        refused,  // the message was refused, by a smart host or for what the host lacks: `reply` is
+                  // for the sender
+        divided,  // some recipients accepted, some refused, the body not sent: each Recipient has
+                  // its `answer`
         unreachable,  // no host took it: 451 4.4.1
         unresolved,   // the pool's name has no address: 451 4.4.3
         busy,         // no free place within timeouts.busy: 451 4.4.5
@@ -66,8 +73,9 @@ struct Outcome {
         dropped,      // the sender had gone before the write that completes the message
     };
     Kind kind = Kind::unreachable;
-    Reply reply;                 // set for accepted and refused
-    std::string_view host;       // the smart host's address and port, for the log; empty if none was reached
+    Reply reply;  // set for accepted and refused
+    std::string_view
+        host;  // the smart host's address and port, for the log; empty if none was reached
     std::string_view host_said;  // its last answer as it came, for the log
 };
 

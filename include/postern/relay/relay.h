@@ -11,14 +11,15 @@
 #include "postern/io/timer.h"
 #include "postern/mail/submission.h"
 
-/// The corridor that mail leaves by: pools of smart hosts, their warm connections, a smtp::ClientSession for each. It is handed
-/// whole messages and says what became of them. It knows nothing of senders or rules. One worker's thread.
+/// The corridor that mail leaves by: pools of smart hosts, their warm connections, a
+/// smtp::ClientSession for each. It is handed whole messages and says what became of them. It knows
+/// nothing of senders or rules. One worker's thread.
 namespace postern::relay {
 
 /// A pool's definition, as this corridor needs it. Plain values; `Relay` copies them.
 struct PoolSettings {
     std::string name;
-    std::vector<io::Address> hosts;      // one, until pools of many hosts exist
+    std::vector<io::Address> hosts;  // one, until pools of many hosts exist
     std::string helo;
     std::uint32_t connections_max = 32;  // this worker's part
     std::uint32_t pipeline_max = 64;
@@ -37,12 +38,14 @@ struct Timeouts {
     base::Duration data_done{};
 };
 
-/// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments live for the call.
+/// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments
+/// live for the call.
 class World {
    public:
     /// Once for each submission. The bytes may still be needed: see `released`.
     virtual void settled(mail::Submission& submission, const mail::Outcome& outcome) = 0;
-    /// The corridor holds nothing of the submission any more. After `settled`; often right after it.
+    /// The corridor holds nothing of the submission any more. After `settled`; often right after
+    /// it.
     virtual void released(mail::Submission& submission) = 0;
     virtual bool sender_gone(mail::Submission& submission) = 0;
     /// A host's trouble, for the log: what was attempted and why it failed.
@@ -59,13 +62,15 @@ class Relay {
 
     /// Returns the pool's number. Connections are opened when mail wants them.
     std::uint32_t add_pool(const PoolSettings& settings);
-    /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in settled and released, never from
-    /// inside this call, at the latest at its deadline.
+    /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in
+    /// settled and released, never from inside this call, at the latest at its deadline.
     void submit(mail::Submission& submission);
-    /// Once behind every turn of the ring and run of the timers: hands out what was submitted, and starts for each connection the
-    /// one send that holds all that the turn produced for it. Nothing moves without it.
+    /// Once behind every turn of the ring and run of the timers: hands out what was submitted, and
+    /// starts for each connection the one send that holds all that the turn produced for it.
+    /// Nothing moves without it.
     void flush();
-    /// The most recipients one transaction to this pool can take: its recipients_max, or less by what its host announced.
+    /// The most recipients one transaction to this pool can take: its recipients_max, or less by
+    /// what its host announced.
     std::uint32_t recipients_max(std::uint32_t pool) const;
     /// Its host is known to have no SMTPUTF8; false also before anything is known.
     bool lacks_smtputf8(std::uint32_t pool) const;

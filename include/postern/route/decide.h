@@ -8,16 +8,20 @@
 #include "postern/mail/reply.h"
 #include "postern/route/table.h"
 
-/// What a recipient gets at RCPT, by the rules and by who sends (product.md, section 1). Pure; allocates nothing.
+/// What a recipient gets at RCPT, by the rules and by who sends (product.md, section 1). Pure;
+/// allocates nothing.
 namespace postern::route {
 
-/// What of the configuration decides beside the rules. Built once a generation; read by all workers.
+/// What of the configuration decides beside the rules. Built once a generation; read by all
+/// workers.
 struct RelaySettings {
-    bool soft_reject = false;         // 450 instead of 550, for the first days of a migration
-    bool routed_local_parts = false;  // takes "user%host" and the like from clients that are not trusted
-    std::vector<std::string> own_keys;      // our hostname and address literals, by mail::make_domain_key
-    std::string postmaster;                 // delivery.postmaster; empty: none
-    std::string postmaster_key;             // the key of its domain
+    bool soft_reject = false;  // 450 instead of 550, for the first days of a migration
+    bool routed_local_parts =
+        false;  // takes "user%host" and the like from clients that are not trusted
+    std::vector<std::string>
+        own_keys;                // our hostname and address literals, by mail::make_domain_key
+    std::string postmaster;      // delivery.postmaster; empty: none
+    std::string postmaster_key;  // the key of its domain
 };
 
 /// A recipient as RCPT gave it.
@@ -33,13 +37,14 @@ using DecisionText = std::array<char, 1024>;
 struct Decision {
     mail::Reply reply;          // code 0: accepted; else what the sender is told
     Match match;                // the rule that decided; none where no rule did
-    std::string_view outgoing;  // the address that the smart host is told, where it is not the sender's; else empty
+    std::string_view outgoing;  // the address that the smart host is told, where it is not the
+                                // sender's; else empty
 
     bool accepted() const { return reply.code == 0; }
 };
 
-/// `trusted`: [relay] or the listener trusts the client. A recipient whose domain has no key never comes here: it is impossible,
-/// and gets `impossible_domain`.
+/// `trusted`: [relay] or the listener trusts the client. A recipient whose domain has no key never
+/// comes here: it is impossible, and gets `impossible_domain`.
 Decision decide(
     const Table& table,
     const RelaySettings& settings,

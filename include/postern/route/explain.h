@@ -10,7 +10,8 @@
 #include "postern/route/decide.h"
 #include "postern/route/table.h"
 
-/// What `postern route` and `postern check` say about the rules (product.md, section 6). Pure; for people, so it allocates freely.
+/// What `postern route` and `postern check` say about the rules (product.md, section 6). Pure; for
+/// people, so it allocates freely.
 namespace postern::route {
 
 /// A pool as the configuration has it.
@@ -32,14 +33,15 @@ struct Candidate {
 };
 
 struct Explanation {
-    std::string address;             // as asked, and as it goes out: "" where that is the same
+    std::string address;  // as asked, and as it goes out: "" where that is the same
     std::string outgoing;
-    std::string impossible;          // why there can be no such recipient; then nothing below is set
+    std::string impossible;  // why there can be no such recipient; then nothing below is set
     Match match;
-    std::vector<Candidate> lost;     // the nearest first
+    std::vector<Candidate> lost;  // the nearest first
     std::optional<From> from;
-    std::string answer;              // to that client's RCPT, or with none to an untrusted one; "" is acceptance
-    std::string answer_to_trusted;   // to a client that [relay] trusts
+    std::string
+        answer;  // to that client's RCPT, or with none to an untrusted one; "" is acceptance
+    std::string answer_to_trusted;  // to a client that [relay] trusts
 };
 
 /// `address`: user@domain, or postmaster, with or without angle brackets.
@@ -65,15 +67,15 @@ struct Report {
 /// "domain", "exact domain" and so on, as counts name them.
 std::string_view name_of(Pattern kind);
 
-/// Rules that name a public suffix ("co.uk") without saying who may send to it. libpsl takes longer for a name than everything
-/// else that a rule needs, so this is not part of load(): a reload warns after the swap.
+/// Rules that name a public suffix ("co.uk") without saying who may send to it. libpsl takes longer
+/// for a name than everything else that a rule needs, so this is not part of load(): a reload warns
+/// after the swap.
 std::vector<std::string> public_suffix_warnings(const Table& table);
 
-/// Warns of rules that change nothing, of public suffixes that anyone may send to because nothing was stated, of pools that no
-/// rule uses, and of smart hosts that are one of our own `listeners` ("0.0.0.0:25").
+/// Warns of rules that change nothing, of public suffixes that anyone may send to because nothing
+/// was stated, of pools that no rule uses, and of smart hosts that are one of our own `listeners`
+/// ("0.0.0.0:25").
 Report check(
-    const Table& table,
-    std::span<const PoolHosts> pools,
-    std::span<const std::string> listeners);
+    const Table& table, std::span<const PoolHosts> pools, std::span<const std::string> listeners);
 
 }  // namespace postern::route

@@ -8,8 +8,8 @@
 
 #include "postern/route/table.h"
 
-/// Rules files (product.md, section 1): text in, a table or all that is wrong with it out. Pure; for the control thread, since
-/// it allocates freely and takes about half a microsecond a rule.
+/// Rules files (product.md, section 1): text in, a table or all that is wrong with it out. Pure;
+/// for the control thread, since it allocates freely and takes about half a microsecond a rule.
 namespace postern::route {
 
 /// One file's content. Views need to live for the call of load() only.
@@ -22,16 +22,17 @@ struct Source {
 struct RuleSettings {
     std::vector<std::string> pools;  // names of the pools that exist
     bool allow_open_relay = false;
-    std::string recipient_delimiter = "+";  // each of its characters ends the local part that is tried second; empty: off
+    std::string recipient_delimiter =
+        "+";  // each of its characters ends the local part that is tried second; empty: off
 };
 
 struct Loaded {
     std::unique_ptr<const Table> table;  // null when there are errors
-    std::vector<std::string> errors;     // all of them: "FILE:LINE:COLUMN: what is wrong, and what is allowed"
+    std::vector<std::string>
+        errors;  // all of them: "FILE:LINE:COLUMN: what is wrong, and what is allowed"
 };
 
 /// Reads and checks all files and builds the table. Columns count characters, from 1.
-Loaded load(
-    std::span<const Source> sources, const RuleSettings& settings, const Secrets& secrets);
+Loaded load(std::span<const Source> sources, const RuleSettings& settings, const Secrets& secrets);
 
 }  // namespace postern::route

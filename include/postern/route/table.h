@@ -9,30 +9,36 @@
 #include <string_view>
 #include <vector>
 
-/// The rules as one immutable value that answers "which rule takes this recipient". Built by load() (rules.h) on the control
-/// thread, then only read, by any number of threads at once; a lookup takes no lock, allocates and writes nothing.
+/// The rules as one immutable value that answers "which rule takes this recipient". Built by load()
+/// (rules.h) on the control thread, then only read, by any number of threads at once; a lookup
+/// takes no lock, allocates and writes nothing.
 ///
-/// All names (domains, the ancestors of domains that rules name, user@domain, address literals) live in one block of 64-byte
-/// buckets, found by a keyed hash. A name's hash grows label by label from the right, so one pass over the octets gives the
-/// hash of every suffix; each ancestor carries a mark that names exist below it, so a miss ends at the first suffix that has
-/// none. Suffixes with fewer labels than any rule are neither kept nor looked for. A lookup touches memory once for each longer
-/// one that the rules know, and these loads do not wait for one another.
+/// All names (domains, the ancestors of domains that rules name, user@domain, address literals)
+/// live in one block of 64-byte buckets, found by a keyed hash. A name's hash grows label by label
+/// from the right, so one pass over the octets gives the hash of every suffix; each ancestor
+/// carries a mark that names exist below it, so a miss ends at the first suffix that has none.
+/// Suffixes with fewer labels than any rule are neither kept nor looked for. A lookup touches
+/// memory once for each longer one that the rules know, and these loads do not wait for one
+/// another.
 ///
-/// Identity. A name on a hit is not compared with the rule's: that would be a second miss. Instead the hash is 128 bits of a
-/// strongly universal family (below), all of them used: 32 choose the bucket, 96 are kept in it. For any two different names,
-/// whoever chooses them, the chance over the secrets that they share all of it is 2^-128. A probe compares with at most three
-/// names a bucket that already agree in the bucket, so it passes a foreign name with 3 * 2^-96 or less: a million lookups a
-/// second of four probes each, for a hundred years, 5e-13 in all. The machine's memory errs more often.
+/// Identity. A name on a hit is not compared with the rule's: that would be a second miss. Instead
+/// the hash is 128 bits of a strongly universal family (below), all of them used: 32 choose the
+/// bucket, 96 are kept in it. For any two different names, whoever chooses them, the chance over
+/// the secrets that they share all of it is 2^-128. A probe compares with at most three names a
+/// bucket that already agree in the bucket, so it passes a foreign name with 3 * 2^-96 or less: a
+/// million lookups a second of four probes each, for a hundred years, 5e-13 in all. The machine's
+/// memory errs more often.
 ///
-/// The family is Multilinear (Lemire and Kaser, "Strongly universal string hashing is fast"): the name as right-aligned 64-bit
-/// words w_i, the secrets as 192-bit numbers K_i, and of K_0 + sum K_i * w_i mod 2^192 the upper 129 bits are pairwise
-/// independent for different names. It needs three multiplications for eight octets, none waiting for another.
+/// The family is Multilinear (Lemire and Kaser, "Strongly universal string hashing is fast"): the
+/// name as right-aligned 64-bit words w_i, the secrets as 192-bit numbers K_i, and of K_0 + sum K_i
+/// * w_i mod 2^192 the upper 129 bits are pairwise independent for different names. It needs three
+/// multiplications for eight octets, none waiting for another.
 namespace postern::route {
 
 inline constexpr std::uint32_t none = 0xffffffff;
 
-/// Random numbers for one build, from io's randomness; never shown, never used twice. One K_0, then one K_i for each eight
-/// octets of the longest name: 64 of local part, "@", 253 of domain.
+/// Random numbers for one build, from io's randomness; never shown, never used twice. One K_0, then
+/// one K_i for each eight octets of the longest name: 64 of local part, "@", 253 of domain.
 struct Secrets {
     static constexpr std::size_t words_max = 40;
     std::array<std::array<std::uint64_t, 3>, 1 + words_max> numbers;
@@ -45,7 +51,8 @@ enum class Delivery : std::uint8_t { unstated, sync };
 /// Where recipients go.
 struct Target {
     TargetKind kind = TargetKind::pool;
-    std::string text;  // the pool's name; "192.0.2.1:25", "[2001:db8::1]:25"; what the sender is told, empty: the usual words
+    std::string text;  // the pool's name; "192.0.2.1:25", "[2001:db8::1]:25"; what the sender is
+                       // told, empty: the usual words
     bool operator==(const Target&) const = default;
 };
 
@@ -53,8 +60,9 @@ struct Target {
 struct Action {
     std::uint32_t target = 0;  // index in Table::targets()
     Delivery delivery = Delivery::unstated;
-    bool restricted = false;   // only for clients that [relay] trusts
-    std::string rewrite;       // the domain, as A-labels, that the smart host is told; empty: the recipient's own
+    bool restricted = false;  // only for clients that [relay] trusts
+    std::string rewrite;      // the domain, as A-labels, that the smart host is told; empty: the
+                              // recipient's own
     bool operator==(const Action&) const = default;
 };
 
@@ -62,7 +70,9 @@ struct Action {
 struct Match {
     std::uint32_t rule = none;    // index, in the order of files and lines
     std::uint32_t action = none;  // index for Table::action()
+
     bool found() const { return rule != none; }
+
     bool operator==(const Match&) const = default;
 };
 
@@ -75,7 +85,8 @@ struct Query {
 /// What stands in the files about one rule: for logs and explanations. Views into the table.
 struct RuleText {
     Pattern kind;
-    std::string_view name;  // without the kind's sign; user@domain for a user rule, its local part unquoted
+    std::string_view
+        name;  // without the kind's sign; user@domain for a user rule, its local part unquoted
     std::string_view file;
     std::uint32_t line;
 };
@@ -92,27 +103,40 @@ class Table {
 
     /// What would match all subdomains of the domain `key`, were there no rule for any of them.
     Match covering_subdomains(std::string_view key) const;
-    /// The rules whose pattern is `key` with the sign of Pattern::exact, subdomains, domain (in this order), or none.
+    /// The rules whose pattern is `key` with the sign of Pattern::exact, subdomains, domain (in
+    /// this order), or none.
     std::array<std::uint32_t, 3> rules_of_domain(std::string_view key) const;
     /// The rule of the user@domain or address literal `key`, or none.
     std::uint32_t rule_of_name(std::string_view key) const;
 
     std::uint32_t rule_count() const { return static_cast<std::uint32_t>(rows_.size()); }
+
     std::uint32_t action_of(std::uint32_t rule) const { return rows_[rule].action; }
+
     /// Whether always-relay or restricted stands in it.
-    bool states_permission(std::uint32_t rule) const { return (rows_[rule].size_and_kind & 8) != 0; }
+    bool states_permission(std::uint32_t rule) const {
+        return (rows_[rule].size_and_kind & 8) != 0;
+    }
+
     RuleText text_of(std::uint32_t rule) const;
     /// "#example.com": the pattern in its canonical form.
     std::string pattern_of(std::uint32_t rule) const;
+
     const Match& everything() const { return everything_; }
+
     const Action& action(std::uint32_t index) const { return actions_[index]; }
+
     const std::vector<Action>& actions() const { return actions_; }
+
     const std::vector<Target>& targets() const { return targets_; }
+
     const std::string& recipient_delimiter() const { return recipient_delimiter_; }
 
     /// Octets held, names apart and names.
     std::size_t octets() const;
+
     std::size_t name_octets() const { return names_.size(); }
+
     /// Octets of the block of buckets: what random lookups touch.
     std::size_t bucket_octets() const;
 
@@ -123,13 +147,16 @@ class Table {
     struct Hash;
     struct Step;
     class Suffixes;
+
     struct Row {
         std::uint32_t name;  // offset in names_
         std::uint32_t line;
         std::uint32_t action;
         std::uint16_t file;
-        std::uint16_t size_and_kind;  // octets of the name, times 16; states_permission, times 8; the pattern's kind
+        std::uint16_t size_and_kind;  // octets of the name, times 16; states_permission, times 8;
+                                      // the pattern's kind
     };
+
     /// A domain that more than one rule names.
     struct Split {
         std::array<std::uint32_t, 3> rules{none, none, none};  // exact, subdomains, domain
@@ -153,7 +180,8 @@ class Table {
     Secrets secrets_;
     Bucket* buckets_ = nullptr;
     std::uint32_t bucket_count_ = 0;
-    unsigned labels_min_ = 1;  // fewest of any rule's domain: shorter suffixes hold nothing, and are not looked for
+    unsigned labels_min_ =
+        1;  // fewest of any rule's domain: shorter suffixes hold nothing, and are not looked for
     Match everything_;
     std::vector<Row> rows_;
     std::vector<Split> splits_;

@@ -10,7 +10,8 @@
 
 namespace postern::shard {
 
-/// The few facts that all workers know (room `shared`). Made by the control thread, outlives the workers.
+/// The few facts that all workers know (room `shared`). Made by the control thread, outlives the
+/// workers.
 struct Common {
     /// `connections`: the most there may be. `keys`: random numbers of this process.
     Common(

@@ -7,12 +7,12 @@
 #include "postern/config/config.h"
 #include "postern/io/ring.h"
 
-/// Every resource has a number that bounds it; this adds them up. `run` sizes its pools from here and `check` prints the sum, so
-/// that both mean the same. Pure.
+/// Every resource has a number that bounds it; this adds them up. `run` sizes its pools from here
+/// and `check` prints the sum, so that both mean the same. Pure.
 namespace postern::shard {
 
-/// How much of each thing one worker may hold. A connection may come to any worker, so a bound that is shared by all is each
-/// worker's own bound too: the sum counts it once.
+/// How much of each thing one worker may hold. A connection may come to any worker, so a bound that
+/// is shared by all is each worker's own bound too: the sum counts it once.
 struct WorkerBounds {
     io::RingOptions ring;
     std::uint32_t connections = 0;
@@ -35,8 +35,12 @@ struct MemoryHolder {
     std::string reason;  // how the number comes about
 };
 
-/// What the whole process may hold at most, a row a holder. `table_octets`: of the rules now in force.
+/// What the whole process may hold at most, a row a holder. `table_octets`: of the rules now in
+/// force.
 std::vector<MemoryHolder> memory_sum(
-    const config::Config& config, std::uint32_t connections, std::uint32_t workers, std::uint64_t table_octets);
+    const config::Config& config,
+    std::uint32_t connections,
+    std::uint32_t workers,
+    std::uint64_t table_octets);
 
 }  // namespace postern::shard

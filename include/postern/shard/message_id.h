@@ -8,14 +8,16 @@
 
 namespace postern::shard {
 
-/// Makes the IDs that Received:, log and answers show: unique over workers, restarts and hosts. One worker's; pure: time and
-/// chance are handed in. 7 characters of seconds, 8 of a nonce (40 random bits by worker and start), then a counter; base 32
-/// in the order of ASCII, so that IDs sort by time. Two messages would need the same second, the same nonce and the same count.
+/// Makes the IDs that Received:, log and answers show: unique over workers, restarts and hosts. One
+/// worker's; pure: time and chance are handed in. 7 characters of seconds, 8 of a nonce (40 random
+/// bits by worker and start), then a counter; base 32 in the order of ASCII, so that IDs sort by
+/// time. Two messages would need the same second, the same nonce and the same count.
 class MessageIds {
    public:
     static constexpr std::size_t size_max = 7 + 8 + 13;
 
     explicit MessageIds(std::uint64_t nonce) : nonce_(nonce) {}
+
     /// Writes the next ID into `into`; returns its length.
     std::uint8_t next(base::WallTime now, std::array<char, 32>& into);
 

@@ -15,8 +15,8 @@ namespace postern::log {
 class Buffer;
 }
 
-/// One core's worker: owns a ring and one of each corridor, and hands values between them. Made, run and destroyed on its own
-/// thread; the control thread reaches it through `request_*` alone.
+/// One core's worker: owns a ring and one of each corridor, and hands values between them. Made,
+/// run and destroyed on its own thread; the control thread reaches it through `request_*` alone.
 namespace postern::shard {
 
 struct Common;  // what all workers know: common.h
@@ -24,14 +24,18 @@ struct Common;  // what all workers know: common.h
 struct WorkerSettings {
     std::uint32_t index = 0;
     WorkerBounds bounds;
-    std::vector<int> listeners;  // descriptors, in the order of the configuration's listeners; taken over
+    std::vector<int>
+        listeners;  // descriptors, in the order of the configuration's listeners; taken over
 };
 
 class Worker {
    public:
     /// `snapshot`, `common` and `lines` outlive the worker.
     static base::Result<std::unique_ptr<Worker>> create(
-        const WorkerSettings& settings, const Snapshot& snapshot, Common& common, log::Buffer& lines);
+        const WorkerSettings& settings,
+        const Snapshot& snapshot,
+        Common& common,
+        log::Buffer& lines);
     ~Worker();
 
     /// Serves until a shutdown that was requested is done.

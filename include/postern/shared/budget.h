@@ -13,7 +13,7 @@ namespace postern::shared {
 
 /// What the workers share. Any thread.
 class Budget {
- public:
+   public:
     /// `bound`: octets of all bodies together. `networks_max`: most client networks with bodies at
     /// a time.
     Budget(std::uint64_t bound, std::uint32_t workers, std::size_t networks_max);
@@ -23,7 +23,7 @@ class Budget {
     /// Octets leased: in use, or at hand in some worker's lease (at most two chunks each).
     std::uint64_t leased() const { return leased_.load(std::memory_order_relaxed); }
 
- private:
+   private:
     friend class BudgetLease;
     bool lease(std::uint64_t octets);
     void give_back(std::uint64_t octets);
@@ -43,7 +43,7 @@ class Budget {
 
 /// One worker's hand on it. One thread.
 class BudgetLease {
- public:
+   public:
     /// `networks_max`: as the budget's, for this worker.
     BudgetLease(Budget& budget, std::size_t networks_max);
     BudgetLease(const BudgetLease&) = delete;
@@ -59,7 +59,7 @@ class BudgetLease {
 
     std::uint64_t used() const { return used_; }
 
- private:
+   private:
     void return_surplus();
     std::uint64_t told(std::uint64_t used) const;
     bool take_from_network(std::uint64_t network, std::uint64_t octets);

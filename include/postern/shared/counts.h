@@ -20,7 +20,7 @@ std::uint64_t network_key(const base::HashKey& key, const base::IpAddress& addre
 
 /// One number with a bound: connections of a listener, of the process.
 class Gauge {
- public:
+   public:
     /// Adds one, unless there are `bound` already.
     [[nodiscard]] bool add(std::uint32_t bound);
     /// REQUIRES: one was added.
@@ -28,7 +28,7 @@ class Gauge {
 
     std::uint32_t value() const { return value_.load(std::memory_order_relaxed); }
 
- private:
+   private:
     alignas(64) std::atomic<std::uint32_t> value_{0};
 };
 
@@ -40,7 +40,7 @@ class Gauge {
 /// thousand that may be present at a time has a chance of one in four thousand million, and can not
 /// be aimed at).
 class CountTable {
- public:
+   public:
     explicit CountTable(std::size_t keys_max);
     CountTable(const CountTable&) = delete;
     CountTable& operator=(const CountTable&) = delete;
@@ -55,7 +55,7 @@ class CountTable {
     /// Octets of memory that a table for `keys_max` may come to hold; mapped as it is used.
     static std::size_t memory(std::size_t keys_max);
 
- private:
+   private:
     struct Slot {
         std::uint64_t key;  // 0: empty
         std::uint64_t number;

@@ -41,7 +41,7 @@ struct KeptAnswerKey {
 };
 
 class KeptAnswers {
- public:
+   public:
     static constexpr base::Duration lifetime = std::chrono::hours(6);
 
     /// Room for `answers_max` answers, rounded up to a power of two.
@@ -64,7 +64,7 @@ class KeptAnswers {
     /// Octets of memory that a table may come to hold; mapped as it is used.
     static std::size_t memory(std::size_t answers_max);
 
- private:
+   private:
     static constexpr std::size_t ways = 8;  // places that one key may take
 
     struct Slot {

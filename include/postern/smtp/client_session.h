@@ -16,9 +16,10 @@
 #include "postern/mail/submission.h"
 #include "postern/smtp/reply_parser.h"
 
-/// One connection to a smart host, seen as a protocol (product.md, section 4): bytes and time in, bytes and verdicts out. Pure and
-/// of one thread; whoever drives it owns the socket, the clock and the messages. Nothing is allocated for a message: what goes
-/// out is made as it is asked for, command bytes into the caller's room and bodies by reference.
+/// One connection to a smart host, seen as a protocol (product.md, section 4): bytes and time in,
+/// bytes and verdicts out. Pure and of one thread; whoever drives it owns the socket, the clock and
+/// the messages. Nothing is allocated for a message: what goes out is made as it is asked for,
+/// command bytes into the caller's room and bodies by reference.
 namespace postern::smtp {
 
 /// What a session is told once. Outlives it.
@@ -33,6 +34,7 @@ struct ClientSettings {
 /// How long a host usually takes to answer a body, learned by all sessions to it.
 struct Pace {
     base::Duration usual{};
+
     void learn(base::Duration taken) { usual += (taken - usual) / 8; }
 };
 
@@ -44,22 +46,25 @@ struct Verdict {
         divided,       // each Recipient has its answer, nothing was sent
         host_trouble,  // the first refused step tells of the host: the message may go elsewhere
         dropped,       // the sender had gone
-        again,         // the connection ended and the message was not sent whole: it may go elsewhere
-        unknown,       // the connection ended, the last octet had been given out and no answer came
+        again,    // the connection ended and the message was not sent whole: it may go elsewhere
+        unknown,  // the connection ended, the last octet had been given out and no answer came
     };
     Kind kind = Kind::again;
     mail::Reply reply;
     std::string_view host_said;
-    bool stale = false;  // again, by no fault of the message or host: the connection had been idle, or had had enough
+    bool stale = false;  // again, by no fault of the message or host: the connection had been idle,
+                         // or had had enough
 };
 
-/// A message on its way over a session: embedded in what the driver keeps of it. Linked in the session from `next` to `released`.
+/// A message on its way over a session: embedded in what the driver keeps of it. Linked in the
+/// session from `next` to `released`.
 class Transfer : public base::ListLink<> {
    public:
     mail::Submission* submission = nullptr;
 
     /// Its last octet has been given out.
     bool whole() const { return whole_; }
+
     /// A new message is to go by it.
     void renew() { tries_afresh_ = 0; }
 
@@ -69,38 +74,43 @@ class Transfer : public base::ListLink<> {
 
     Write write_ = Write::rset;  // what is to be written next
     bool has_rset_ = false;
-    bool on_idle_ = false;      // nothing else was on its way when it began
-    bool one_flight_ = false;   // DATA or BDAT goes without waiting for the answers to MAIL and RCPT
-    bool settled_ = false;      // its verdict has been given
-    bool lone_dot_ = false;     // all that goes is the end of the data
-    bool go_ahead_ = false;     // what is to be written next was waited for, and may go
+    bool on_idle_ = false;     // nothing else was on its way when it began
+    bool one_flight_ = false;  // DATA or BDAT goes without waiting for the answers to MAIL and RCPT
+    bool settled_ = false;     // its verdict has been given
+    bool lone_dot_ = false;    // all that goes is the end of the data
+    bool go_ahead_ = false;    // what is to be written next was waited for, and may go
     bool mail_refused_ = false;
     std::uint8_t tries_afresh_ = 0;  // refused at MAIL by connections that may have had enough
     bool rcpt_refused_ = false;
     bool body_begun_ = false;
-    bool whole_ = false;         // its last octet has been given out
-    std::uint32_t asked_ = 0;    // commands written that have an answer
+    bool whole_ = false;       // its last octet has been given out
+    std::uint32_t asked_ = 0;  // commands written that have an answer
     std::uint32_t answered_ = 0;
     std::uint32_t accepted_ = 0;  // recipients
     mail::Recipient* rcpt_to_write_ = nullptr;
     mail::Recipient* rcpt_to_answer_ = nullptr;
     mail::Body::Cursor cursor_;
-    std::uint32_t offset_ = 0;     // of the next octet in the cursor's slice
+    std::uint32_t offset_ = 0;       // of the next octet in the cursor's slice
     std::uint64_t last_output_ = 0;  // the last that refers to it
 };
 
-/// Where a session lays what is to go out: the caller's array of pieces, and room for the commands' text.
+/// Where a session lays what is to go out: the caller's array of pieces, and room for the commands'
+/// text.
 class Output {
    public:
     Output(std::span<iovec> pieces, std::span<char> room) : pieces_(pieces), room_(room) {}
 
     std::span<iovec> pieces() const { return pieces_.first(count_); }
+
     bool empty() const { return count_ == 0; }
 
    private:
     friend class ClientSession;
+
     std::size_t pieces_left() const { return pieces_.size() - count_; }
+
     std::size_t room_left() const { return room_.size() - used_; }
+
     void text(std::string_view text);
     void number(std::uint64_t value);
     void refer(std::string_view bytes);
@@ -112,7 +122,8 @@ class Output {
     std::size_t octets_ = 0;  // of all pieces
 };
 
-/// What a session asks of its driver and tells it. Called from within received(), write(), sent() and ended().
+/// What a session asks of its driver and tells it. Called from within received(), write(), sent()
+/// and ended().
 class ClientOwner {
    public:
     /// The next message for this connection, or nullptr. The session holds it until `released`.
@@ -135,17 +146,22 @@ class ClientSession {
     static constexpr std::size_t address_octets_max = 1000;
     static constexpr std::size_t pieces_min = 8;
 
-    /// `partial_pool`: one block while a reply has come in part; of ReplyParser::octets_max or more.
+    /// `partial_pool`: one block while a reply has come in part; of ReplyParser::octets_max or
+    /// more.
     ClientSession(
-        const ClientSettings& settings, Pace& pace, ClientOwner& owner, base::BlockPool& partial_pool);
+        const ClientSettings& settings,
+        Pace& pace,
+        ClientOwner& owner,
+        base::BlockPool& partial_pool);
     ~ClientSession();
     ClientSession(const ClientSession&) = delete;
     ClientSession& operator=(const ClientSession&) = delete;
 
     /// What the host said. All of it is taken.
     void received(std::string_view bytes, base::Instant now);
-    /// Lays what may go out now. REQUIRES: the output before this one has been sent. What the pieces refer to stays until sent()
-    /// or ended(). An empty output: nothing to send until something is received, or `next` has something.
+    /// Lays what may go out now. REQUIRES: the output before this one has been sent. What the
+    /// pieces refer to stays until sent() or ended(). An empty output: nothing to send until
+    /// something is received, or `next` has something.
     void write(Output& output, base::Instant now);
     /// The last output has been given to the kernel, all of it.
     void sent(base::Instant now);
@@ -153,12 +169,13 @@ class ClientSession {
     void send_failed();
     /// No message is wanted any more: QUIT. REQUIRES: idle().
     void quit();
-    /// The connection is closed and nothing is under way: every message still here is settled (again or unknown) and released, the
-    /// last one first.
+    /// The connection is closed and nothing is under way: every message still here is settled
+    /// (again or unknown) and released, the last one first.
     void ended();
 
-    /// The message must not wait longer: its verdict is the driver's, and `settled` is not called for it. True: its last octet has
-    /// been given out. `released` follows when its answers are in or the connection has ended.
+    /// The message must not wait longer: its verdict is the driver's, and `settled` is not called
+    /// for it. True: its last octet has been given out. `released` follows when its answers are in
+    /// or the connection has ended.
     bool give_up(Transfer& transfer);
 
     enum class Ending : std::uint8_t {
@@ -171,25 +188,36 @@ class ClientSession {
         dropped,       // a body was begun and its sender has gone
         no_memory,     // for a reply that came in part
     };
+
     /// Other than none: the connection is to be closed; nothing is read or written any more.
     Ending ending() const { return ending_; }
-    /// With refused: what was asked, and what the host said (valid until the bytes given to received() go).
+
+    /// With refused: what was asked, and what the host said (valid until the bytes given to
+    /// received() go).
     std::string_view refused_step() const { return refused_step_; }
+
     std::string_view refused_said() const { return refused_said_; }
 
     bool ready() const { return state_ == State::ready && ending_ == Ending::none; }
+
     /// Ready, and no message is on its way.
     bool idle() const { return ready() && transfers_.empty() && !clearing_; }
+
     std::uint32_t in_flight() const { return in_flight_; }
+
     /// Messages begun on this connection.
     std::uint32_t mail_count() const { return mail_count_; }
+
     const Capabilities& capabilities() const { return capabilities_; }
-    /// May it take another message besides those it has: LIMITS MAILMAX not reached, and nothing overdue.
+
+    /// May it take another message besides those it has: LIMITS MAILMAX not reached, and nothing
+    /// overdue.
     bool may_take(base::Instant now) const;
 
     /// What is awaited of the host, and since when: the answer before it, or the octets sent last.
     enum class Awaited : std::uint8_t { nothing, reply, body_reply };
     Awaited awaited() const;
+
     base::Instant awaited_since() const { return progress_; }
 
    private:
@@ -227,9 +255,11 @@ class ClientSession {
     void end(Ending ending);
     Step awaited_step(const Transfer& transfer) const;
     Transfer* first_awaited() const;
+
     bool done(const Transfer& transfer) const {
         return transfer.write_ == Transfer::Write::end && transfer.answered_ == transfer.asked_;
     }
+
     void release_done();
 
     const ClientSettings& settings_;
@@ -239,14 +269,14 @@ class ClientSession {
     State state_ = State::greeting;
     Ending ending_ = Ending::none;
     bool to_write_opening_ = false;  // EHLO, HELO or QUIT
-    bool clearing_ = false;          // a RSET of the session's own is on its way, nothing behind a message
+    bool clearing_ = false;  // a RSET of the session's own is on its way, nothing behind a message
     bool transaction_left_ = false;  // the host may hold one open that came to nothing
-    bool dropping_ = false;          // nothing more is written; closes when what is in front is answered
+    bool dropping_ = false;  // nothing more is written; closes when what is in front is answered
     bool tail_failed_ = false;
     Capabilities capabilities_;
     mutable base::List<Transfer> transfers_;  // in the order in which they were begun
-    Transfer* writing_ = nullptr;     // always the last of them
-    Transfer* output_tail_ = nullptr; // whose last octet ends the output under way
+    Transfer* writing_ = nullptr;             // always the last of them
+    Transfer* output_tail_ = nullptr;         // whose last octet ends the output under way
     std::uint32_t in_flight_ = 0;
     std::uint32_t mail_count_ = 0;
     std::uint64_t outputs_ = 0;

@@ -71,10 +71,12 @@ TEST(Arena, KeepsWhatItHandsOutApartAndFreesAllAtOnce) {
     }
     arena.reset();
     EXPECT_EQ(pool.used(), 0U);
+
     struct Point {
         std::uint64_t x;
         std::uint64_t y;
     };
+
     EXPECT_TRUE(arena.copy("x"));
     const Point* p = arena.make<Point>(1U, 2U);
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % alignof(Point), 0U);

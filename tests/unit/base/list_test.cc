@@ -9,6 +9,7 @@ namespace {
 
 struct Item : ListLink<> {
     explicit Item(int n) : number(n) {}
+
     int number;
 };
 

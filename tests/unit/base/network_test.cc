@@ -86,7 +86,7 @@ bool model_contains(const std::vector<Network>& networks, const IpAddress& addre
 }
 
 class Random {
- public:
+   public:
     explicit Random(unsigned seed) : engine_(seed) {}
 
     unsigned below(unsigned end) { return static_cast<unsigned>(engine_() % end); }
@@ -111,7 +111,7 @@ class Random {
         return network;
     }
 
- private:
+   private:
     std::mt19937 engine_;
 };
 

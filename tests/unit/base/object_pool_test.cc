@@ -9,7 +9,9 @@ namespace {
 
 struct Counted {
     explicit Counted(int n) : number(n) { ++alive; }
+
     ~Counted() { --alive; }
+
     int number;
     static inline int alive = 0;
 };

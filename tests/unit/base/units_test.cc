@@ -20,8 +20,20 @@ TEST(Duration, IsReadInEveryUnit) {
 
 TEST(Duration, RefusesWhatIsNoDuration) {
     for (const char* text :
-         {"", "5", "s", "5  s", "-5 s", "+5 s", "5.5 s", "5 S", "5 minutes", " 5 s", "5 s ", "0x5 s",
-          "99999999999999999999 s", "36501 days"}) {
+         {"",
+          "5",
+          "s",
+          "5  s",
+          "-5 s",
+          "+5 s",
+          "5.5 s",
+          "5 S",
+          "5 minutes",
+          " 5 s",
+          "5 s ",
+          "0x5 s",
+          "99999999999999999999 s",
+          "36501 days"}) {
         EXPECT_EQ(parse_duration(text), std::nullopt) << text;
     }
 }
@@ -37,11 +49,20 @@ TEST(Size, IsReadInEveryUnitAndBounded) {
 }
 
 TEST(Units, WhatIsFormattedIsReadBackTheSame) {
-    for (const Duration d : {Duration(0), Duration(1ms), Duration(999ms), Duration(1s), Duration(90s), Duration(1h), Duration(24h),
-                             Duration(25h), Duration(48h)}) {
+    for (const Duration d :
+         {Duration(0),
+          Duration(1ms),
+          Duration(999ms),
+          Duration(1s),
+          Duration(90s),
+          Duration(1h),
+          Duration(24h),
+          Duration(25h),
+          Duration(48h)}) {
         EXPECT_EQ(parse_duration(format_duration(d)), d) << format_duration(d);
     }
-    for (const std::uint64_t size : {0ULL, 1ULL, 1023ULL, 1024ULL, 1025ULL, 3ULL << 20, 1ULL << 30}) {
+    for (const std::uint64_t size :
+         {0ULL, 1ULL, 1023ULL, 1024ULL, 1025ULL, 3ULL << 20, 1ULL << 30}) {
         EXPECT_EQ(parse_size(format_size(size)), size) << format_size(size);
     }
     EXPECT_EQ(format_duration(Duration(24h)), "1 day");

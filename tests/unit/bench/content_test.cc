@@ -67,15 +67,15 @@ TEST(ReceivedSkipper, SkipsSoManyFieldsAndNoMore) {
     };
 
     const std::vector<Case> cases = {
-        {one + "Subject: x\r\n",                1, "Subject: x\r\n",                1},
-        {one + two + "Subject: x\r\n",          1, two + "Subject: x\r\n",          1},
-        {one + two + "Subject: x\r\n",          2, "Subject: x\r\n",                2},
-        {one + two,                             3, "",                              2},
+        {one + "Subject: x\r\n", 1, "Subject: x\r\n", 1},
+        {one + two + "Subject: x\r\n", 1, two + "Subject: x\r\n", 1},
+        {one + two + "Subject: x\r\n", 2, "Subject: x\r\n", 2},
+        {one + two, 3, "", 2},
         {one + "\r\nReceived: in the body\r\n", 2, "\r\nReceived: in the body\r\n", 1},
-        {one,                                   0, one,                             0},
-        {"Receive",                             1, "Receive",                       0},
-        {"Received-SPF: none\r\n",              1, "Received-SPF: none\r\n",        0},
-        {"Subject: x\r\n" + one,                1, "Subject: x\r\n" + one,          0},
+        {one, 0, one, 0},
+        {"Receive", 1, "Receive", 0},
+        {"Received-SPF: none\r\n", 1, "Received-SPF: none\r\n", 0},
+        {"Subject: x\r\n" + one, 1, "Subject: x\r\n" + one, 0},
     };
     for (const Case& c : cases) {
         for (std::size_t split = 0; split <= c.content.size(); ++split) {
@@ -87,12 +87,8 @@ TEST(ReceivedSkipper, SkipsSoManyFieldsAndNoMore) {
 }
 
 TEST(Identity, SurvivesTheReversePath) {
-    const Identity extreme{
-        0xffffffff, 0xffffffffff, {0xffffffff, 0xffffffff, 0xffffffff}
-    };
-    const Identity small{
-        0, 1, {0, 0, 5}
-    };
+    const Identity extreme{0xffffffff, 0xffffffffff, {0xffffffff, 0xffffffff, 0xffffffff}};
+    const Identity small{0, 1, {0, 0, 5}};
     for (const Identity& identity : {extreme, small}) {
         std::string text;
         append_local_part(text, identity);

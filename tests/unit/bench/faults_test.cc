@@ -56,9 +56,8 @@ TEST(Faults, PatternsMatch) {
 
 TEST(Faults, HappenAsOftenAsTold) {
     const std::vector<Fault> faults = {
-        {Step::mail, Fault::Kind::answer, 450, {},                      0.25},
-        {Step::mail, Fault::Kind::delay,  0,   std::chrono::seconds(1), 0.5 }
-    };
+        {Step::mail, Fault::Kind::answer, 450, {}, 0.25},
+        {Step::mail, Fault::Kind::delay, 0, std::chrono::seconds(1), 0.5}};
     std::uint64_t state = 7;
     int failed = 0;
     int delayed = 0;

@@ -121,27 +121,27 @@ TEST(Receiver, CountsWhatAClientMayNotDo) {
     const std::string sender = "MAIL FROM:<a@b.example>";
     const std::string recipient = "RCPT TO:<a@b.example>\r\n";
     const std::vector<Case> cases = {
-        {sender + "\r\n",                                             "MAIL at the wrong time"        },
-        {hello + sender + "\r\n" + sender + "\r\n",                   "MAIL at the wrong time"        },
-        {hello + recipient,                                           "RCPT at the wrong time"        },
-        {hello + "DATA\r\n",                                          "DATA at the wrong time"        },
-        {hello + sender + "\r\nDATA\r\n",                             "DATA at the wrong time"        },
-        {hello + sender + "\r\nBDAT 1 LAST\r\nx",                     "BDAT at the wrong time"        },
-        {hello + sender + "\r\n" + recipient + "BDAT 1\r\nxDATA\r\n", "DATA at the wrong time"        },
-        {hello + sender + "\r\n" + recipient + "BDAT x\r\n",          "malformed BDAT"                },
-        {hello + sender + "\r\n" + recipient + "BDAT 1 LUST\r\nx",    "malformed BDAT"                },
-        {hello + "MAIL FROM: <a@b.example>\r\n",                      "malformed MAIL"                },
-        {hello + "MAIL FROM:a@b.example\r\n",                         "malformed MAIL"                },
-        {hello + sender + "\r\nRCPT TO:<>\r\n",                       "malformed RCPT"                },
-        {hello + sender + " FOO=1\r\n",                               "parameter that was not offered"},
-        {hello + sender + " SIZE=1\r\n",                              "parameter that was not offered"},
-        {hello + "FROB\r\n",                                          "unknown command"               },
-        {hello + "NOOP\n",                                            "bare CR or LF in a command"    },
-        {hello + "NOOP a\rb\r\n",                                     "bare CR or LF in a command"    },
-        {"EHLO me\r\nNOOP\r\n",                                       "pipelined where it may not be" },
-        {hello + "RSET " + std::string(5000,                          'x'),                             "command line too long"},
-        {hello + sender + "\r\n" + recipient + "DATA\r\na\rb\r\n.\r\n",                                                           "bare CR in content"                              },
-        {hello + sender + "\r\n" + recipient + "BDAT 3 LAST\r\na\nb",                                                           "bare LF in content"  },
+        {sender + "\r\n", "MAIL at the wrong time"},
+        {hello + sender + "\r\n" + sender + "\r\n", "MAIL at the wrong time"},
+        {hello + recipient, "RCPT at the wrong time"},
+        {hello + "DATA\r\n", "DATA at the wrong time"},
+        {hello + sender + "\r\nDATA\r\n", "DATA at the wrong time"},
+        {hello + sender + "\r\nBDAT 1 LAST\r\nx", "BDAT at the wrong time"},
+        {hello + sender + "\r\n" + recipient + "BDAT 1\r\nxDATA\r\n", "DATA at the wrong time"},
+        {hello + sender + "\r\n" + recipient + "BDAT x\r\n", "malformed BDAT"},
+        {hello + sender + "\r\n" + recipient + "BDAT 1 LUST\r\nx", "malformed BDAT"},
+        {hello + "MAIL FROM: <a@b.example>\r\n", "malformed MAIL"},
+        {hello + "MAIL FROM:a@b.example\r\n", "malformed MAIL"},
+        {hello + sender + "\r\nRCPT TO:<>\r\n", "malformed RCPT"},
+        {hello + sender + " FOO=1\r\n", "parameter that was not offered"},
+        {hello + sender + " SIZE=1\r\n", "parameter that was not offered"},
+        {hello + "FROB\r\n", "unknown command"},
+        {hello + "NOOP\n", "bare CR or LF in a command"},
+        {hello + "NOOP a\rb\r\n", "bare CR or LF in a command"},
+        {"EHLO me\r\nNOOP\r\n", "pipelined where it may not be"},
+        {hello + "RSET " + std::string(5000, 'x'), "command line too long"},
+        {hello + sender + "\r\n" + recipient + "DATA\r\na\rb\r\n.\r\n", "bare CR in content"},
+        {hello + sender + "\r\n" + recipient + "BDAT 3 LAST\r\na\nb", "bare LF in content"},
     };
     for (const Case& c : cases) {
         // Line by line, so that nothing is pipelined but where a line says so.
@@ -161,9 +161,7 @@ TEST(Receiver, CountsWhatAClientMayNotDo) {
 
 TEST(Receiver, DoesNotBlameAClientForWhatFollowsItsRefusals) {
     ReceiverOptions options;
-    options.rejections = {
-        {"*@no.example", 550}
-    };
+    options.rejections = {{"*@no.example", 550}};
     const Heard heard = hear_after_ehlo(
         options,
         "MAIL FROM:<a@b.example>\r\nRCPT TO:<x@no.example>\r\nBDAT 2 LAST\r\nhi"

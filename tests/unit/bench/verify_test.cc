@@ -34,9 +34,8 @@ TEST_F(Verify, AllIsWellHoweverItWasSplit) {
     sent.fates = {
         {0, Verdict::accepted},
         {1, Verdict::accepted},
-        {2, Verdict::refused },
-        {3, Verdict::unsent  }
-    };
+        {2, Verdict::refused},
+        {3, Verdict::unsent}};
     deliveries = {delivery(1, {0}), delivery(0, {1, 0}), delivery(1, {1})};
     const Comparison result = compared();
     EXPECT_TRUE(result.good());
@@ -45,10 +44,7 @@ TEST_F(Verify, AllIsWellHoweverItWasSplit) {
 }
 
 TEST_F(Verify, LostAndDoubledAreCountedByRecipient) {
-    sent.fates = {
-        {0, Verdict::accepted},
-        {1, Verdict::accepted}
-    };
+    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
     deliveries = {delivery(0, {0, 1}), delivery(0, {1}), delivery(0, {1})};
     const Comparison result = compared();
     EXPECT_EQ(result.lost, 2U);
@@ -58,10 +54,7 @@ TEST_F(Verify, LostAndDoubledAreCountedByRecipient) {
 }
 
 TEST_F(Verify, MisroutedIsNotLostAsWell) {
-    sent.fates = {
-        {0, Verdict::accepted},
-        {1, Verdict::accepted}
-    };
+    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
     deliveries = {delivery(0, {0, 1}), delivery(1, {0})};
     deliveries[0].recipients[0] = 12345;
     const Comparison result = compared();
@@ -70,10 +63,7 @@ TEST_F(Verify, MisroutedIsNotLostAsWell) {
 }
 
 TEST_F(Verify, AnotherMessagesRecipientIsWrong) {
-    sent.fates = {
-        {0, Verdict::accepted},
-        {1, Verdict::accepted}
-    };
+    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
     deliveries = {delivery(0, {0, 1}), delivery(1, {0, 1})};
     std::swap(deliveries[0].recipients[0], deliveries[1].recipients[0]);
     const Comparison result = compared();
@@ -82,14 +72,8 @@ TEST_F(Verify, AnotherMessagesRecipientIsWrong) {
 }
 
 TEST_F(Verify, RefusedMayNotCome) {
-    sent.fates = {
-        {0, Verdict::refused },
-        {1, Verdict::accepted},
-        {2, Verdict::unsent  }
-    };
-    sent.refused = {
-        {1, 1}
-    };
+    sent.fates = {{0, Verdict::refused}, {1, Verdict::accepted}, {2, Verdict::unsent}};
+    sent.refused = {{1, 1}};
     deliveries = {delivery(0, {0}), delivery(1, {0, 1}), delivery(2, {1})};
     const Comparison result = compared();
     EXPECT_EQ(result.refused_delivered, 3U);
@@ -98,11 +82,7 @@ TEST_F(Verify, RefusedMayNotCome) {
 }
 
 TEST_F(Verify, UnknownMayComeOnce) {
-    sent.fates = {
-        {0, Verdict::unknown},
-        {1, Verdict::unknown},
-        {2, Verdict::unknown}
-    };
+    sent.fates = {{0, Verdict::unknown}, {1, Verdict::unknown}, {2, Verdict::unknown}};
     deliveries = {delivery(0, {0, 1}), delivery(1, {0})};
     EXPECT_TRUE(compared().good());
     EXPECT_EQ(compared().unknown_delivered, 3U);
@@ -111,9 +91,7 @@ TEST_F(Verify, UnknownMayComeOnce) {
 }
 
 TEST_F(Verify, DamagedAndUnexpectedAreCountedByMessage) {
-    sent.fates = {
-        {0, Verdict::accepted}
-    };
+    sent.fates = {{0, Verdict::accepted}};
     deliveries = {delivery(0, {0, 1}), delivery(99, {0, 1})};
     deliveries[0].header_changed = true;
     deliveries[0].body_changed = true;
@@ -125,10 +103,7 @@ TEST_F(Verify, DamagedAndUnexpectedAreCountedByMessage) {
 }
 
 TEST_F(Verify, WhatASinkDidNotAnswerCountsForNothingElse) {
-    sent.fates = {
-        {0, Verdict::accepted},
-        {1, Verdict::accepted}
-    };
+    sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
     deliveries = {delivery(0, {0, 1}), delivery(0, {0, 1}), delivery(1, {0, 1})};
     deliveries[0].answered = false;
     deliveries[2].answered = false;

@@ -35,10 +35,7 @@ class FakeWorld final : public World {
 
     mail::Reply greeting_refusal;  // code 0: all may come
     std::vector<std::string> rules = smtp::test::default_rules();
-    mail::Reply final_answer{
-        250, {2, 0, 0},
-         "queued"
-    };
+    mail::Reply final_answer{250, {2, 0, 0}, "queued"};
     bool answers = true;
     std::uint64_t body_octets_max = UINT64_MAX;
 

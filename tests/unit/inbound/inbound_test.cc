@@ -45,10 +45,7 @@ TEST(inbound, a_message_comes_through_with_our_line_in_front) {
 
 TEST(inbound, a_client_that_may_not_come_hears_why) {
     Gateway gateway;
-    gateway.world.greeting_refusal = {
-        421, {4, 7, 0},
-         "too many connections"
-    };
+    gateway.world.greeting_refusal = {421, {4, 7, 0}, "too many connections"};
     Sender sender(gateway);
     EXPECT_EQ(sender.reply(), "421 4.7.0 too many connections\r\n");
     EXPECT_TRUE(sender.closed_by_peer());
@@ -108,10 +105,7 @@ TEST(inbound, who_waits_for_an_answer_has_no_deadline) {
     const base::Instant begin = gateway.ring->now();
     EXPECT_TRUE(
         gateway.turn_until([&] { return gateway.ring->now() - begin > milliseconds(400); }));
-    gateway.world.final_answer = {
-        451, {4, 4, 1},
-         "no host reachable"
-    };
+    gateway.world.final_answer = {451, {4, 4, 1}, "no host reachable"};
     gateway.world.answers = true;
     EXPECT_EQ(sender.reply(), "451 4.4.1 no host reachable\r\n");
 }
@@ -275,13 +269,13 @@ TEST(inbound, looks_once_whether_the_sender_has_gone) {
     };
 
     const Case cases[] = {
-        {"",         Case::stays,  false},
-        {"",         Case::ends,   true },
-        {"",         Case::resets, true },
-        {"QUIT\r\n", Case::ends,   false},
-        {"QUIT",     Case::ends,   true },
-        {"QUIT\r\n", Case::stays,  false},
-        {"QUIT\n",   Case::ends,   true },
+        {"", Case::stays, false},
+        {"", Case::ends, true},
+        {"", Case::resets, true},
+        {"QUIT\r\n", Case::ends, false},
+        {"QUIT", Case::ends, true},
+        {"QUIT\r\n", Case::stays, false},
+        {"QUIT\n", Case::ends, true},
     };
     for (const Case& c : cases) {
         for (const bool with_the_data : {true, false}) {

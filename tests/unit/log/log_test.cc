@@ -19,7 +19,7 @@ using namespace std::chrono_literals;
 const base::WallTime noon = std::chrono::sys_days(std::chrono::year(2026) / 11 / 22) + 12h;
 
 class LogFile : public ::testing::Test {
- protected:
+   protected:
     void SetUp() override {
         std::string name = fs::temp_directory_path() / "postern-log-XXXXXX";
         ASSERT_NE(mkdtemp(name.data()), nullptr);

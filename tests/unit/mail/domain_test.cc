@@ -41,7 +41,10 @@ TEST(DomainKey, CountsLabels) {
 TEST(DomainKey, TakesEitherFormOfAnInternationalisedName) {
     EXPECT_EQ(key_of("bücher.example"), "xn--bcher-kva.example");
     EXPECT_EQ(key_of("BÜCHER.Example."), "xn--bcher-kva.example");
-    EXPECT_EQ(key_of("bu\xcc\x88" "cher.example"), "xn--bcher-kva.example");  // u and a combining diaeresis
+    EXPECT_EQ(
+        key_of("bu\xcc\x88"
+               "cher.example"),
+        "xn--bcher-kva.example");  // u and a combining diaeresis
     EXPECT_EQ(key_of("XN--BCHER-KVA.example"), "xn--bcher-kva.example");
     EXPECT_EQ(key_of("straße.example"), "xn--strae-oqa.example");
     EXPECT_TRUE(impossible("\xff\xfe.example"));
@@ -56,8 +59,7 @@ TEST(DomainKey, HoldsTheLimitsOfTheDns) {
     EXPECT_EQ(key_of(name253), name253);
     EXPECT_EQ(key_of(name253 + "."), name253);
     EXPECT_EQ(key_of(name253 + "b"), "fault at 253: the name is longer than 253 octets");
-    EXPECT_EQ(
-        key_of("x." + label63 + "a.com"), "fault at 2: a label is longer than 63 octets");
+    EXPECT_EQ(key_of("x." + label63 + "a.com"), "fault at 2: a label is longer than 63 octets");
     EXPECT_EQ(key_of("x." + label63 + "a"), "fault at 2: a label is longer than 63 octets");
     std::string long_idn;
     for (int i = 0; i < 60; ++i) {
@@ -75,10 +77,10 @@ TEST(DomainKey, RefusesWhatNoDomainCanBe) {
     EXPECT_EQ(key_of("-a.com"), "fault at 0: a label begins with a hyphen");
     EXPECT_EQ(key_of("a-.com"), "fault at 1: a label ends in a hyphen");
     EXPECT_EQ(key_of("a.com-"), "fault at 5: a label ends in a hyphen");
+    EXPECT_EQ(key_of("a b.com"), "fault at 1: a domain has letters, digits, hyphens and dots only");
     EXPECT_EQ(
-        key_of("a b.com"), "fault at 1: a domain has letters, digits, hyphens and dots only");
-    EXPECT_EQ(
-        key_of("192.0.2.7"), "fault at 8: the last label is a number; an address stands in brackets");
+        key_of("192.0.2.7"),
+        "fault at 8: the last label is a number; an address stands in brackets");
     for (const char* domain : {"a@b.com", "a%b.com", "a/b", "*.com", "a\"b", "a\n.com", "(c)d"}) {
         EXPECT_TRUE(impossible(domain)) << domain;
     }

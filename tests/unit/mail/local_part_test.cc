@@ -18,7 +18,11 @@ TEST(LocalPartKey, IsOneForQuotedAndUnquotedForms) {
     EXPECT_EQ(key_of("\"john\\.doe\""), "john.doe");
     EXPECT_EQ(key_of("\"a \\\" b\\\\\""), "a \" b\\");
     EXPECT_EQ(key_of("\"\""), "");
-    EXPECT_EQ(key_of("\xc3\x9c" "A"), "\xc3\x9c" "a");  // only ASCII case is ignored
+    EXPECT_EQ(
+        key_of("\xc3\x9c"
+               "A"),
+        "\xc3\x9c"
+        "a");  // only ASCII case is ignored
 }
 
 TEST(LocalPartKey, HoldsSixtyFourOctetsOnceUnquoted) {

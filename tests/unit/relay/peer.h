@@ -15,13 +15,16 @@
 
 #include "postern/io/address.h"
 
-/// A scripted smart host on loopback: a thread that accepts, and one for each connection that runs the script.
+/// A scripted smart host on loopback: a thread that accepts, and one for each connection that runs
+/// the script.
 namespace postern::relay::test {
 
 class Dialogue {
    public:
     Dialogue(int socket, int n) : number(n), socket_(socket) {}
+
     ~Dialogue() { ::shutdown(socket_, SHUT_RDWR); }
+
     Dialogue(const Dialogue&) = delete;
 
     const int number;  // of the connection, from 0
@@ -35,6 +38,7 @@ class Dialogue {
             text.remove_prefix(static_cast<std::size_t>(sent));
         }
     }
+
     /// The next line without its CRLF; "" at the end of the stream.
     std::string line() {
         std::size_t end = 0;
@@ -47,6 +51,7 @@ class Dialogue {
         begin_ = end + 2;
         return text;
     }
+
     std::string octets(std::size_t count) {
         while (in_.size() - begin_ < count && more()) {
         }
@@ -54,6 +59,7 @@ class Dialogue {
         begin_ += text.size();
         return text;
     }
+
     /// Up to the lone dot, dots unstuffed.
     std::string data() {
         std::string body;
@@ -65,11 +71,13 @@ class Dialogue {
             body += (text.starts_with('.') ? text.substr(1) : text) + "\r\n";
         }
     }
+
     bool ended() {
         while (!ended_ && more()) {
         }
         return ended_;
     }
+
     bool more() {
         if (ended_) {
             return false;
@@ -82,8 +90,10 @@ class Dialogue {
         in_.append(buffer, ended_ ? 0 : static_cast<std::size_t>(count));
         return !ended_;
     }
+
     /// All that has come and was not read.
     std::string take() { return std::exchange(in_, {}).substr(std::exchange(begin_, 0)); }
+
     /// Ends with a reset.
     void reset() {
         const linger at_once{.l_onoff = 1, .l_linger = 0};
@@ -91,6 +101,7 @@ class Dialogue {
         const sockaddr nowhere{.sa_family = AF_UNSPEC, .sa_data = {}};
         ::connect(socket_, &nowhere, sizeof nowhere);
     }
+
     /// From greeting to EHLO's answer.
     void open(std::string_view capabilities) {
         say("220 peer\r\n");
@@ -124,6 +135,7 @@ class Peer {
         address = io::Address::from(reinterpret_cast<sockaddr*>(&raw));
         accepting_ = std::thread([this] { accept_all(); });
     }
+
     ~Peer() {
         stop_accepting();
         for (const int socket : sockets_) {
@@ -135,6 +147,7 @@ class Peer {
         }
         ::close(listener_);
     }
+
     /// Accepts no more; every dialogue has ended when it returns.
     void finish() {
         stop_accepting();
@@ -145,6 +158,7 @@ class Peer {
     }
 
     io::Address address;
+
     int connections() const { return connections_; }
 
    private:

@@ -18,7 +18,8 @@ using test::Dialogue;
 using test::Peer;
 
 constexpr std::string_view pipelining = "250-peer\r\n250-8BITMIME\r\n250 PIPELINING\r\n";
-constexpr std::string_view chunking = "250-peer\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 PIPELINING\r\n";
+constexpr std::string_view chunking =
+    "250-peer\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 PIPELINING\r\n";
 
 struct Ended {
     Kind kind;
@@ -79,6 +80,7 @@ class RelayTest : public testing::Test, public World {
         timers->run(ring->now());
         relay->flush();
     }
+
     template <class Condition>
     bool turn_until(Condition condition, base::Duration limit = 10s) {
         const base::Instant end = ring->now() + limit;
@@ -91,26 +93,32 @@ class RelayTest : public testing::Test, public World {
         }
         return true;
     }
+
     void turn_for(base::Duration time) {
         turn_until([] { return false; }, time);
     }
+
     const Ended& wait_for(Message& message) {
         EXPECT_TRUE(turn_until([&] { return ended[&message.made].released; }));
         return ended[&message.made];
     }
 
     void settled(mail::Submission& submission, const mail::Outcome& outcome) override {
-        EXPECT_EQ(ended.count(&submission) == 0 || !was_settled[&submission], true) << "settled twice";
+        EXPECT_EQ(ended.count(&submission) == 0 || !was_settled[&submission], true)
+            << "settled twice";
         was_settled[&submission] = true;
         ended[&submission] = {
             outcome.kind, smtp::test::text_of(outcome.reply), std::string(outcome.host_said)};
     }
+
     void released(mail::Submission& submission) override {
         EXPECT_TRUE(was_settled[&submission]) << "released before it was settled";
         EXPECT_FALSE(ended[&submission].released);
         ended[&submission].released = true;
     }
+
     bool sender_gone(mail::Submission& submission) override { return gone == &submission; }
+
     void trouble(std::string_view, std::string_view, std::string_view what) override {
         troubles.emplace_back(what);
     }
@@ -160,7 +168,14 @@ TEST_F(RelayTest, DeliversByDataAndUsesTheConnectionAgain) {
         EXPECT_TRUE(turn_until([&] { return relay->idle(); }));
     }
     const std::vector<std::string> expected = {
-        "MAIL FROM:<s0@x>", "RCPT TO:<r@x>", "DATA", "RSET", "MAIL FROM:<s1@x>", "RCPT TO:<r@x>", "DATA", "QUIT"};
+        "MAIL FROM:<s0@x>",
+        "RCPT TO:<r@x>",
+        "DATA",
+        "RSET",
+        "MAIL FROM:<s1@x>",
+        "RCPT TO:<r@x>",
+        "DATA",
+        "QUIT"};
     EXPECT_EQ(lines, expected);
     EXPECT_EQ(bodies, (std::vector<std::string>{"a\r\n.b\r\n", "no end\r\n"}));
     EXPECT_TRUE(troubles.empty()) << troubles[0];
@@ -471,7 +486,8 @@ TEST_F(RelayTest, CutSettlesEveryMessage) {
     EXPECT_TRUE(turn_until([&] { return relay->idle(); }));
 }
 
-// Many messages over hosts that refuse, close and break at random: each is where its outcome says, once.
+// Many messages over hosts that refuse, close and break at random: each is where its outcome says,
+// once.
 TEST_F(RelayTest, NothingIsLostOrDoubledWhateverTheHostDoes) {
     for (std::uint64_t seed = 1; seed <= 12; ++seed) {
         SCOPED_TRACE("seed " + std::to_string(seed));

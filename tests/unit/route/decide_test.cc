@@ -32,10 +32,14 @@ class Decide : public testing::Test {
         if (!decision.accepted()) {
             const mail::Reply& r = decision.reply;
             return fmt::format(
-                "{} {}.{}.{} {}", r.code, r.enhanced.cls, r.enhanced.subject, r.enhanced.detail, r.text);
+                "{} {}.{}.{} {}",
+                r.code,
+                r.enhanced.cls,
+                r.enhanced.subject,
+                r.enhanced.detail,
+                r.text);
         }
-        std::string target =
-            table_->targets()[table_->action(decision.match.action).target].text;
+        std::string target = table_->targets()[table_->action(decision.match.action).target].text;
         return decision.outgoing.empty() ? target
                                          : fmt::format("{} as {}", target, decision.outgoing);
     }
@@ -86,7 +90,8 @@ TEST_F(Decide, TakesNoRoutedLocalPartsFromStrangers) {
     load("a.com one\n");
     constexpr const char* refused =
         "553 5.1.3 a local part may not hold a route (@ % ! : or a leading / or |)";
-    for (const char* address : {"u%b.org@a.com", "b!u@a.com", "\"u@b.org\"@a.com", "/etc@a.com", "|x@a.com"}) {
+    for (const char* address :
+         {"u%b.org@a.com", "b!u@a.com", "\"u@b.org\"@a.com", "/etc@a.com", "|x@a.com"}) {
         EXPECT_EQ(decide_for(address), refused) << address;
         EXPECT_EQ(decide_for(address, true), "one") << address;
     }
@@ -104,11 +109,16 @@ TEST_F(Decide, KnowsThePostmaster) {
     settings_.postmaster = "root@home.net";
     settings_.postmaster_key = "home.net";
     for (const char* address :
-         {"postmaster", "POSTmaster", "Postmaster@GW1.example.net", "\"postmaster\"@[192.0.2.25]"}) {
+         {"postmaster",
+          "POSTmaster",
+          "Postmaster@GW1.example.net",
+          "\"postmaster\"@[192.0.2.25]"}) {
         EXPECT_EQ(decide_for(address), "two as root@inner.net") << address;
     }
     EXPECT_EQ(decide_for("postmaster@a.com"), "one");
-    EXPECT_EQ(decide_for("postmaster@sub.gw1.example.net"), "550 5.7.1 <postmaster@sub.gw1.example.net>: relaying denied");
+    EXPECT_EQ(
+        decide_for("postmaster@sub.gw1.example.net"),
+        "550 5.7.1 <postmaster@sub.gw1.example.net>: relaying denied");
     EXPECT_EQ(decide_for("other"), "550 5.1.1 no postmaster here");
     settings_.postmaster = "root@a.com";
     settings_.postmaster_key = "a.com";

@@ -33,25 +33,29 @@ TEST(Explain, SaysWhatDecidesAndWhatLost) {
         "  rule      #www.example.com (a.rules:2)\n"
         "  target    pool two: [2001:db8::1]:25\n"
         "  who       clients that [relay] trusts (restricted)\n"
-        "  lost      .www.example.com (a.rules:3): it is for the subdomains, not for the domain itself\n"
-        "  lost      www.example.com (a.rules:5): '#www.example.com' is longer, or for the same domain goes before it\n"
-        "  lost      example.com (a.rules:1): '#www.example.com' is longer, or for the same domain goes before it\n"
-        "  lost      com (a.rules:6): '#www.example.com' is longer, or for the same domain goes before it\n"
+        "  lost      .www.example.com (a.rules:3): it is for the subdomains, not for the domain "
+        "itself\n"
+        "  lost      www.example.com (a.rules:5): '#www.example.com' is longer, or for the same "
+        "domain goes before it\n"
+        "  lost      example.com (a.rules:1): '#www.example.com' is longer, or for the same domain "
+        "goes before it\n"
+        "  lost      com (a.rules:6): '#www.example.com' is longer, or for the same domain goes "
+        "before it\n"
         "  lost      * (a.rules:7): it is for what no other rule matches\n"
         "  answer    to anyone: 550 5.7.1 <u@www.example.com>: relaying denied\n"
         "            to trusted clients: accepted\n");
 
     explanation = explain(*table, {}, "Bob+x@www.example.com", From{"192.0.2.9", true});
     EXPECT_EQ(table->pattern_of(explanation.match.rule), "bob@www.example.com");
-    EXPECT_THAT(to_text(explanation, *table, pools), testing::HasSubstr(
-        "  from      192.0.2.9 (trusted): accepted\n"));
+    EXPECT_THAT(
+        to_text(explanation, *table, pools),
+        testing::HasSubstr("  from      192.0.2.9 (trusted): accepted\n"));
     EXPECT_EQ(explanation.lost.size(), 6u);
     EXPECT_EQ(explanation.lost[0].why, "a rule for one recipient goes before those for domains");
 
     explanation = explain(*table, {}, "u@x.www.example.com", {});
     EXPECT_EQ(table->pattern_of(explanation.match.rule), ".www.example.com");
-    EXPECT_EQ(
-        explanation.lost[0].why, "it is for that domain alone, not for its subdomains");
+    EXPECT_EQ(explanation.lost[0].why, "it is for that domain alone, not for its subdomains");
 }
 
 TEST(Explain, SaysWhenThereIsNothing) {
@@ -88,8 +92,8 @@ TEST(Explain, IsJsonForPrograms) {
     EXPECT_EQ(json["from"]["accepted"], true);
     EXPECT_EQ(json["from"]["trusted"], false);
 
-    json = nlohmann::json::parse(
-        to_json(explain(*table, {}, "\xff@example.org", {}), *table, pools));
+    json =
+        nlohmann::json::parse(to_json(explain(*table, {}, "\xff@example.org", {}), *table, pools));
     EXPECT_EQ(json["rule"]["pattern"], "*");
     EXPECT_EQ(json["to_anyone"]["accepted"], false);
     EXPECT_EQ(json["to_trusted"]["accepted"], true);
@@ -108,15 +112,15 @@ TEST(Check, CountsRulesByKind) {
 TEST(Check, WarnsOfRulesThatChangeNothing) {
     auto table = table_of(
         "example.com one\n"
-        "a.example.com one\n"                // the same as above
+        "a.example.com one\n"  // the same as above
         "b.example.com two\n"
-        "c.b.example.com one\n"              // not: b.example.com is between
-        "#d.example.com one\n"               // the same
-        ".e.example.com one restricted\n"    // not: restricted
-        "u@example.com one\n"                // the same
-        "u@b.example.com one\n"              // not
-        "f.org two\n#f.org two\n.f.org one\n"  // line 9 hidden, 10 the same as 9
-        "g.org reject\nu@g.org reject\n"     // not: another code
+        "c.b.example.com one\n"                  // not: b.example.com is between
+        "#d.example.com one\n"                   // the same
+        ".e.example.com one restricted\n"        // not: restricted
+        "u@example.com one\n"                    // the same
+        "u@b.example.com one\n"                  // not
+        "f.org two\n#f.org two\n.f.org one\n"    // line 9 hidden, 10 the same as 9
+        "g.org reject\nu@g.org reject\n"         // not: another code
         "[192.0.2.7] two restricted\n* two\n");  // the same
     Report report = check(*table, pools, {});
     EXPECT_THAT(
@@ -131,13 +135,16 @@ TEST(Check, WarnsOfRulesThatChangeNothing) {
 }
 
 TEST(Check, WarnsOfPublicSuffixesWhereNothingIsStated) {
-    auto table = table_of("co.uk one\n#com.br two\nac.uk one restricted\nexample.co.uk two\n* two\n");
+    auto table =
+        table_of("co.uk one\n#com.br two\nac.uk one restricted\nexample.co.uk two\n* two\n");
     EXPECT_THAT(
         public_suffix_warnings(*table),
         ElementsAre(
-            "a.rules:1: 'co.uk' is a public suffix, under which anyone may register: it should state "
+            "a.rules:1: 'co.uk' is a public suffix, under which anyone may register: it should "
+            "state "
             "always-relay or restricted",
-            "a.rules:2: '#com.br' is a public suffix, under which anyone may register: it should state "
+            "a.rules:2: '#com.br' is a public suffix, under which anyone may register: it should "
+            "state "
             "always-relay or restricted"));
 }
 

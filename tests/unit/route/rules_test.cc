@@ -50,7 +50,8 @@ std::string file_of(std::size_t lines) {
 
 TEST(Rules, ReadsMarksLineEndsBlanksAndComments) {
     Loaded loaded = load_text(
-        "\xef\xbb\xbf" "a.com one\r\n"
+        "\xef\xbb\xbf"
+        "a.com one\r\n"
         "\t b.com\t \ttwo \t\r\n"
         "\r\n"
         "# a comment\n"
@@ -81,14 +82,15 @@ TEST(Rules, NeedsWholeFiles) {
         error_of("a.com one\nb.com one"),
         "2:10: the file does not end in a newline, so it may be cut short; allowed: whole lines");
     EXPECT_EQ(
-        error_of(""), "1:1: no rule in any of the rules files; a rule is PATTERN TARGET [OPTION ...]");
+        error_of(""),
+        "1:1: no rule in any of the rules files; a rule is PATTERN TARGET [OPTION ...]");
     EXPECT_EQ(
         error_of("# nothing\n"),
         "1:1: no rule in any of the rules files; a rule is PATTERN TARGET [OPTION ...]");
     EXPECT_THAT(
         load({}, two_pools(), secrets_of(1)).errors,
-        ElementsAre(
-            "rules.files:1:1: no rule in any of the rules files; a rule is PATTERN TARGET [OPTION ...]"));
+        ElementsAre("rules.files:1:1: no rule in any of the rules files; a rule is PATTERN TARGET "
+                    "[OPTION ...]"));
 }
 
 TEST(Rules, BoundsItsLines) {
@@ -107,19 +109,19 @@ TEST(Rules, IsUtf8Text) {
     EXPECT_EQ(
         error_of("a.com one # \xc3\xa9\xed\xa0\x80\n"),
         "1:14: octets that are not UTF-8; a rules file is UTF-8 text");
-    for (const char* bad : {"\xc0\x80", "\xf5\x80\x80\x80", "\xe0\x80\x80", "\xf0\x80\x80\x80", "\xc3"}) {
+    for (const char* bad :
+         {"\xc0\x80", "\xf5\x80\x80\x80", "\xe0\x80\x80", "\xf0\x80\x80\x80", "\xc3"}) {
         EXPECT_EQ(
             error_of("a.com one ; " + std::string(bad) + "\n"),
             "1:13: octets that are not UTF-8; a rules file is UTF-8 text");
     }
-    EXPECT_THAT(load_text("a.com one ; \xc3\xa9 \xe2\x82\xac \xf0\x9f\x93\xac\n").errors, IsEmpty());
+    EXPECT_THAT(
+        load_text("a.com one ; \xc3\xa9 \xe2\x82\xac \xf0\x9f\x93\xac\n").errors, IsEmpty());
     EXPECT_EQ(
         error_of(std::string("a.com one ; 0123\0\n", 18)),
         "1:17: a control character; a rules file is UTF-8 text");
-    EXPECT_EQ(
-        error_of("a.com one\x7f\n"), "1:10: a control character; a rules file is UTF-8 text");
-    EXPECT_EQ(
-        error_of("a.com\rone\n"), "1:6: a control character; a rules file is UTF-8 text");
+    EXPECT_EQ(error_of("a.com one\x7f\n"), "1:10: a control character; a rules file is UTF-8 text");
+    EXPECT_EQ(error_of("a.com\rone\n"), "1:6: a control character; a rules file is UTF-8 text");
 }
 
 TEST(Rules, QuotesValues) {
@@ -146,7 +148,8 @@ TEST(Rules, TellsAllErrorsInOneGoAndColumnsInCharacters) {
         loaded.errors,
         ElementsAre(
             "a.rules:1:3: 'a..com' is no domain: a label is empty",
-            StartsWith("a.rules:2:7: no pool 'nosuch'; the configuration has one, two; a target is"),
+            StartsWith(
+                "a.rules:2:7: no pool 'nosuch'; the configuration has one, two; a target is"),
             "a.rules:2:25: a rule has one of always-relay and restricted, once",
             StartsWith("a.rules:2:36: 'bogus' is no option; allowed: always-relay, restricted, "),
             "b.rules:1:29: delivery=fast is unknown; allowed: sync",
@@ -209,7 +212,8 @@ TEST(Rules, RefusesPatternsThatAreNone) {
         {"..a.com", "1:2: '.a.com' is no domain: a label is empty"},
         {"-a.com", "1:1: '-a.com' is no domain: a label begins with a hyphen"},
         {label64 + ".com", "a label is longer than 63 octets"},
-        {"a$b.com", "1:2: 'a$b.com' is no domain: a domain has letters, digits, hyphens and dots only"},
+        {"a$b.com",
+         "1:2: 'a$b.com' is no domain: a domain has letters, digits, hyphens and dots only"},
         {"[192.0.2.256]", "an address literal is [192.0.2.7] or [IPv6:2001:db8::7]"},
         {"[2001:db8::7]", "an address literal is [192.0.2.7] or [IPv6:2001:db8::7]"},
         {"#[192.0.2.7]", "1:1: an address literal has no subdomains"},
@@ -257,7 +261,8 @@ TEST(Rules, RefusesTargetsThatAreNone) {
         {"reject:\"\"", "behind the colon stands a text"},
         {"reject:caf\xc3\xa9", "the text of an answer is printable ASCII"},
         {"reject:" + std::string(501, 'x'), "the text has 501 octets; allowed: 500"},
-        {"mx1.internal", "1:7: 'mx1.internal': names are not resolved in this version yet; allowed:"},
+        {"mx1.internal",
+         "1:7: 'mx1.internal': names are not resolved in this version yet; allowed:"},
         {"mx1.internal:26", "names are not resolved in this version yet"},
         {"localhost:26", "names are not resolved in this version yet"},
         {"mx:example.net", "names are not resolved in this version yet"},
@@ -317,27 +322,36 @@ TEST(Rules, ReadsOptions) {
         {"always-relay restricted", "1:24: a rule has one of always-relay and restricted, once"},
         {"delivery=sync delivery=sync", "1:25: delivery= stands here a second time"},
         {"rewrite=a.b rewrite=a.b", "1:23: rewrite= stands here a second time"},
-        {"delivery=hybrid", "1:20: delivery=hybrid needs the spool, which this version does not have yet; allowed: sync"},
+        {"delivery=hybrid",
+         "1:20: delivery=hybrid needs the spool, which this version does not have yet; allowed: "
+         "sync"},
         {"delivery=queue", "1:20: delivery=queue needs the spool"},
         {"delivery=", "1:20: delivery= is unknown; allowed: sync"},
         {"rewrite=a..b", "1:21: rewrite= needs a domain; 'a..b' is none: a label is empty"},
-        {"rewrite=[192.0.2.7]", "1:19: rewrite= needs a domain; '[192.0.2.7]' is none: it is an address literal"},
-        {"always_relay", "1:11: 'always_relay' is no option; allowed: always-relay, restricted, delivery=sync, rewrite=DOMAIN"},
+        {"rewrite=[192.0.2.7]",
+         "1:19: rewrite= needs a domain; '[192.0.2.7]' is none: it is an address literal"},
+        {"always_relay",
+         "1:11: 'always_relay' is no option; allowed: always-relay, restricted, delivery=sync, "
+         "rewrite=DOMAIN"},
         {"restricted=yes", "1:11: 'restricted=yes' is no option"}};
     for (auto [options, expected] : rows) {
-        EXPECT_THAT(error_of("a.com one " + std::string(options) + "\n"), StartsWith(expected)) << options;
+        EXPECT_THAT(error_of("a.com one " + std::string(options) + "\n"), StartsWith(expected))
+            << options;
     }
     EXPECT_EQ(
-        error_of("a.com reject rewrite=b.com\n"), "1:14: rewrite= means nothing beside reject and defer");
+        error_of("a.com reject rewrite=b.com\n"),
+        "1:14: rewrite= means nothing beside reject and defer");
     EXPECT_EQ(
-        error_of("a.com defer:x delivery=sync\n"), "1:15: delivery= means nothing beside reject and defer");
+        error_of("a.com defer:x delivery=sync\n"),
+        "1:15: delivery= means nothing beside reject and defer");
 }
 
 TEST(Rules, SingleLabelsMustSay) {
     for (const char* pattern : {"com", "#com", ".com"}) {
         EXPECT_EQ(
             error_of(std::string(pattern) + " one\n"),
-            "1:1: a pattern of a single label must state who may send to it; allowed: always-relay or "
+            "1:1: a pattern of a single label must state who may send to it; allowed: always-relay "
+            "or "
             "restricted");
         EXPECT_THAT(load_text(std::string(pattern) + " one restricted\n").errors, IsEmpty());
         EXPECT_THAT(load_text(std::string(pattern) + " one always-relay\n").errors, IsEmpty());
@@ -347,7 +361,8 @@ TEST(Rules, SingleLabelsMustSay) {
 
 TEST(Rules, RefusesAnOpenRelay) {
     constexpr const char* expected =
-        "1:1: '*' with always-relay is an open relay, anyone could send to everyone; allowed: restricted (its default), or "
+        "1:1: '*' with always-relay is an open relay, anyone could send to everyone; allowed: "
+        "restricted (its default), or "
         "always-relay with relay.allow_open_relay = true";
     EXPECT_EQ(error_of("* one always-relay\n"), expected);
     EXPECT_EQ(error_of("* 192.0.2.1 always-relay\n"), expected);
@@ -363,7 +378,8 @@ TEST(Rules, TakesOverWhatOtherNamesHave) {
     constexpr const char* text =
         "a.com as:b.com\nb.com as:www.c.com restricted\nc.com two delivery=sync rewrite=x.com\n"
         "d.com as:c.com always-relay rewrite=y.com\n.e.com as:f.com\n#e.com one\n"
-        "f.com two restricted\nbob@g.com as:[192.0.2.7]\n[192.0.2.7] two\nh.com as:zzz.org\n* two\n";
+        "f.com two restricted\nbob@g.com as:[192.0.2.7]\n[192.0.2.7] two\nh.com as:zzz.org\n* "
+        "two\n";
     Loaded loaded = load_text(text);
     ASSERT_THAT(loaded.errors, IsEmpty());
     const Table& table = *loaded.table;
@@ -391,9 +407,11 @@ TEST(Rules, TakesOverWhatOtherNamesHave) {
         "1:7: as:b.com: no rule matches that name; allowed: a name that one does");
     EXPECT_EQ(
         error_of("a.com as:b.com\nb.com as:c.com\nc.com as:a.com\nd.com as:a.com\n"),
-        "3:7: as: goes round in a circle (a.com as:b.com, b.com as:c.com, c.com as:a.com); allowed: "
+        "3:7: as: goes round in a circle (a.com as:b.com, b.com as:c.com, c.com as:a.com); "
+        "allowed: "
         "names whose rules end in a target");
-    EXPECT_THAT(error_of("a.com as:x.a.com\n"), HasSubstr("goes round in a circle (a.com as:x.a.com)"));
+    EXPECT_THAT(
+        error_of("a.com as:x.a.com\n"), HasSubstr("goes round in a circle (a.com as:x.a.com)"));
     EXPECT_THAT(error_of("* as:x.com\n"), HasSubstr("goes round in a circle (* as:x.com)"));
     std::string chain = "z.com one\nd0.com as:z.com\n";
     for (int i = 1; i < 20000; ++i) {
@@ -405,7 +423,8 @@ TEST(Rules, TakesOverWhatOtherNamesHave) {
 // Wherever a good file is cut, it is either good still or every error names a place in it.
 TEST(Rules, SurvivesEveryCut) {
     std::string text =
-        "\xef\xbb\xbf" "bücher.example one restricted # c\r\n\"john doe\"@a.com reject:\"a \\\" b\"\n"
+        "\xef\xbb\xbf"
+        "bücher.example one restricted # c\r\n\"john doe\"@a.com reject:\"a \\\" b\"\n"
         "[IPv6:2001:db8::7] [2001:db8::1]:26 rewrite=x.com\n* as:a.com restricted\na.com two\n";
     ASSERT_THAT(load_text(text).errors, IsEmpty());
     for (std::size_t size = 0; size < text.size(); ++size) {

@@ -137,6 +137,7 @@ struct Obvious {
         auto rule = rules.find(pattern);
         return rule == rules.end() ? std::nullopt : std::optional(rule->second);
     }
+
     std::uint32_t look_up(const std::string& local_part, const std::string& domain) const {
         std::string detail = local_part.substr(0, local_part.find('+'));
         for (const std::string& user : {local_part, detail}) {
@@ -166,12 +167,21 @@ struct Obvious {
 class RandomNames {
    public:
     explicit RandomNames(std::uint64_t seed) : random_(seed) {}
+
     std::uint64_t below(std::uint64_t bound) { return random_() % bound; }
 
-    /// Few different labels, of lengths about the hash's words of eight octets, so that names share ancestors.
+    /// Few different labels, of lengths about the hash's words of eight octets, so that names share
+    /// ancestors.
     std::string domain() {
         static const char* const labels[] = {
-            "a", "b", "ab", "com", "sevenxx", "eightxxx", "ninexxxxx", "sixteenletters1x",
+            "a",
+            "b",
+            "ab",
+            "com",
+            "sevenxx",
+            "eightxxx",
+            "ninexxxxx",
+            "sixteenletters1x",
             "a-label-that-is-longer-than-any-block-of-thirtytwo-octets-1234"};
         std::string name;
         for (std::uint64_t count = 1 + below(6); count > 0; --count) {
@@ -180,8 +190,10 @@ class RandomNames {
         }
         return name.size() <= mail::domain_octets_max ? name : "com";
     }
+
     std::string local_part() {
-        static const char* const names[] = {"a", "bob", "bob+x", "a+b+c", "+z", "looooooooong.name"};
+        static const char* const names[] = {
+            "a", "bob", "bob+x", "a+b+c", "+z", "looooooooong.name"};
         return names[below(std::size(names))];
     }
 
@@ -195,7 +207,8 @@ TEST(Table, AgreesWithTheObviousAlgorithm) {
         RandomNames names(seed);
         std::set<std::string> patterns;
         std::uint64_t wanted = 1 + names.below(seed % 10 == 0 ? 3000 : 60);
-        bool only_long = names.below(2) == 0;  // no rule of a single label: the shortest suffixes are skipped
+        bool only_long =
+            names.below(2) == 0;  // no rule of a single label: the shortest suffixes are skipped
         for (std::uint64_t i = 0; i < wanted; ++i) {
             std::string domain = names.domain();
             if (only_long && domain.find('.') == std::string::npos) {
@@ -266,7 +279,8 @@ TEST(Table, AgreesWithTheObviousAlgorithm) {
     }
 }
 
-// Names of every length, so that each way in which a name and its dots lie in the hash's words is met.
+// Names of every length, so that each way in which a name and its dots lie in the hash's words is
+// met.
 TEST(Table, FindsNamesOfEveryLength) {
     std::set<std::string> domains;
     for (std::size_t size = 1; size <= mail::domain_octets_max; ++size) {
@@ -296,7 +310,8 @@ TEST(Table, FindsNamesOfEveryLength) {
 }
 
 TEST(Table, IsTheSameWhateverTheSecrets) {
-    std::string text = "example.com one\n.example.com two\n#a.example.com two\nbob@example.com one\n";
+    std::string text =
+        "example.com one\n.example.com two\n#a.example.com two\nbob@example.com one\n";
     for (std::uint64_t seed = 1; seed < 50; ++seed) {
         Loaded loaded = load_text(text, two_pools(), seed);
         ASSERT_TRUE(loaded.table != nullptr);
@@ -308,7 +323,8 @@ TEST(Table, IsTheSameWhateverTheSecrets) {
     }
 }
 
-// Real names: Debian's list of public suffixes, as rules, looked up as themselves, below, and misspelt.
+// Real names: Debian's list of public suffixes, as rules, looked up as themselves, below, and
+// misspelt.
 TEST(Table, HoldsTheListOfPublicSuffixes) {
     std::ifstream file("/usr/share/publicsuffix/public_suffix_list.dat");
     ASSERT_TRUE(file.good()) << "the Debian package publicsuffix is missing";

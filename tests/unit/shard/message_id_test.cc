@@ -21,7 +21,8 @@ TEST(MessageIds, AreUniqueAndSortByTime) {
             ASSERT_LE(size, MessageIds::size_max);
             const std::string id(text.data(), size);
             EXPECT_TRUE(seen.insert(id).second) << id;
-            EXPECT_EQ(id.find_first_not_of("0123456789ABCDEFGHJKMNPQRSTVWXYZ"), std::string::npos) << id;
+            EXPECT_EQ(id.find_first_not_of("0123456789ABCDEFGHJKMNPQRSTVWXYZ"), std::string::npos)
+                << id;
             EXPECT_GT(id.substr(0, 7), last.substr(0, 7)) << i;
         }
         last = std::string(text.data(), 7);

@@ -23,12 +23,14 @@ TEST(SyncAnswer, NamesEachTemporaryTroubleByItsCode) {
         Kind kind;
         mail::EnhancedCode enhanced;
     };
-    for (const Row& row : {Row{Kind::divided, {4, 3, 0}},
-                           Row{Kind::unreachable, {4, 4, 1}},
-                           Row{Kind::unresolved, {4, 4, 3}},
-                           Row{Kind::busy, {4, 4, 5}},
-                           Row{Kind::untrusted, {4, 7, 4}},
-                           Row{Kind::unknown, {4, 4, 2}}}) {
+
+    for (const Row& row :
+         {Row{Kind::divided, {4, 3, 0}},
+          Row{Kind::unreachable, {4, 4, 1}},
+          Row{Kind::unresolved, {4, 4, 3}},
+          Row{Kind::busy, {4, 4, 5}},
+          Row{Kind::untrusted, {4, 7, 4}},
+          Row{Kind::unknown, {4, 4, 2}}}) {
         mail::Outcome outcome;
         outcome.kind = row.kind;
         const mail::Reply reply = sync_answer(outcome);

@@ -14,32 +14,19 @@ std::string written(const mail::Reply& reply) {
 }
 
 TEST(answer, one_line) {
-    EXPECT_EQ(
-        written({
-            250, {2, 1, 5},
-             "ok"
-    }),
-        "250 2.1.5 ok\r\n");
+    EXPECT_EQ(written({250, {2, 1, 5}, "ok"}), "250 2.1.5 ok\r\n");
     EXPECT_EQ(written({354, {}, "go"}), "354 go\r\n");
     EXPECT_EQ(written({250, {}, ""}), "250 \r\n");
 }
 
 TEST(answer, every_line_has_the_codes) {
     EXPECT_EQ(
-        written({
-            550, {5, 7, 1},
-             "one\ntwo\n"
-    }),
+        written({550, {5, 7, 1}, "one\ntwo\n"}),
         "550-5.7.1 one\r\n550-5.7.1 two\r\n550 5.7.1 \r\n");
 }
 
 TEST(answer, what_does_not_print_is_a_question_mark) {
-    EXPECT_EQ(
-        written({
-            550, {5, 7, 1},
-             "a\tb\r\x80\x7f"
-    }),
-        "550 5.7.1 a?b???\r\n");
+    EXPECT_EQ(written({550, {5, 7, 1}, "a\tb\r\x80\x7f"}), "550 5.7.1 a?b???\r\n");
 }
 
 TEST(answer, at_most_eight_lines_of_512) {
@@ -47,10 +34,7 @@ TEST(answer, at_most_eight_lines_of_512) {
     for (int i = 0; i < 20; ++i) {
         text += std::string(1000, 'x') + "\n";
     }
-    const std::string reply = written({
-        451, {4, 300, 999},
-         text
-    });
+    const std::string reply = written({451, {4, 300, 999}, text});
     EXPECT_EQ(reply.size(), 8 * (std::string("451-4.300.999 ").size() + 512 + 2));
     EXPECT_TRUE(reply.substr(7 * reply.size() / 8).starts_with("451 4.300.999 "));
 }

@@ -18,7 +18,8 @@ using test::Message;
 using test::Pools;
 using test::Random;
 
-// Runs messages through sessions, one after the other, against model hosts, until each message has its verdict.
+// Runs messages through sessions, one after the other, against model hosts, until each message has
+// its verdict.
 class Traffic final : public ClientOwner {
    public:
     Traffic(std::uint64_t seed, Pools& pools) : random_{seed}, pools_(pools) {}
@@ -49,7 +50,14 @@ class Traffic final : public ClientOwner {
             }
             std::string content = "Received: x\r\n";
             static constexpr const char* parts[] = {
-                "\r\n", ".", "..", "MAIL FROM:<evil@x>\r\n", "text", ".\r\n", "\r\n.\r\n", "QUIT\r\n"};
+                "\r\n",
+                ".",
+                "..",
+                "MAIL FROM:<evil@x>\r\n",
+                "text",
+                ".\r\n",
+                "\r\n.\r\n",
+                "QUIT\r\n"};
             for (std::size_t n = random_.below(30); n > 0; --n) {
                 content += parts[random_.below(std::size(parts))];
             }
@@ -117,8 +125,9 @@ class Traffic final : public ClientOwner {
                 std::fill(bytes.begin(), bytes.end(), '#');  // its views end here
             } else if (host.closed) {
                 break;
-            } else if (session.idle() && !quitting &&
-                       (waiting_.empty() || !session.may_take(now_))) {  // it may have had enough
+            } else if (
+                session.idle() && !quitting &&
+                (waiting_.empty() || !session.may_take(now_))) {  // it may have had enough
                 session.quit();
                 quitting = true;
             } else if (!sending) {

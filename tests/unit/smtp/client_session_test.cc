@@ -35,7 +35,9 @@ class ClientSessionTest : public testing::Test, public ClientOwner {
         EXPECT_EQ(pools.partial.used(), 0U);
     }
 
-    void connect() { session = std::make_unique<ClientSession>(settings, pace, *this, pools.partial); }
+    void connect() {
+        session = std::make_unique<ClientSession>(settings, pace, *this, pools.partial);
+    }
 
     /// Up to EHLO's answer. `said`: a line of greeting, then the answer.
     void open(std::string_view said) {
@@ -80,13 +82,16 @@ class ClientSessionTest : public testing::Test, public ClientOwner {
         waiting.pop_front();
         return message;
     }
+
     bool sender_gone(Transfer& transfer) override { return static_cast<Message&>(transfer).gone; }
+
     void settled(Transfer& transfer, const Verdict& verdict) override {
         auto& message = static_cast<Message&>(transfer);
         message.verdicts.push_back(verdict.kind);
         message.reply = text_of(verdict.reply);
         stale = verdict.stale;
     }
+
     void released(Transfer& transfer) override { ++static_cast<Message&>(transfer).released; }
 
     static Kind verdict(const Message& message) {
@@ -167,15 +172,14 @@ TEST_F(ClientSessionTest, WithoutPipeliningOneStepAtATime) {
     Message& second = add("b\r\n");
     for (const auto& [command, answer] : std::vector<std::pair<std::string, std::string>>{
              {"MAIL FROM:<s0@x>\r\n", "250 ok\r\n"},
-             {"RCPT TO:<r@x>\r\n",    "250 ok\r\n"},
-             {"RCPT TO:<q@x>\r\n",    "251 ok\r\n"},
-             {"DATA\r\n",             "354 go\r\n"},
-             {"a\r\n.\r\n",           "250 ok\r\n"},
-             {"RSET\r\n",             "250 ok\r\n"},
+             {"RCPT TO:<r@x>\r\n", "250 ok\r\n"},
+             {"RCPT TO:<q@x>\r\n", "251 ok\r\n"},
+             {"DATA\r\n", "354 go\r\n"},
+             {"a\r\n.\r\n", "250 ok\r\n"},
+             {"RSET\r\n", "250 ok\r\n"},
              {"MAIL FROM:<s1@x>\r\n", "250 ok\r\n"},
-             {"RCPT TO:<r@x>\r\n",    "550 no\r\n"},
-             {"RSET\r\n",             "250 ok\r\n"}
-    }) {
+             {"RCPT TO:<r@x>\r\n", "550 no\r\n"},
+             {"RSET\r\n", "250 ok\r\n"}}) {
         EXPECT_EQ(written(), command);
         EXPECT_EQ(written(), "");
         host(answer);
@@ -192,8 +196,8 @@ TEST_F(ClientSessionTest, WithSeveralRecipientsTheBodyWaitsForTheirAnswers) {
         Message& message = add("a\r\n", {"r@x", "q@x"});
         EXPECT_EQ(
             written(),
-            "MAIL FROM:<s" + std::to_string(messages.size() - 1) + "@x>" + (chunking ? " SIZE=3" : "") +
-                "\r\nRCPT TO:<r@x>\r\nRCPT TO:<q@x>\r\n");
+            "MAIL FROM:<s" + std::to_string(messages.size() - 1) + "@x>" +
+                (chunking ? " SIZE=3" : "") + "\r\nRCPT TO:<r@x>\r\nRCPT TO:<q@x>\r\n");
         host("250 ok\r\n250 ok\r\n");
         EXPECT_EQ(written(), "");
         host("250 ok\r\n");
@@ -220,7 +224,8 @@ TEST_F(ClientSessionTest, DividedAnswersSendNothing) {
     EXPECT_EQ(text_of(r->answer), "250 2.1.5 ");
     EXPECT_EQ(text_of(r->next->answer), "452 4.0.0 full");
     EXPECT_EQ(text_of(r->next->next->answer), "550 5.1.1 no\nsuch user");
-    EXPECT_EQ(written(), "RSET\r\nMAIL FROM:<s1@x> SIZE=3\r\nRCPT TO:<r@x>\r\nBDAT 3 LAST\r\nb\r\n");
+    EXPECT_EQ(
+        written(), "RSET\r\nMAIL FROM:<s1@x> SIZE=3\r\nRCPT TO:<r@x>\r\nBDAT 3 LAST\r\nb\r\n");
 }
 
 TEST_F(ClientSessionTest, WhereNoneIsAcceptedTheFirst4xxSpeaksElseTheFirst) {
@@ -296,11 +301,14 @@ TEST_F(ClientSessionTest, TheSenderIsLookedForBeforeTheWriteThatCompletesAMessag
 }
 
 TEST_F(ClientSessionTest, MailParametersAsTheMessageNeedsAndTheHostHas) {
-    open("220 h\r\n250-h\r\n250-SIZE 100\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250 PIPELINING\r\n");
+    open(
+        "220 h\r\n250-h\r\n250-SIZE 100\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-CHUNKING\r\n250 "
+        "PIPELINING\r\n");
     Message& bounce = add("\xe4\r\n");
     bounce.made.envelope.reverse_path = "";
     bounce.made.envelope.smtputf8 = true;
-    EXPECT_EQ(written(), "MAIL FROM:<> SIZE=3 BODY=8BITMIME\r\nRCPT TO:<r@x>\r\nBDAT 3 LAST\r\n\xe4\r\n");
+    EXPECT_EQ(
+        written(), "MAIL FROM:<> SIZE=3 BODY=8BITMIME\r\nRCPT TO:<r@x>\r\nBDAT 3 LAST\r\n\xe4\r\n");
     host("250 ok\r\n250 ok\r\n250 ok\r\n");
     Message& utf8 = add("x\r\n", {"\xc3\xa4@x"});
     utf8.made.envelope.smtputf8 = true;
@@ -312,7 +320,8 @@ TEST_F(ClientSessionTest, MailParametersAsTheMessageNeedsAndTheHostHas) {
     header.made.envelope.smtputf8 = header.made.has_utf8_header = true;
     header.made.envelope.first_recipient->outgoing = "other@y";
     EXPECT_EQ(
-        written(), "RSET\r\nMAIL FROM:<s2@x> SIZE=3 SMTPUTF8\r\nRCPT TO:<other@y>\r\nBDAT 3 LAST\r\nx\r\n");
+        written(),
+        "RSET\r\nMAIL FROM:<s2@x> SIZE=3 SMTPUTF8\r\nRCPT TO:<other@y>\r\nBDAT 3 LAST\r\nx\r\n");
 }
 
 TEST_F(ClientSessionTest, WhatALesserHostLacksIsToldWithoutAsking) {
@@ -328,7 +337,10 @@ TEST_F(ClientSessionTest, WhatALesserHostLacksIsToldWithoutAsking) {
     Message& path = add("x");
     path.made.envelope.reverse_path = "\xc3\xa4@x";
     Message& longest = add("x", {std::string(999, 'a') + "@x"});
-    Message& domain = add("x", {"r@b\xc3\xbc" "cher"});
+    Message& domain =
+        add("x",
+            {"r@b\xc3\xbc"
+             "cher"});
     domain.made.envelope.first_recipient->domain_key = "xn--bcher-kva";
     EXPECT_EQ(written(), "MAIL FROM:<s8@x> SIZE=1\r\n");
     EXPECT_EQ(large.reply, "552 5.3.4 message is too large for the next host");
@@ -372,15 +384,16 @@ TEST_F(ClientSessionTest, RefusedOpeningsEndTheConnection) {
         Ending ending;
         std::string_view step;
     } rows[] = {
-        {{"554 no\r\n"},                               Ending::refused,    "connection"},
-        {{"421 no\r\n"},                               Ending::refused,    "connection"},
-        {{"220 h\r\n", "421 no\r\n"},                  Ending::refused,    "EHLO"      },
-        {{"220 h\r\n", "521 no\r\n"},                  Ending::refused,    "EHLO"      },
-        {{"220 h\r\n", "451 no\r\n"},                  Ending::refused,    "EHLO"      },
-        {{"220 h\r\n", "502 no\r\n", "502 no\r\n"},    Ending::refused,    "HELO"      },
-        {{"220 h\r\n250 h\r\n"},                       Ending::unexpected, ""          },
-        {{"SSH-2.0\r\n"},                              Ending::malformed,  ""          },
+        {{"554 no\r\n"}, Ending::refused, "connection"},
+        {{"421 no\r\n"}, Ending::refused, "connection"},
+        {{"220 h\r\n", "421 no\r\n"}, Ending::refused, "EHLO"},
+        {{"220 h\r\n", "521 no\r\n"}, Ending::refused, "EHLO"},
+        {{"220 h\r\n", "451 no\r\n"}, Ending::refused, "EHLO"},
+        {{"220 h\r\n", "502 no\r\n", "502 no\r\n"}, Ending::refused, "HELO"},
+        {{"220 h\r\n250 h\r\n"}, Ending::unexpected, ""},
+        {{"SSH-2.0\r\n"}, Ending::malformed, ""},
     };
+
     for (const auto& row : rows) {
         connect();
         for (const std::string_view said : row.said) {
@@ -399,11 +412,14 @@ TEST_F(ClientSessionTest, A421AnswersOneAndSendsTheRestElsewhere) {
         Kind first;
         Kind second;
     } rows[] = {
-        {"421 bye\r\n",                                                       Kind::refused,  Kind::again  },
-        {"250 m\r\n250 r\r\n421 bye\r\n",                                     Kind::refused,  Kind::again  },
-        {"250 m\r\n250 r\r\n250 b\r\n421 bye\r\n",                            Kind::accepted, Kind::again  },
-        {"250 m\r\n250 r\r\n250 b\r\n250 s\r\n421 bye\r\n250 r\r\n250 b\r\n", Kind::accepted, Kind::again  },
+        {"421 bye\r\n", Kind::refused, Kind::again},
+        {"250 m\r\n250 r\r\n421 bye\r\n", Kind::refused, Kind::again},
+        {"250 m\r\n250 r\r\n250 b\r\n421 bye\r\n", Kind::accepted, Kind::again},
+        {"250 m\r\n250 r\r\n250 b\r\n250 s\r\n421 bye\r\n250 r\r\n250 b\r\n",
+         Kind::accepted,
+         Kind::again},
     };
+
     for (const auto& row : rows) {
         open(bdat_host);
         Message& first = add("a");
@@ -423,9 +439,13 @@ TEST_F(ClientSessionTest, A421AnswersOneAndSendsTheRestElsewhere) {
 
 TEST_F(ClientSessionTest, NothingBehindAnAnswerThatIsNoneCountsAsAnswered) {
     for (const char* said :
-         {"hello\r\n250 r\r\n250 b\r\n", "354 go\r\n250 r\r\n250 b\r\n", "250 m\r\n354 r\r\n250 b\r\n",
-          "250 m\r\n250 r\r\n354 b\r\n250 b\r\n", "250-m\r\n251 m\r\n250 r\r\n250 b\r\n",
-          "250 m\n250 r\r\n250 b\r\n", "550 m\r\n250 r\r\n250 b\r\n"}) {
+         {"hello\r\n250 r\r\n250 b\r\n",
+          "354 go\r\n250 r\r\n250 b\r\n",
+          "250 m\r\n354 r\r\n250 b\r\n",
+          "250 m\r\n250 r\r\n354 b\r\n250 b\r\n",
+          "250-m\r\n251 m\r\n250 r\r\n250 b\r\n",
+          "250 m\n250 r\r\n250 b\r\n",
+          "550 m\r\n250 r\r\n250 b\r\n"}) {
         open(bdat_host);
         Message& message = add("a");
         written();
@@ -470,11 +490,14 @@ TEST_F(ClientSessionTest, AnEarlyAnswerToABodyEndsTheConnection) {
     for (const char* capabilities : {data_host, bdat_host}) {
         for (const char* said : {"552 5.3.4 too much\r\n", "250 ok\r\n"}) {
             open(capabilities);
-            messages.push_back(std::make_unique<Message>(pools, "s@x", std::vector<std::string>{"r@x"}, large));
+            messages.push_back(
+                std::make_unique<Message>(pools, "s@x", std::vector<std::string>{"r@x"}, large));
             Message& message = *messages.back();
             waiting.push_back(&message);
             written();
-            host(session->capabilities().chunking ? "250 ok\r\n250 ok\r\n" : "250 ok\r\n250 ok\r\n354 go\r\n");
+            host(
+                session->capabilities().chunking ? "250 ok\r\n250 ok\r\n"
+                                                 : "250 ok\r\n250 ok\r\n354 go\r\n");
             written();
             host(said);
             EXPECT_EQ(session->ending(), Ending::unexpected);
@@ -517,11 +540,14 @@ TEST_F(ClientSessionTest, OnAConnectionLongIdleTheBodyWaitsForASignOfLife) {
     EXPECT_TRUE(stale);
 }
 
-// The same dialogue, its octets in any two parts or one by one: the same octets written, the same verdicts.
+// The same dialogue, its octets in any two parts or one by one: the same octets written, the same
+// verdicts.
 TEST_F(ClientSessionTest, ADialogueIsTheSameAtEverySplit) {
     const std::string said =
-        "250 m\r\n250-r\r\n250 r\r\n354 go\r\n250 2.0.0 b\r\n250 s\r\n450 4.1.1 m\r\n503 r\r\n503 d\r\n"
-        "250 s\r\n250 m\r\n550 r\r\n354 go\r\n554 b\r\n250 s\r\n250 m\r\n250 r\r\n421-4.3.2 bye\r\n421 bye\r\n";
+        "250 m\r\n250-r\r\n250 r\r\n354 go\r\n250 2.0.0 b\r\n250 s\r\n450 4.1.1 m\r\n503 r\r\n503 "
+        "d\r\n"
+        "250 s\r\n250 m\r\n550 r\r\n354 go\r\n554 b\r\n250 s\r\n250 m\r\n250 r\r\n421-4.3.2 "
+        "bye\r\n421 bye\r\n";
     const auto run = [&](const std::vector<std::size_t>& parts) {
         messages.clear();
         waiting.clear();
@@ -532,7 +558,8 @@ TEST_F(ClientSessionTest, ADialogueIsTheSameAtEverySplit) {
         std::string all = written();
         std::size_t begin = 0;
         for (const std::size_t end : parts) {
-            // Answers are heard only when asked for: line by line, with the session writing between.
+            // Answers are heard only when asked for: line by line, with the session writing
+            // between.
             while (begin < end) {
                 const std::size_t line = std::min(said.find('\n', begin) + 1, end);
                 host(said.substr(begin, line - begin));
@@ -543,7 +570,8 @@ TEST_F(ClientSessionTest, ADialogueIsTheSameAtEverySplit) {
         session->ended();
         for (const auto& message : messages) {
             all += std::to_string(message->verdicts.size()) + message->reply;
-            all += std::to_string(message->verdicts.empty() ? -1 : static_cast<int>(message->verdicts[0]));
+            all += std::to_string(
+                message->verdicts.empty() ? -1 : static_cast<int>(message->verdicts[0]));
         }
         session.reset();
         return all;

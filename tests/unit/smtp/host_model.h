@@ -15,18 +15,22 @@ namespace postern::smtp::test {
 
 struct Random {
     std::uint64_t state;
+
     std::uint64_t next() {  // splitmix64
         std::uint64_t z = (state += 0x9e3779b97f4a7c15);
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9;
         z = (z ^ (z >> 27)) * 0x94d049bb133111eb;
         return z ^ (z >> 31);
     }
+
     std::size_t below(std::size_t bound) { return next() % bound; }
+
     bool chance(unsigned percent) { return below(100) < percent; }
 };
 
 struct Pools {
     explicit Pools(std::uint32_t tail_octets = 4096) : tail(tail_octets, 100000) {}
+
     base::BlockPool arena{4096, 100000};
     base::BlockPool tail;
     base::BlockPool chain{512, 100000};
@@ -50,9 +54,9 @@ struct Message : Transfer {
         // As a receiver would lay it: in runs that end anywhere.
         bool line_begin = true;
         while (!content.empty()) {
-            const std::size_t size = splits == nullptr
-                                         ? content.size()
-                                         : 1 + splits->below(std::min<std::size_t>(content.size(), 40));
+            const std::size_t size =
+                splits == nullptr ? content.size()
+                                  : 1 + splits->below(std::min<std::size_t>(content.size(), 40));
             const std::string_view run = content.substr(0, size);
             bool has_dot = false;
             bool at_begin = line_begin;
@@ -95,8 +99,8 @@ struct Message : Transfer {
 
 inline std::string text_of(const mail::Reply& reply) {
     return std::to_string(reply.code) + " " + std::to_string(reply.enhanced.cls) + "." +
-           std::to_string(reply.enhanced.subject) + "." + std::to_string(reply.enhanced.detail) + " " +
-           std::string(reply.text);
+           std::to_string(reply.enhanced.subject) + "." + std::to_string(reply.enhanced.detail) +
+           " " + std::string(reply.text);
 }
 
 struct Delivery {
@@ -106,7 +110,8 @@ struct Delivery {
     bool operator==(const Delivery&) const = default;
 };
 
-/// A smart host: octets in, replies out, each with a roll of the dice. It keeps what it said yes to.
+/// A smart host: octets in, replies out, each with a roll of the dice. It keeps what it said yes
+/// to.
 class HostModel {
    public:
     struct Manners {
@@ -177,7 +182,8 @@ class HostModel {
         const bool last_of_group =
             !line.starts_with("RSET") && !line.starts_with("MAIL") && !line.starts_with("RCPT");
         const bool behind_body = line.starts_with("BDAT");
-        if (!in_.empty() && !behind_body && (!manners_.pipelining || (last_of_group && !line.starts_with("EHLO")))) {
+        if (!in_.empty() && !behind_body &&
+            (!manners_.pipelining || (last_of_group && !line.starts_with("EHLO")))) {
             breach = "something behind " + line + ": " + in_;
             return;
         }
@@ -275,7 +281,11 @@ class HostModel {
     bool roll() {
         if (random_.chance(manners_.refuse_percent)) {
             static constexpr const char* refusals[] = {
-                "450 4.2.1 later", "550 5.1.1 never", "552 5.2.2 full", "452 4.3.1 no room", "554 no"};
+                "450 4.2.1 later",
+                "550 5.1.1 never",
+                "552 5.2.2 full",
+                "452 4.3.1 no room",
+                "554 no"};
             say(refusals[random_.below(std::size(refusals))]);
             return false;
         }

@@ -26,14 +26,15 @@ TEST(ReplyParser, FindsTheEndOfAReplyAndNoMore) {
         std::size_t consumed;
         int code;
     } replies[] = {
-        {"250 ok\r\n",                                 8,  250},
-        {"250\r\n",                                    5,  250},
-        {"250 \r\n",                                   6,  250},
-        {"250-a\r\n250-b\r\n250 c\r\n421 behind\r\n",  21, 250},
-        {"354 go\r\n354 go\r\n",                       8,  354},
-        {"599-\r\n599\r\n",                            11, 599},
-        {"250 bare \r inside\r\n",                     19, 250},
+        {"250 ok\r\n", 8, 250},
+        {"250\r\n", 5, 250},
+        {"250 \r\n", 6, 250},
+        {"250-a\r\n250-b\r\n250 c\r\n421 behind\r\n", 21, 250},
+        {"354 go\r\n354 go\r\n", 8, 354},
+        {"599-\r\n599\r\n", 11, 599},
+        {"250 bare \r inside\r\n", 19, 250},
     };
+
     for (const auto& expected : replies) {
         const auto result = parse(expected.bytes);
         EXPECT_EQ(result.status, Status::consumed) << expected.bytes;
@@ -45,9 +46,21 @@ TEST(ReplyParser, FindsTheEndOfAReplyAndNoMore) {
 
 TEST(ReplyParser, RefusesWhatIsNoReply) {
     for (const std::string_view bytes :
-         {"\r\n", "hello\r\n", "25 ok\r\n", "2500 ok\r\n", "250_ok\r\n", "150 ok\r\n", "650 ok\r\n",
-          " 250 ok\r\n", "250 ok\n", "250-a\n250 b\r\n", "250-a\r\n251 b\r\n", "250-a\r\nb\r\n",
-          "\n250 ok\r\n", "25\x80 ok\r\n", "\x16\x03\x01\x02\r\n"}) {
+         {"\r\n",
+          "hello\r\n",
+          "25 ok\r\n",
+          "2500 ok\r\n",
+          "250_ok\r\n",
+          "150 ok\r\n",
+          "650 ok\r\n",
+          " 250 ok\r\n",
+          "250 ok\n",
+          "250-a\n250 b\r\n",
+          "250-a\r\n251 b\r\n",
+          "250-a\r\nb\r\n",
+          "\n250 ok\r\n",
+          "25\x80 ok\r\n",
+          "\x16\x03\x01\x02\r\n"}) {
         EXPECT_EQ(parse(bytes).status, Status::error) << bytes;
     }
 }
@@ -73,7 +86,8 @@ TEST(ReplyParser, HasBounds) {
         octets += line(1000);
     }
     const std::size_t rest = ReplyParser::octets_max - octets.size();
-    EXPECT_EQ(parse(octets + "250 " + std::string(rest - 6, 'x') + "\r\n").status, Status::consumed);
+    EXPECT_EQ(
+        parse(octets + "250 " + std::string(rest - 6, 'x') + "\r\n").status, Status::consumed);
     EXPECT_EQ(parse(octets + "250 " + std::string(rest - 5, 'x') + "\r\n").status, Status::error);
     EXPECT_EQ(parse(octets + "250 " + std::string(rest - 4, 'x')).status, Status::error);
 }
@@ -103,7 +117,8 @@ TEST(ReplyParser, SaysTheSameHoweverTheOctetsCome) {
 TEST(Capabilities, AreReadInAnyCaseAndIgnoredWhereAsked) {
     const HostReply ehlo = reply(
         "250-PIPELINING is only a greeting\r\n250-chunking\r\n250-Size 1000\r\n250-8bitmime\r\n"
-        "250-SMTPUTF8 \r\n250-LIMITS RCPTMAX=7 MAILMAX=20 OTHER=1 RCPTDOMAINMAX=1\r\n250-AUTH=LOGIN\r\n"
+        "250-SMTPUTF8 \r\n250-LIMITS RCPTMAX=7 MAILMAX=20 OTHER=1 "
+        "RCPTDOMAINMAX=1\r\n250-AUTH=LOGIN\r\n"
         "250 PIPELININGX\r\n");
     const Capabilities all = parse_capabilities(ehlo, {});
     EXPECT_FALSE(all.pipelining);
@@ -121,7 +136,9 @@ TEST(Capabilities, AreReadInAnyCaseAndIgnoredWhereAsked) {
     EXPECT_EQ(some.mail_max, 0U);
     EXPECT_EQ(some.size_max, 1000U);
     const Capabilities odd = parse_capabilities(
-        reply("250-x\r\n250-SIZE\r\n250-LIMITS RCPTMAX=-1 MAILMAX=9x RCPTDOMAINMAX\r\n250 PIPELINING\r\n"), {});
+        reply("250-x\r\n250-SIZE\r\n250-LIMITS RCPTMAX=-1 MAILMAX=9x RCPTDOMAINMAX\r\n250 "
+              "PIPELINING\r\n"),
+        {});
     EXPECT_TRUE(odd.size);
     EXPECT_EQ(odd.size_max, 0U);
     EXPECT_EQ(odd.recipients_max + odd.mail_max + odd.recipient_domains_max, 0U);
@@ -136,22 +153,28 @@ TEST(ReplyForSender, MapsCodesAndTexts) {
         mail::EnhancedCode enhanced;
         std::string_view text;
     } rows[] = {
-        {"250 2.1.5 ok\r\n",                     false, 250, {2, 1, 5},     "ok"        },
-        {"251 2.1.5 will forward\r\n",           true,  250, {2, 1, 5},     "will forward"},
-        {"250 ok\r\n",                           false, 250, {2, 0, 0},     "ok"        },
-        {"421 4.3.2 bye\r\n",                    false, 451, {4, 3, 2},     "bye"       },
-        {"552 5.2.2 full\r\n",                   true,  452, {4, 0, 0},     "full"      },
-        {"552 5.2.2 full\r\n",                   false, 552, {5, 2, 2},     "full"      },
-        {"550 4.1.1 odd\r\n",                    false, 550, {5, 0, 0},     "odd"       },
-        {"550 5.123.456 far\r\n",                false, 550, {5, 123, 456}, "far"       },
-        {"550 5.1234.1 far\r\n",                 false, 550, {5, 0, 0},     "5.1234.1 far"},
-        {"550 5.1.1\r\n",                        false, 550, {5, 1, 1},     ""          },
-        {"550 5.1 no\r\n",                       false, 550, {5, 0, 0},     "5.1 no"    },
-        {"550 3.1.1 no\r\n",                     false, 550, {5, 0, 0},     "3.1.1 no"  },
-        {"550\r\n",                              false, 550, {5, 0, 0},     ""          },
-        {"550-5.1.1 one\r\n550 5.1.1 two\r\n",   false, 550, {5, 1, 1},     "one\ntwo"  },
-        {"450 a\tb\x80\x7f\x01\r" "c\r\n",       false, 450, {4, 0, 0},     "a?b????c"  },
+        {"250 2.1.5 ok\r\n", false, 250, {2, 1, 5}, "ok"},
+        {"251 2.1.5 will forward\r\n", true, 250, {2, 1, 5}, "will forward"},
+        {"250 ok\r\n", false, 250, {2, 0, 0}, "ok"},
+        {"421 4.3.2 bye\r\n", false, 451, {4, 3, 2}, "bye"},
+        {"552 5.2.2 full\r\n", true, 452, {4, 0, 0}, "full"},
+        {"552 5.2.2 full\r\n", false, 552, {5, 2, 2}, "full"},
+        {"550 4.1.1 odd\r\n", false, 550, {5, 0, 0}, "odd"},
+        {"550 5.123.456 far\r\n", false, 550, {5, 123, 456}, "far"},
+        {"550 5.1234.1 far\r\n", false, 550, {5, 0, 0}, "5.1234.1 far"},
+        {"550 5.1.1\r\n", false, 550, {5, 1, 1}, ""},
+        {"550 5.1 no\r\n", false, 550, {5, 0, 0}, "5.1 no"},
+        {"550 3.1.1 no\r\n", false, 550, {5, 0, 0}, "3.1.1 no"},
+        {"550\r\n", false, 550, {5, 0, 0}, ""},
+        {"550-5.1.1 one\r\n550 5.1.1 two\r\n", false, 550, {5, 1, 1}, "one\ntwo"},
+        {"450 a\tb\x80\x7f\x01\r"
+         "c\r\n",
+         false,
+         450,
+         {4, 0, 0},
+         "a?b????c"},
     };
+
     std::array<char, sender_text_octets> room;
     for (const auto& row : rows) {
         const mail::Reply passed = reply_for_sender(reply(row.said), row.to_rcpt, room);

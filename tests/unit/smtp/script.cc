@@ -142,23 +142,14 @@ mail::Reply decide(const std::vector<std::string>& rules, std::string_view domai
         }
         const std::string_view text = std::string_view(rule).substr(rule.find(':') + 1);
         if (rule.find("reject:") != std::string::npos) {
-            return {
-                550, {5, 1, 2},
-                 text
-            };
+            return {550, {5, 1, 2}, text};
         }
         if (rule.find("defer:") != std::string::npos) {
-            return {
-                450, {4, 1, 2},
-                 text
-            };
+            return {450, {4, 1, 2}, text};
         }
         return {};
     }
-    return {
-        550, {5, 7, 1},
-         "relaying denied"
-    };
+    return {550, {5, 7, 1}, "relaying denied"};
 }
 
 std::string compare(

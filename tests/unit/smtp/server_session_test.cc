@@ -89,19 +89,13 @@ TEST_F(Session, answers_wait_for_room) {
 
 TEST_F(Session, the_final_answer_is_the_worlds) {
     driver_.feed(envelope);
-    driver_.final_answer = {
-        554, {5, 6, 0},
-         "one\ntwo"
-    };
+    driver_.final_answer = {554, {5, 6, 0}, "one\ntwo"};
     EXPECT_TRUE(said("DATA\r\nx\r\n.\r\n").ends_with("554-5.6.0 one\r\n554 5.6.0 two\r\n"));
     driver_.feed("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n");
     driver_.final_answer = {451, {}, "later"};
     EXPECT_TRUE(said("DATA\r\nx\r\n.\r\n").ends_with("451 4.0.0 later\r\n"));
     driver_.feed("MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.com>\r\n");
-    driver_.final_answer = {
-        421, {4, 3, 2},
-         "bye"
-    };
+    driver_.final_answer = {421, {4, 3, 2}, "bye"};
     EXPECT_TRUE(said("DATA\r\nx\r\n.\r\n").ends_with("421 4.3.2 bye\r\n"));
     EXPECT_TRUE(driver_.closed);
 }

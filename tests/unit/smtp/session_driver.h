@@ -17,10 +17,7 @@ class SessionDriver {
     /// What the world says; may be replaced.
     std::vector<std::string>
         rules;  // as in a rules file; only domains, "*", and the targets reject: and defer:
-    mail::Reply final_answer{
-        250, {2, 0, 0},
-         "queued"
-    };
+    mail::Reply final_answer{250, {2, 0, 0}, "queued"};
     bool begin_allowed = true;
     bool body_allowed = true;
     std::size_t output_room = 16384;  // what one block of answers holds
