@@ -56,7 +56,7 @@ void Listener::close() {
     closing_ = true;
     pause_.cancel();
     ring_.shut_down(descriptor_);
-    ring_.cancel(cancel_, descriptor_);
+    ring_.cancel(cancel_, accept_);
 }
 
 void Listener::on_cancel(Completion& self, Done) {

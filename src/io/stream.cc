@@ -198,9 +198,9 @@ void Stream::close() {
     if (descriptor_ >= 0) {
         ring_.shut_down(descriptor_);
     }
-    // Also where nothing is under way, an idle stream included: on_closed never comes from inside
-    // this call.
-    ring_.cancel(cancel_, descriptor_);
+    // A send ends by the shutdown. Also where nothing is under way, an idle stream included:
+    // on_closed never comes from inside this call.
+    ring_.cancel(cancel_, connect_.armed() ? connect_ : receive_);
 }
 
 void Stream::on_cancel(Completion& self, Done) {

@@ -359,6 +359,7 @@ io_uring_sqe* Ring::Implementation::next_entry(Completion& completion, std::uint
     }
     // The functions that prepare an entry leave user_data as it is, and clear the flags.
     io_uring_sqe_set_data64(entry, reinterpret_cast<std::uintptr_t>(&completion) | kind);
+    completion.kind_ = static_cast<std::uint8_t>(kind);
     return entry;
 }
 
@@ -393,9 +394,9 @@ void Ring::send(Completion& completion, int socket, const msghdr& message) {
     }
 }
 
-void Ring::cancel(Completion& completion, int socket) {
-    io_uring_prep_cancel_fd(
-        implementation_->next_entry(completion), socket, IORING_ASYNC_CANCEL_ALL);
+void Ring::cancel(Completion& completion, const Completion& target) {
+    const std::uint64_t named = reinterpret_cast<std::uintptr_t>(&target) | target.kind_;
+    io_uring_prep_cancel64(implementation_->next_entry(completion), named, 0);
 }
 
 // --- buffers -------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ struct Operation {
     enum class Kind : std::uint8_t { accept, connect, receive, send, cancel };
     Kind kind;
     Completion* completion;
-    int descriptor;
+    int descriptor = -1;
+    const Completion* target = nullptr;  // cancel
     BufferGroup group = BufferGroup::command;
     const msghdr* message = nullptr;
     const Address* to = nullptr;
@@ -308,10 +309,9 @@ bool Ring::Implementation::attempt_send(Operation& operation) {
 
 void Ring::Implementation::cancel(const Operation& operation) {
     const std::size_t count = std::erase_if(armed, [&](Operation& each) {
-        return each.descriptor == operation.descriptor && finish(each, -ECANCELED);
+        return each.completion == operation.target && finish(each, -ECANCELED);
     });
-    const bool known = world.socket(operation.descriptor) != nullptr;
-    finish(operation, known ? static_cast<std::int32_t>(count) : -EBADF);
+    finish(operation, count == 0 ? -ENOENT : 0);
 }
 
 void Ring::accept(Completion& completion, int listener) {
@@ -350,9 +350,9 @@ void Ring::send(Completion& completion, int socket, const msghdr& message) {
          .message = &message});
 }
 
-void Ring::cancel(Completion& completion, int socket) {
+void Ring::cancel(Completion& completion, const Completion& target) {
     implementation_->arm(
-        {.kind = Operation::Kind::cancel, .completion = &completion, .descriptor = socket});
+        {.kind = Operation::Kind::cancel, .completion = &completion, .target = &target});
 }
 
 // --- answered at once ----------------------------------------------------------------------------

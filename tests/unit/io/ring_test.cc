@@ -170,11 +170,35 @@ TEST(Ring, TheTwoGroupsHaveBuffersOfTheirOwn) {
     EXPECT_EQ(blocks_used(*ring, BufferGroup::body), 1u);
 }
 
-TEST(Ring, CancelEndsAllOfADescriptorAndNothingElse) {
+TEST(Ring, CancelEndsWhatItNamesAndNothingElse) {
     auto ring = make_ring();
     Ends ends;
     Ends other;
-    Told receive, send, cancel, untouched;
+    Told receive, body, cancel, untouched;
+    ring->receive(receive, ends.near, BufferGroup::command);
+    ring->receive(body, other.near, BufferGroup::body);
+    ring->receive(untouched, ends.near, BufferGroup::command);
+    turn_for(*ring, milliseconds(10));
+    ring->cancel(cancel, receive);
+    ASSERT_TRUE(turn_until(*ring, [&] { return cancel.times == 1 && receive.times == 1; }));
+    EXPECT_EQ(receive.done.result, -ECANCELED);
+    EXPECT_EQ(cancel.done.result, 0);
+    EXPECT_TRUE(untouched.armed());
+    EXPECT_TRUE(body.armed());
+
+    ring->cancel(cancel, receive);
+    ASSERT_TRUE(turn_until(*ring, [&] { return cancel.times == 2; }));
+    EXPECT_EQ(cancel.done.result, -ENOENT);
+    ring->cancel(cancel, body);
+    ASSERT_TRUE(turn_until(*ring, [&] { return !body.armed() && !cancel.armed(); }));
+    ring->cancel(cancel, untouched);
+    ASSERT_TRUE(turn_until(*ring, [&] { return !untouched.armed() && !cancel.armed(); }));
+}
+
+TEST(Ring, AShutdownEndsAReceiveAndASendUnderWay) {
+    auto ring = make_ring();
+    Ends ends;
+    Told receive, send;
     const std::string much = octets(64 << 20);
     iovec piece{const_cast<char*>(much.data()), much.size()};
     msghdr message{};
@@ -182,20 +206,12 @@ TEST(Ring, CancelEndsAllOfADescriptorAndNothingElse) {
     message.msg_iovlen = 1;
     ring->receive(receive, ends.near, BufferGroup::command);
     ring->send(send, ends.near, message);
-    ring->receive(untouched, other.near, BufferGroup::command);
     turn_for(*ring, milliseconds(10));
-    ring->cancel(cancel, ends.near);
-    ASSERT_TRUE(turn_until(
-        *ring, [&] { return cancel.times == 1 && receive.times == 1 && send.times == 1; }));
-    EXPECT_EQ(receive.done.result, -ECANCELED);
-    EXPECT_EQ(cancel.done.result, 2);
-    EXPECT_TRUE(untouched.armed());
-
-    ring->cancel(cancel, ends.near);
-    ASSERT_TRUE(turn_until(*ring, [&] { return cancel.times == 2; }));
-    EXPECT_EQ(cancel.done.result, 0);
-    ring->cancel(cancel, other.near);
-    ASSERT_TRUE(turn_until(*ring, [&] { return !untouched.armed() && !cancel.armed(); }));
+    ASSERT_TRUE(receive.armed() && send.armed());
+    ring->shut_down(ends.near);
+    ASSERT_TRUE(turn_until(*ring, [&] { return receive.times == 1 && send.times == 1; }));
+    EXPECT_LE(receive.done.result, 0);
+    EXPECT_LT(send.done.result, static_cast<std::int32_t>(much.size()));
 }
 
 TEST(Ring, LooksForAHangup) {
