@@ -12,44 +12,42 @@
 #include <memory>
 #include <string>
 
-#include "allocations.h"
 #include "postern/smtp/client_session.h"
+#include "spent.h"
 
 namespace {
 
 using namespace postern;
-using bench::allocations;
+using bench::Spent;
 
 constexpr std::string_view reply_one = "250 2.0.0 Ok: queued as 4ABC5D1F2E3\r\n";
 constexpr std::string_view reply_ehlo =
     "250-mx1.example.net\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-ETRN\r\n250-STARTTLS\r\n"
     "250-ENHANCEDSTATUSCODES\r\n250-8BITMIME\r\n250-DSN\r\n250-SMTPUTF8\r\n250 CHUNKING\r\n";
 
-void count(benchmark::State& state, std::uint64_t allocated) {
-    state.counters["allocations"] =
-        static_cast<double>(allocated) /
-        static_cast<double>(std::max<std::int64_t>(state.iterations(), 1));
-}
-
 void parse(benchmark::State& state, std::string_view bytes) {
     smtp::ReplyParser parser;
-    const std::uint64_t before = allocations();
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         benchmark::DoNotOptimize(bytes);
         benchmark::DoNotOptimize(parser.parse(bytes));
     }
-    count(state, allocations() - before);
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
 }
 
 void for_sender(benchmark::State& state) {
     smtp::ReplyParser parser;
     std::array<char, smtp::sender_text_octets> room;
-    const std::uint64_t before = allocations();
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         const auto result = parser.parse(reply_one);
         benchmark::DoNotOptimize(smtp::reply_for_sender(result.reply, false, room));
     }
-    count(state, allocations() - before);
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
 }
 
 // Hands the session the same message again and again.
@@ -117,7 +115,8 @@ void message(benchmark::State& state, bool chunking) {
         chunking ? "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n250 2.0.0 Ok: queued as 4ABC5D1F2E3\r\n"
                  : "250 2.1.0 Ok\r\n250 2.1.5 Ok\r\n354 End data with <CR><LF>.<CR><LF>\r\n";
     bool first = true;
-    const std::uint64_t before = allocations();
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         now += std::chrono::microseconds(100);
         write();
@@ -130,7 +129,8 @@ void message(benchmark::State& state, bool chunking) {
             session.received(reply_one, now);
         }
     }
-    count(state, allocations() - before);
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
     if (owner.accepted != state.iterations()) {
         state.SkipWithError("a message was not accepted");
     }

@@ -23,13 +23,13 @@
 #include <string>
 #include <vector>
 
-#include "allocations.h"
 #include "postern/mail/domain.h"
 #include "postern/route/rules.h"
+#include "spent.h"
 
 namespace {
 
-using postern::bench::allocations;
+using postern::bench::Spent;
 using postern::route::Loaded;
 using postern::route::Match;
 using postern::route::Query;
@@ -201,16 +201,16 @@ template <class Work>
 void compare(benchmark::State& state, const Rules& rules, Work work) {
     Lines lines(rules.table->bucket_octets());
     std::vector<double> times, reads, ratios;
-    std::uint64_t allocated = 0;
+    Spent spent;
     std::size_t begin = 0;
     std::size_t rounds = 0;
     for (auto _ : state) {
         double start = now_ns();
         benchmark::DoNotOptimize(lines.read(begin, round));
         double middle = now_ns();
-        std::uint64_t before = allocations();
+        spent.begin();
         work(begin);
-        allocated += allocations() - before;
+        spent.end();
         double end = now_ns();
         reads.push_back((middle - start) / round);
         times.push_back((end - middle) / round);
@@ -222,8 +222,7 @@ void compare(benchmark::State& state, const Rules& rules, Work work) {
     state.counters["time_ns"] = median(times);
     state.counters["read_ns"] = median(reads);
     state.counters["ratio"] = median(ratios);
-    state.counters["allocations"] =
-        static_cast<double>(allocated) / static_cast<double>(rounds * round);
+    spent.report(state, static_cast<double>(rounds * round));
     state.counters["octets_a_rule"] =
         static_cast<double>(rules.table->octets()) / rules.table->rule_count();
 }
@@ -263,21 +262,20 @@ void together(benchmark::State& state) {
 
 void build(benchmark::State& state) {
     const Rules& rules = rules_of(state.range(0));
-    std::uint64_t allocated = 0;
+    Spent spent;
     std::vector<double> times;
     for (auto _ : state) {
-        std::uint64_t before = allocations();
         double start = now_ns();
+        spent.begin();
         Loaded loaded = load_text(rules.text);
+        spent.end();
         times.push_back(now_ns() - start);
-        allocated += allocations() - before;
         state.SetIterationTime(times.back() / 1e9);
     }
     double rule_count = static_cast<double>(rules.domains.size());
     state.counters["time_ns"] = median(times) / rule_count;
     state.counters["seconds"] = median(times) / 1e9;
-    state.counters["allocations"] =
-        static_cast<double>(allocated) / static_cast<double>(times.size()) / rule_count;
+    spent.report(state, static_cast<double>(times.size()) * rule_count);
     state.counters["octets_a_rule"] = static_cast<double>(rules.table->octets()) / rule_count;
 }
 

@@ -13,16 +13,16 @@
 #include <array>
 #include <string>
 
-#include "allocations.h"
 #include "postern/base/assert.h"
 #include "postern/smtp/body_scanner.h"
 #include "postern/smtp/header_watcher.h"
 #include "postern/smtp/server_session.h"
+#include "spent.h"
 
 namespace {
 
 using namespace postern::smtp;
-using postern::bench::allocations;
+using postern::bench::Spent;
 
 const ServerSettings settings{
     .hostname = "gw.example.net",
@@ -69,12 +69,13 @@ void commands(benchmark::State& state, std::string_view text, std::int64_t count
     ServerSession session(settings);
     std::array<char, 16384> block;
     run(session, "EHLO client.example.org\r\n", block);
-    const std::uint64_t before = allocations();
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         run(session, text, block);
     }
-    state.counters["allocations"] =
-        static_cast<double>(allocations() - before) / static_cast<double>(state.iterations());
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
     state.SetItemsProcessed(state.iterations() * count);
 }
 
@@ -93,15 +94,20 @@ constexpr std::size_t buffer_octets = 65536;
 
 void scan(benchmark::State& state, OddOctet (*find)(std::string_view, bool)) {
     const std::string text = lines(buffer_octets, false);
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         benchmark::DoNotOptimize(find(text, true));
     }
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
     state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(text.size()));
 }
 
 void body(benchmark::State& state, bool dots, bool header_ends) {
     const std::string text = (header_ends ? "\r\n" : "") + lines(buffer_octets, dots);
-    const std::uint64_t before = allocations();
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         BodyScanner scanner;
         HeaderWatcher header;
@@ -112,8 +118,8 @@ void body(benchmark::State& state, bool dots, bool header_ends) {
         benchmark::DoNotOptimize(header.received_count());
     }
     state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(text.size()));
-    state.counters["allocations"] =
-        static_cast<double>(allocations() - before) / static_cast<double>(state.iterations());
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
 }
 
 /// A whole message: commands, a header with two Received: lines, text.
@@ -130,13 +136,14 @@ void message(benchmark::State& state, std::size_t octets) {
     ServerSession session(settings);
     std::array<char, 16384> block;
     run(session, "EHLO client.example.org\r\n", block);
-    const std::uint64_t before = allocations();
+    Spent spent;
+    spent.begin();
     for (auto _ : state) {
         POSTERN_ASSERT(run(session, text, block) == octets, "the content is whole");
     }
     state.SetBytesProcessed(state.iterations() * static_cast<std::int64_t>(text.size()));
-    state.counters["allocations"] =
-        static_cast<double>(allocations() - before) / static_cast<double>(state.iterations());
+    spent.end();
+    spent.report(state, static_cast<double>(state.iterations()));
 }
 
 }  // namespace

@@ -1,6 +1,10 @@
-#include "allocations.h"
+#include "spent.h"
 
+#include <valgrind/callgrind.h>
+
+#include <algorithm>
 #include <cstddef>
+#include <string>
 
 namespace {
 
@@ -44,8 +48,23 @@ int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
 
 namespace postern::bench {
 
-std::uint64_t allocations() {
-    return count;
+Spent::Spent() {
+    CALLGRIND_ZERO_STATS;
+}
+
+void Spent::begin() {
+    before_ = count;
+    CALLGRIND_TOGGLE_COLLECT;
+}
+
+void Spent::end() {
+    CALLGRIND_TOGGLE_COLLECT;
+    allocated_ += count - before_;
+}
+
+void Spent::report(benchmark::State& state, double things) const {
+    CALLGRIND_DUMP_STATS_AT(std::to_string(things).c_str());
+    state.counters["allocations"] = static_cast<double>(allocated_) / std::max(things, 1.0);
 }
 
 }  // namespace postern::bench
