@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -24,6 +26,13 @@ std::string system_hostname() {
 }
 
 base::Result<std::string> read_file(const std::string& path) {
+    // A folder has no end to read to, and a pipe would be waited for.
+    std::error_code unknown;
+    if (const auto kind = std::filesystem::status(path, unknown).type();
+        kind != std::filesystem::file_type::regular &&
+        kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::none) {
+        return base::Error{fmt::format("{}:1:1: cannot be read: it is no file", path)};
+    }
     errno = 0;
     std::ifstream in(path, std::ios::binary);
     std::string text;

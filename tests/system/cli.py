@@ -2,6 +2,7 @@
 go, --help."""
 
 import json
+import os
 import subprocess
 
 from harness import BENCH, POSTERN, SystemTest, free_port
@@ -195,6 +196,13 @@ x = 1
             '[rules]\nfiles = ["*.rules"]\n[pool.cluster-a]\nhosts=["10.0.0.1"]\n[pool.cluster-b]\nhosts=["10.0.0.2"]\n',
         )
         self.assertIn("listener", "\n".join(self.errors(self.postern("check"))))
+
+    def test_a_folder_or_a_pipe_is_no_rules_file(self):
+        (self.folder / "x.rules").mkdir()
+        self.assertRegex("\n".join(self.errors(self.postern("check"))), r"x\.rules:1:1: ")
+        (self.folder / "x.rules").rmdir()
+        os.mkfifo(self.folder / "x.rules")
+        self.assertRegex("\n".join(self.errors(self.postern("check"))), r"x\.rules:1:1: ")
 
     def test_run_refuses_what_check_refuses(self):
         self.write("main.rules", "example.com nosuchpool\n*.x.test cluster-a\n")
