@@ -39,10 +39,11 @@ struct Ready;
 struct Waiting;
 
 struct Corridor {
-    Corridor(io::Ring& r, io::Timers& t, World& w, const Timeouts& limits)
+    Corridor(io::Ring& r, io::Timers& t, World& w, metrics::Meters& m, const Timeouts& limits)
         : ring(r),
           timers(t),
           world(w),
+          meters(m),
           timeouts(limits),
           blocks(smtp::ReplyParser::octets_max, blocks_max) {}
 
@@ -59,6 +60,7 @@ struct Corridor {
     io::Ring& ring;
     io::Timers& timers;
     World& world;
+    metrics::Meters& meters;
     const Timeouts timeouts;
     bool shutting_down = false;
     bool cutting = false;

@@ -29,6 +29,7 @@ Host::Host(Corridor& corridor, Pool& owner, const io::Address& where, const Pool
     : pool(owner),
       address(where),
       text(where.text()),
+      counts(corridor.meters.host(settings.name, text, settings.by_rule)),
       corridor_(corridor),
       connections_(settings.connections_max) {
     const auto same_family = std::find_if(
@@ -36,6 +37,10 @@ Host::Host(Corridor& corridor, Pool& owner, const io::Address& where, const Pool
             return candidate.is_v4() == where.is_v4();
         });
     source = same_family == settings.source.end() ? nullptr : &*same_family;
+}
+
+Host::~Host() {
+    counts.add<metrics::Metric::host_aside>(aside() ? -1 : 0);
 }
 
 void Host::failed(std::string_view what, bool whole) {
@@ -48,7 +53,9 @@ void Host::failed(std::string_view what, bool whole) {
     pause_ends_ = now + pause_;
     if (whole || health_ == Health::probing || !works()) {
         health_ = Health::aside;
+        counts.count<metrics::Metric::host_aside>();
     }
+    counts.count<metrics::Metric::host_trouble>();
     corridor_.world.trouble(pool.settings.name, text, what);
 }
 
@@ -64,6 +71,7 @@ void Host::answered() {
 bool Host::usable() {
     if (health_ == Health::aside && corridor_.ring.now() >= pause_ends_) {
         health_ = Health::probing;
+        counts.add<metrics::Metric::host_aside>(-1);
     }
     return health_ != Health::aside;
 }
@@ -83,6 +91,8 @@ bool Host::open_connection() {
         failed(why.text, false);
         return false;
     }
+    counts.count<metrics::Metric::host_connections>();
+    counts.count<metrics::Metric::host_connections_open>();
     ++counts_[index(Stage::opening)];
     list(Stage::opening).push_back(*connection);
     return true;
@@ -97,6 +107,7 @@ void Host::file(Connection& connection, Stage from, Stage to) {
 }
 
 void Host::closed(Connection& connection) {
+    counts.add<metrics::Metric::host_connections_open>(-1);
     --counts_[index(connection.stage())];
     connections_.destroy(&connection);
 }

@@ -20,6 +20,8 @@ class Host {
 
     Host(Corridor& corridor, Pool& pool, const io::Address& address, const PoolSettings& settings);
 
+    ~Host();
+
     /// What went wrong, for the log. `whole`: it concerns the host however many connections work.
     void failed(std::string_view what, bool whole);
     /// It answered for a message.
@@ -50,6 +52,7 @@ class Host {
     Pool& pool;
     const io::Address address;
     const std::string text;
+    metrics::Series& counts;
     const io::Address* source = nullptr;
     smtp::Pace pace;
     std::uint32_t recipients_max = 0;  // as its last EHLO said; 0: no word of it

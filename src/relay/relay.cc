@@ -5,15 +5,25 @@
 namespace postern::relay {
 
 struct Relay::Implementation {
-    Implementation(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts)
-        : corridor(ring, timers, world, timeouts) {}
+    Implementation(
+        io::Ring& ring,
+        io::Timers& timers,
+        World& world,
+        metrics::Meters& meters,
+        const Timeouts& timeouts)
+        : corridor(ring, timers, world, meters, timeouts) {}
 
     Corridor corridor;
     std::vector<std::unique_ptr<Pool>> pools;
 };
 
-Relay::Relay(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts)
-    : implementation_(std::make_unique<Implementation>(ring, timers, world, timeouts)) {}
+Relay::Relay(
+    io::Ring& ring,
+    io::Timers& timers,
+    World& world,
+    metrics::Meters& meters,
+    const Timeouts& timeouts)
+    : implementation_(std::make_unique<Implementation>(ring, timers, world, meters, timeouts)) {}
 
 Relay::~Relay() {
     POSTERN_ASSERT(idle(), "the relay went with connections open or mail in it");

@@ -48,6 +48,7 @@ std::vector<relay::PoolSettings> pools_of(
                 relay::PoolSettings settings =
                     settings_of(config.host_pool, config.hostname, workers);
                 settings.name = target.text;
+                settings.by_rule = true;
                 settings.hosts.push_back(*io::Address::parse(target.text));
                 pools.push_back(std::move(settings));
                 break;

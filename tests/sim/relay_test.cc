@@ -84,6 +84,7 @@ class Traffic final : public relay::World {
             *ring_,
             *timers_,
             *this,
+            counted_.worker(0),
             relay::Timeouts{.connect = 30s, .reply = 5min, .busy = 10s, .data_done = 10min});
         relay_->add_pool(settings);
         const std::size_t count = 5 + choices_.below(40);
@@ -201,6 +202,7 @@ class Traffic final : public relay::World {
     std::unique_ptr<io::Ring> ring_;
     std::unique_ptr<io::Timers> timers_;
     std::vector<std::unique_ptr<HostEnd>> ends_;
+    metrics::Registry counted_{1};
     std::unique_ptr<relay::Relay> relay_;
     std::vector<std::unique_ptr<Message>> messages_;
     std::map<mail::Submission*, Kind> outcomes_;

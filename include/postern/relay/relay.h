@@ -10,6 +10,7 @@
 #include "postern/io/ring.h"
 #include "postern/io/timer.h"
 #include "postern/mail/submission.h"
+#include "postern/metrics/meters.h"
 
 /// The corridor that mail leaves by: pools of smart hosts, their warm connections, a
 /// smtp::ClientSession for each. It is handed whole messages and says what became of them. It knows
@@ -19,6 +20,7 @@ namespace postern::relay {
 /// A pool's definition, as this corridor needs it. Plain values; `Relay` copies them.
 struct PoolSettings {
     std::string name;
+    bool by_rule = false;            // made of a host that a rule names
     std::vector<io::Address> hosts;  // one, until pools of many hosts exist
     std::string helo;
     std::uint32_t connections_max = 32;  // this worker's part
@@ -57,7 +59,13 @@ class World {
 
 class Relay {
    public:
-    Relay(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts);
+    /// `meters` outlive it.
+    Relay(
+        io::Ring& ring,
+        io::Timers& timers,
+        World& world,
+        metrics::Meters& meters,
+        const Timeouts& timeouts);
     ~Relay();
 
     /// Returns the pool's number. Connections are opened when mail wants them.

@@ -49,7 +49,7 @@ class RelayTest : public testing::Test, public World {
 
     void start(const io::Address& host) {
         settings.hosts = {host};
-        relay = std::make_unique<Relay>(*ring, *timers, *this, timeouts);
+        relay = std::make_unique<Relay>(*ring, *timers, *this, counted.worker(0), timeouts);
         relay->add_pool(settings);
     }
 
@@ -128,6 +128,7 @@ class RelayTest : public testing::Test, public World {
     std::unique_ptr<io::Timers> timers;
     PoolSettings settings;
     Timeouts timeouts;
+    metrics::Registry counted{1};
     base::Duration sync_limit = 60s;
     std::unique_ptr<Relay> relay;
     std::vector<std::unique_ptr<Message>> messages;
