@@ -1,33 +1,38 @@
-#include <strings.h>
-
-#include <algorithm>
 #include <cstdio>
-#include <optional>
 
 #include <fmt/format.h>
 
+#include "ask.h"
 #include "commands.h"
+#include "explained.h"
 #include "load.h"
-#include "postern/route/explain.h"
 
 namespace postern::app {
 namespace {
 
-bool is_postmaster(std::string_view address) {
-    return address.size() == 10 && strncasecmp(address.data(), "postmaster", 10) == 0;
+int complain(const std::string& what) {
+    fmt::print(stderr, "postern: {}\n", what);
+    return 2;
+}
+
+int route_live(const std::string& config_file, const RouteOptions& options) {
+    const base::Result<config::Admin> admin = admin_of(options.admin, config_file);
+    if (!admin) {
+        return complain(admin.error().text);
+    }
+    std::string target =
+        fmt::format("/route?json={}&from={}", options.json ? 1 : 0, escape_query(options.from));
+    for (const std::string& address : options.addresses) {
+        target += "&address=" + escape_query(address);
+    }
+    return print_reply(*admin, ask(*admin, "GET", target));
 }
 
 }  // namespace
 
 int route(const std::string& config_file, const RouteOptions& options) {
-    for (const std::string& address : options.addresses) {
-        if (address.find('@') == std::string::npos && !is_postmaster(address)) {
-            fmt::print(
-                stderr,
-                "postern: '{}' is no address; allowed: user@domain, or postmaster\n",
-                address);
-            return 2;
-        }
+    if (options.live) {
+        return route_live(config_file, options);
     }
     const Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.errors) {
@@ -37,30 +42,13 @@ int route(const std::string& config_file, const RouteOptions& options) {
         return 1;
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;
-    std::optional<route::From> from;
-    if (!options.from.empty()) {
-        const auto address = base::IpAddress::parse(options.from);
-        if (!address) {
-            fmt::print(
-                stderr,
-                "postern: --from {} is no IP address; allowed: 192.0.2.1 or 2001:db8::1\n",
-                options.from);
-            return 2;
-        }
-        // A client may come by any listener: it is trusted where every one trusts it.
-        const auto& listeners = snapshot.config.listeners;
-        from = {
-            address->text(),
-            std::all_of(listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
-                return !listener.relay.deny.contains(*address) &&
-                       (listener.trusted || listener.relay.networks.contains(*address));
-            })};
+    const auto explanations = explain(snapshot, options.addresses, options.from);
+    if (!explanations) {
+        return complain(explanations.error().text);
     }
     const std::vector<route::PoolHosts> pools = pool_hosts(snapshot.config);
     std::vector<std::string> objects;
-    for (const std::string& address : options.addresses) {
-        const route::Explanation explanation =
-            route::explain(*snapshot.table, snapshot.relaying.front(), address, from);
+    for (const route::Explanation& explanation : *explanations) {
         if (options.json) {
             objects.push_back(route::to_json(explanation, *snapshot.table, pools));
         } else {
