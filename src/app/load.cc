@@ -130,7 +130,7 @@ std::vector<route::PoolHosts> pool_hosts(const config::Config& config) {
     return pools;
 }
 
-Loaded load(const std::string& file, std::uint64_t generation) {
+Loaded load(const std::string& file, std::uint64_t generation, std::uint32_t workers) {
     Loaded loaded;
     config::Parsed parsed = config::load(file, system_hostname());
     for (const config::Problem& problem : parsed.warnings) {
@@ -182,7 +182,8 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     }
     auto snapshot = std::make_unique<shard::Snapshot>();
     snapshot->generation = generation;
-    snapshot->pools = shard::pools_of(config, *rules.table, worker_count(config));
+    snapshot->pools =
+        shard::pools_of(config, *rules.table, workers != 0 ? workers : worker_count(config));
     snapshot->relaying = relaying_of(config);
     snapshot->table = std::move(rules.table);
     snapshot->config = std::move(config);

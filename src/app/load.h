@@ -18,9 +18,9 @@ struct Loaded {
     std::vector<std::string> warnings;
 };
 
-/// Reads `file` and the rules that it names. `workers`: 0 takes the configuration's count, or the
-/// cores that may be used.
-Loaded load(const std::string& file, std::uint64_t generation);
+/// Reads `file` and the rules that it names. `workers`: that run; 0 takes the configuration's
+/// count, or the cores that may be used.
+Loaded load(const std::string& file, std::uint64_t generation, std::uint32_t workers = 0);
 
 /// How many workers the configuration asks for.
 std::uint32_t worker_count(const config::Config& config);

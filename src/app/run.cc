@@ -1,20 +1,24 @@
+#include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <future>
 #include <thread>
 
 #include <fmt/format.h>
 
 #include "commands.h"
+#include "control.h"
 #include "load.h"
-#include "postern/io/clock.h"
+#include "notify.h"
 #include "postern/io/entropy.h"
-#include "postern/io/listener.h"
 #include "postern/log/log.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
@@ -55,32 +59,16 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, wanted));
 }
 
-base::Result<std::vector<std::vector<int>>> open_listeners(
-    const config::Config& config, std::uint32_t workers) {
-    std::vector<std::vector<int>> all(workers);
-    for (const config::Listener& listener : config.listeners) {
-        const auto address = io::Address::parse(listener.address.host, listener.address.port);
-        POSTERN_ASSERT(address.has_value(), "a listener's address was checked");
-        for (std::vector<int>& of_worker : all) {
-            const base::Result<int> descriptor = io::open_listener(*address);
-            if (!descriptor) {
-                return descriptor.error();
-            }
-            of_worker.push_back(*descriptor);
-        }
-    }
-    return all;
-}
-
 /// A worker's thread: makes the worker there, says how that went, and serves.
 void serve(
     const shard::WorkerSettings& settings,
     const shard::Snapshot& snapshot,
     shard::Common& common,
+    Control& control,
     log::Buffer& lines,
     std::promise<base::Result<shard::Worker*>> made) {
     pthread_setname_np(pthread_self(), fmt::format("worker {}", settings.index).c_str());
-    auto worker = shard::Worker::create(settings, snapshot, common, lines);
+    auto worker = shard::Worker::create(settings, snapshot, common, control, lines);
     if (!worker) {
         made.set_value(worker.error());
         return;
@@ -108,41 +96,74 @@ log::Options log_options(const config::Log& config) {
     return options;
 }
 
+/// Does what signals ask for and frees what the workers are done with, until it is told to stop.
+void serve_signals(Control& control, log::Log& log, int signals) {
+    for (;;) {
+        pollfd ready[] = {{signals, POLLIN, 0}, {control.descriptor(), POLLIN, 0}};
+        ::poll(ready, 2, -1);
+        if (ready[1].revents != 0) {
+            control.collect();
+        }
+        signalfd_siginfo signal{};
+        if (ready[0].revents == 0 || ::read(signals, &signal, sizeof signal) != sizeof signal) {
+            continue;
+        }
+        if (signal.ssi_signo != SIGHUP) {
+            return;
+        }
+        const base::Result<void> reopened = log.reopen();
+        if (!reopened) {
+            fmt::print(stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
+        }
+        control.reload({});
+    }
+}
+
 /// Starts the workers, waits for signals, ends the workers. Returns the exit code.
 int serve_until_told(
-    const shard::Snapshot& snapshot,
+    const std::string& config_file,
+    std::unique_ptr<shard::Snapshot> first,
     std::uint32_t workers,
     std::uint32_t connections,
-    const std::vector<std::vector<int>>& listeners,
-    const sigset_t& signals) {
-    auto log = log::Log::open(log_options(snapshot.config.log), workers + 1);
+    int signals) {
+    const config::Config& config = first->config;  // lives as long as the first generation
+    auto log = log::Log::open(log_options(config.log), workers + 1);
     if (!log) {
         fmt::print(stderr, "postern: nothing was started: {}\n", log.error().text);
         return 1;
     }
-    log::Buffer& own_lines = (*log)->buffer(workers);
-    const auto say = [&own_lines](std::string_view event) {
-        own_lines.line(io::wall_time(), event).commit();
-    };
-
     base::HashKey client_keys;
     base::HashKey answer_keys;
     io::fill_with_entropy(std::as_writable_bytes(std::span(&client_keys, 1)));
     io::fill_with_entropy(std::as_writable_bytes(std::span(&answer_keys, 1)));
-    shard::Common common(snapshot.config, connections, workers, client_keys, answer_keys);
+    shard::Common common(config, connections, workers, client_keys, answer_keys);
+    const shard::WorkerBounds bounds = shard::worker_bounds(config, connections);
+    Control control(config_file, workers, common, (*log)->buffer(workers), std::move(first));
 
+    std::vector<shard::WorkerSettings> settings(workers);
+    for (std::uint32_t number = 0; number < control.first().listeners.size(); ++number) {
+        const auto sockets = open_sockets(control.first().listeners[number].config, workers);
+        if (!sockets) {
+            fmt::print(stderr, "postern: nothing was started: {}\n", sockets.error().text);
+            return 1;
+        }
+        for (std::uint32_t i = 0; i < workers; ++i) {
+            settings[i].listeners.push_back({number, (*sockets)[i]});
+        }
+    }
     std::vector<std::thread> threads;
     std::vector<std::future<base::Result<shard::Worker*>>> made;
     for (std::uint32_t i = 0; i < workers; ++i) {
         std::promise<base::Result<shard::Worker*>> promise;
         made.push_back(promise.get_future());
-        shard::WorkerSettings settings{
-            i, shard::worker_bounds(snapshot.config, connections), listeners[i]};
+        settings[i].index = i;
+        settings[i].bounds = bounds;
         threads.emplace_back(
             serve,
-            std::move(settings),
-            std::cref(snapshot),
+            std::move(settings[i]),
+            std::cref(control.first()),
             std::ref(common),
+            std::ref(control),
             std::ref((*log)->buffer(i)),
             std::move(promise));
     }
@@ -158,18 +179,13 @@ int serve_until_told(
         }
     }
     if (!failed) {
-        say("ready");
-        for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
-            sigwait(&signals, &signal);
-            if (signal == SIGHUP) {
-                const base::Result<void> reopened = (*log)->reopen();
-                if (!reopened) {
-                    fmt::print(
-                        stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
-                }
-            }
-        }
-        say("shutting down");
+        control.start(running);
+        control.say("ready");
+        notify("READY=1");
+        serve_signals(control, **log, signals);
+        control.stop();
+        control.say("shutting down");
+        notify("STOPPING=1");
     }
     for (shard::Worker* worker : running) {
         worker->request_shutdown();
@@ -178,7 +194,7 @@ int serve_until_told(
         thread.join();
     }
     if (!failed) {
-        say("stopped");
+        control.say("stopped");
     }
     return failed ? 1 : 0;
 }
@@ -201,15 +217,8 @@ int run(const std::string& config_file) {
             loaded.errors.size() == 1 ? "" : "s");
         return 1;
     }
-    const shard::Snapshot& snapshot = *loaded.snapshot;
-    const std::uint32_t workers = worker_count(snapshot.config);
-    const std::uint32_t connections = connections_that_fit(snapshot, workers);
-
-    auto listeners = open_listeners(snapshot.config, workers);
-    if (!listeners) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", listeners.error().text);
-        return 1;
-    }
+    const std::uint32_t workers = worker_count(loaded.snapshot->config);
+    const std::uint32_t connections = connections_that_fit(*loaded.snapshot, workers);
 
     // Signals are for this thread alone; those made from here on inherit the mask.
     sigset_t signals;
@@ -218,7 +227,15 @@ int run(const std::string& config_file) {
         sigaddset(&signals, signal);
     }
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    return serve_until_told(snapshot, workers, connections, *listeners, signals);
+    const int descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
+    if (descriptor < 0) {
+        fmt::print(stderr, "postern: nothing was started: no signalfd: {}\n", std::strerror(errno));
+        return 1;
+    }
+    const int code =
+        serve_until_told(config_file, std::move(loaded.snapshot), workers, connections, descriptor);
+    ::close(descriptor);
+    return code;
 }
 
 }  // namespace postern::app

@@ -59,7 +59,7 @@ struct Corridor {
     io::Ring& ring;
     io::Timers& timers;
     World& world;
-    const Timeouts timeouts;
+    Timeouts timeouts;
     bool shutting_down = false;
     bool cutting = false;
     base::List<Connection, Ready> ready;

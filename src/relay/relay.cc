@@ -1,5 +1,7 @@
 #include "postern/relay/relay.h"
 
+#include <algorithm>
+
 #include "pool.h"
 
 namespace postern::relay {
@@ -8,8 +10,39 @@ struct Relay::Implementation {
     Implementation(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts)
         : corridor(ring, timers, world, timeouts) {}
 
+    struct Numbered {
+        std::unique_ptr<Pool> pool;  // null: the number is free
+        std::uint32_t holds = 0;
+        bool retired = false;
+    };
+
+    /// Lets retired pools go that have nothing to do any more.
+    void clear_away() {
+        retiring = false;
+        for (Numbered& each : pools) {
+            if (each.retired) {
+                each.pool->quit_idle();
+                if (each.holds == 0 && each.pool->keeps_quiet()) {
+                    each = {};
+                } else {
+                    retiring = true;
+                }
+            }
+        }
+    }
+
+    template <class Function>
+    void for_each_pool(Function function) const {
+        for (const Numbered& each : pools) {
+            if (each.pool != nullptr) {
+                function(*each.pool);
+            }
+        }
+    }
+
     Corridor corridor;
-    std::vector<std::unique_ptr<Pool>> pools;
+    std::vector<Numbered> pools;
+    bool retiring = false;  // some are retired and not freed yet
 };
 
 Relay::Relay(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts)
@@ -22,12 +55,35 @@ Relay::~Relay() {
 std::uint32_t Relay::add_pool(const PoolSettings& settings) {
     POSTERN_ASSERT(settings.hosts.size() == 1, "a pool has one host");
     auto& pools = implementation_->pools;
-    pools.push_back(std::make_unique<Pool>(implementation_->corridor, settings));
-    return static_cast<std::uint32_t>(pools.size() - 1);
+    auto place = std::find_if(
+        pools.begin(), pools.end(), [](const auto& each) { return each.pool == nullptr; });
+    if (place == pools.end()) {
+        place = pools.emplace(pools.end());
+    }
+    place->pool = std::make_unique<Pool>(implementation_->corridor, settings);
+    return static_cast<std::uint32_t>(place - pools.begin());
+}
+
+void Relay::retire_pool(std::uint32_t pool) {
+    POSTERN_ASSERT(!implementation_->pools[pool].retired, "a pool was retired twice");
+    implementation_->pools[pool].retired = true;
+    implementation_->retiring = true;
+}
+
+void Relay::hold(std::uint32_t pool) {
+    ++implementation_->pools[pool].holds;
+}
+
+void Relay::let_go(std::uint32_t pool) {
+    --implementation_->pools[pool].holds;
+}
+
+void Relay::set_timeouts(const Timeouts& timeouts) {
+    implementation_->corridor.timeouts = timeouts;
 }
 
 void Relay::submit(mail::Submission& submission) {
-    implementation_->pools[submission.pool]->submit(submission);
+    implementation_->pools[submission.pool].pool->submit(submission);
 }
 
 void Relay::flush() {
@@ -41,9 +97,10 @@ void Relay::flush() {
         pool = next;
     }
     if (corridor.shutting_down) {
-        for (const auto& pool : implementation_->pools) {
-            pool->quit_idle();
-        }
+        implementation_->for_each_pool([](Pool& pool) { pool.quit_idle(); });
+    }
+    if (implementation_->retiring) {
+        implementation_->clear_away();
     }
     while (Connection* connection = corridor.ready.front()) {
         connection->pump();
@@ -51,11 +108,11 @@ void Relay::flush() {
 }
 
 std::uint32_t Relay::recipients_max(std::uint32_t pool) const {
-    return implementation_->pools[pool]->recipients_max();
+    return implementation_->pools[pool].pool->recipients_max();
 }
 
 bool Relay::lacks_smtputf8(std::uint32_t pool) const {
-    return implementation_->pools[pool]->lacks_smtputf8();
+    return implementation_->pools[pool].pool->lacks_smtputf8();
 }
 
 void Relay::shut_down() {
@@ -63,26 +120,19 @@ void Relay::shut_down() {
 }
 
 void Relay::give_up_unsent() {
-    for (const auto& pool : implementation_->pools) {
-        pool->settle_waiting();
-    }
+    implementation_->for_each_pool([](Pool& pool) { pool.settle_waiting(); });
     implementation_->corridor.give_up_unsent();
 }
 
 void Relay::cut() {
     implementation_->corridor.cutting = true;
-    for (const auto& pool : implementation_->pools) {
-        pool->close_all();
-    }
+    implementation_->for_each_pool([](Pool& pool) { pool.close_all(); });
 }
 
 bool Relay::idle() const {
-    for (const auto& pool : implementation_->pools) {
-        if (!pool->keeps_quiet()) {
-            return false;
-        }
-    }
-    return implementation_->corridor.transfers_used == 0;
+    bool quiet = true;
+    implementation_->for_each_pool([&](Pool& pool) { quiet = quiet && pool.keeps_quiet(); });
+    return quiet && implementation_->corridor.transfers_used == 0;
 }
 
 }  // namespace postern::relay

@@ -86,14 +86,14 @@ Lines::Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers)
           [](io::Timer& self) { static_cast<SummaryTimer&>(self).lines.sum_up(); }, *this) {}
 
 void Lines::message(
-    const Snapshot& snapshot,
+    std::string_view listener,
     const mail::Submission& submission,
     std::string_view pool,
     const mail::Outcome& outcome,
     const mail::Reply& answer) {
     log::Line line = buffer_.line(ring_.wall_now(), event_of(outcome.kind, answer));
     line.text(Field::id, submission.id());
-    line.text(Field::listener, snapshot.config.listeners[submission.client.listener].name);
+    line.text(Field::listener, listener);
     line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
     line.text(Field::from, submission.envelope.reverse_path);
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
@@ -101,14 +101,8 @@ void Lines::message(
         line.text(Field::to, r->address);
     }
     if (const mail::Recipient* first = submission.envelope.first_recipient;
-        first != nullptr && first->rule != route::none) {
-        char place[512];
-        const route::RuleText rule = snapshot.table->text_of(first->rule);
-        const std::size_t file = std::min(rule.file.size(), sizeof place - 16);
-        std::memcpy(place, rule.file.data(), file);
-        place[file] = ':';
-        const auto end = std::to_chars(place + file + 1, place + sizeof place, rule.line).ptr;
-        line.text(Field::rule, {place, static_cast<std::size_t>(end - place)});
+        first != nullptr && !first->rule.empty()) {
+        line.text(Field::rule, first->rule);
     }
     line.number(Field::generation, submission.generation).text(Field::pool, pool);
     if (!outcome.host.empty()) {
@@ -121,6 +115,7 @@ void Lines::message(
 
 void Lines::refused(
     std::string_view listener,
+    std::uint64_t generation,
     std::uint64_t client_key,
     const mail::Client& client,
     const mail::Submission* submission,
@@ -154,6 +149,7 @@ void Lines::refused(
     } else if (!address.empty()) {
         line.text(verb == "MAIL" ? Field::from : Field::to, in_brackets(address));
     }
+    line.number(Field::generation, generation);
     line.text(Field::reply, ReplyText(answer).view());
     line.commit();
 }

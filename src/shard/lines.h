@@ -7,7 +7,6 @@
 #include "postern/log/buffer.h"
 #include "postern/log/refusals.h"
 #include "postern/mail/submission.h"
-#include "postern/shard/snapshot.h"
 
 namespace postern::shard {
 
@@ -19,14 +18,15 @@ class Lines {
 
     /// `answer`: what the sender was told.
     void message(
-        const Snapshot& snapshot,
+        std::string_view listener,
         const mail::Submission& submission,
         std::string_view pool,
         const mail::Outcome& outcome,
         const mail::Reply& answer);
-    /// `client_key`: its address, hashed with the process's key.
+    /// `client_key`: its address, hashed with the process's key. `generation`: that answered.
     void refused(
         std::string_view listener,
+        std::uint64_t generation,
         std::uint64_t client_key,
         const mail::Client& client,
         const mail::Submission* submission,

@@ -29,6 +29,7 @@ struct PoolSettings {
     std::vector<io::Address> source;
     base::Duration max_age{};
     base::Duration idle{};
+    bool operator==(const PoolSettings&) const = default;  // a pool's identity: all of it
 };
 
 struct Timeouts {
@@ -62,6 +63,15 @@ class Relay {
 
     /// Returns the pool's number. Connections are opened when mail wants them.
     std::uint32_t add_pool(const PoolSettings& settings);
+    /// No new message is going to be chosen for it. It finishes, its idle connections quit, and it
+    /// is freed, and its number with it, with the last message, connection and hold. REQUIRES: not
+    /// retired before.
+    void retire_pool(std::uint32_t pool);
+    /// A transaction has chosen the pool and may still submit to it, retired or not.
+    void hold(std::uint32_t pool);
+    void let_go(std::uint32_t pool);
+    /// For what begins to be waited for from now on.
+    void set_timeouts(const Timeouts& timeouts);
     /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in
     /// settled and released, never from inside this call, at the latest at its deadline.
     void submit(mail::Submission& submission);

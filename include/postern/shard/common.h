@@ -22,7 +22,6 @@ struct Common {
         const base::HashKey& answer_keys)
         : connections_max(connections),
           client_key(client_keys),
-          listeners(config.listeners.size()),
           clients(connections),
           bodies(config.limits.body_memory.octets, workers, connections),
           kept(kept_answers_max, answer_keys) {}
@@ -32,7 +31,7 @@ struct Common {
     const std::uint32_t connections_max;
     const base::HashKey client_key;
     shared::Gauge connections;
-    std::deque<shared::Gauge> listeners;  // connections of each
+    std::deque<shared::Gauge> listeners;  // connections of each; the control thread alone adds
     shared::CountTable clients;
     shared::Budget bodies;
     shared::KeptAnswers kept;
