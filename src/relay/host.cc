@@ -184,6 +184,13 @@ void Host::quit_idle() {
     }
 }
 
+void Host::wind_down() {
+    quit_idle();
+    while (Connection* const connection = list(Stage::opening).front()) {
+        connection->close();
+    }
+}
+
 void Host::close_all() {
     for (const Stage stage : {Stage::opening, Stage::idle, Stage::busy}) {
         while (Connection* const connection = list(stage).front()) {

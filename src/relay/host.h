@@ -64,6 +64,8 @@ class Host {
     /// Connections about to be open, as far as that is worth waiting for.
     std::uint32_t expected();
     void quit_idle();
+    /// Ends what has nothing to do: idle ones quit, those about to open are closed.
+    void wind_down();
     void close_all();
 
     bool keeps_quiet() const { return connections_.used() == 0; }

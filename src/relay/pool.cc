@@ -77,11 +77,11 @@ void Pool::retire() {
 
 bool Pool::clear_away() {
     for (const auto& host : leaving_) {
-        host->quit_idle();
+        host->wind_down();
     }
     std::erase_if(leaving_, [](const auto& host) { return host->keeps_quiet(); });
-    if (retired_ && waiting_count_ == 0) {
-        quit_idle();
+    if (retired_) {
+        wind_down();
     }
     return retired_ || !leaving_.empty();
 }
@@ -405,8 +405,10 @@ bool Pool::lacks_smtputf8() const {
     return any;
 }
 
-void Pool::quit_idle() {
-    for_each_host([](Host& host) { host.quit_idle(); });
+void Pool::wind_down() {
+    if (waiting_count_ == 0) {
+        for_each_host([](Host& host) { host.wind_down(); });
+    }
 }
 
 void Pool::close_all() {

@@ -40,7 +40,8 @@ class Pool final : public base::ListLink<Waiting> {
     bool lacks_smtputf8() const;
 
     void close_all();
-    void quit_idle();
+    /// No more mail is awaited: connections that have nothing to do end.
+    void wind_down();
 
     void settle_waiting() { settle(mail::Outcome::Kind::unreachable, 0); }
 

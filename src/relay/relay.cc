@@ -109,7 +109,7 @@ void Relay::flush() {
         pool = next;
     }
     if (corridor.shutting_down) {
-        implementation_->for_each_pool([](Pool& pool) { pool.quit_idle(); });
+        implementation_->for_each_pool([](Pool& pool) { pool.wind_down(); });
     }
     if (corridor.retiring) {
         implementation_->clear_away();

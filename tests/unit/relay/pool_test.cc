@@ -306,6 +306,19 @@ TEST_F(PoolTest, ASilentHostHoldsUpNobody) {
     EXPECT_EQ(b.taken, 10);
 }
 
+TEST_F(PoolTest, TheEndDoesNotWaitForASilentHost) {
+    Peer silent([](Dialogue& d) { d.ended(); });
+    Host b;
+    timeouts.connect = 30s;
+    add(silent.address);
+    add(b);
+    start();
+    expect_accepted(submit_many(4));
+    EXPECT_TRUE(turn_until([&] { return silent.connections() > 0; }));
+    relay->shut_down();
+    EXPECT_TRUE(turn_until([&] { return relay->idle(); }, 2s));
+}
+
 TEST_F(PoolTest, BackupsDoNotWaitForASilentHost) {
     Peer silent([](Dialogue& d) { d.ended(); });
     Host b;
