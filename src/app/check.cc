@@ -4,6 +4,8 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -50,10 +52,38 @@ std::string greeting_trouble(const io::Address& host) {
     return trouble;
 }
 
+/// Why the log cannot be written where it is to be; empty: it can. Makes nothing.
+std::string log_trouble(const config::LogOutput& output) {
+    if (output.kind != config::LogOutput::Kind::file) {
+        return {};
+    }
+    std::error_code unknown;
+    const bool exists = std::filesystem::exists(output.path, unknown);
+    if (std::filesystem::is_directory(output.path, unknown)) {
+        return std::strerror(EISDIR);
+    }
+    const std::filesystem::path folder =
+        output.path.has_parent_path() ? output.path.parent_path() : ".";
+    const std::filesystem::path& asked = exists ? output.path : folder;
+    return access(asked.c_str(), W_OK) == 0 ? std::string() : std::strerror(errno);
+}
+
 }  // namespace
 
 int check(const std::string& config_file, const CheckOptions& options) {
     Loaded loaded = load(config_file, 1);
+    if (loaded.snapshot) {
+        const config::LogOutput& output = loaded.snapshot->config.log.output;
+        const std::string trouble = log_trouble(output);
+        if (!trouble.empty()) {
+            loaded.errors.push_back(fmt::format(
+                "{}:1:1: log.output: the log file {} can not be opened: {}",
+                config_file,
+                output.path.native(),
+                trouble));
+            loaded.snapshot.reset();
+        }
+    }
     route::Report report;
     if (loaded.snapshot) {
         const shard::Snapshot& snapshot = *loaded.snapshot;

@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include "postern/config/parse.h"
 #include "postern/io/entropy.h"
 #include "postern/mail/domain.h"
+#include "postern/route/decide.h"
 #include "postern/route/rules.h"
 
 namespace postern::app {
@@ -107,6 +109,36 @@ std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
     return all;
 }
 
+/// A postmaster's address that no rule takes leaves <postmaster> refused, which RFC 5321, section
+/// 4.5.1, does not allow.
+void warn_of_postmasters(
+    std::vector<std::string>& warnings,
+    const std::string& file,
+    const std::vector<route::RelaySettings>& relaying,
+    const route::Table& table) {
+    std::vector<std::string> told;
+    for (const route::RelaySettings& settings : relaying) {
+        const std::string& address = settings.postmaster;
+        if (address.empty() || std::find(told.begin(), told.end(), address) != told.end()) {
+            continue;
+        }
+        told.push_back(address);
+        route::DecisionText text;
+        const route::Decision decision =
+            route::decide(table, settings, {"postmaster", "postmaster", {}}, false, text);
+        if (!decision.accepted()) {
+            warnings.push_back(fmt::format(
+                "{}:1:1: delivery.postmaster: no rule takes {}, so <postmaster> is refused with {} "
+                "{}; a rule such as {}  POOL takes it",
+                file,
+                address,
+                decision.reply.code,
+                decision.reply.text,
+                address));
+        }
+    }
+}
+
 }  // namespace
 
 std::uint32_t worker_count(const config::Config& config) {
@@ -189,6 +221,7 @@ Loaded load(const std::string& file, std::uint64_t generation) {
             "{}:1:1: the files of rules.files hold no rule; at least one is needed", file));
         return loaded;
     }
+    warn_of_postmasters(loaded.warnings, file, relaying_of(config), *rules.table);
     auto snapshot = std::make_unique<shard::Snapshot>();
     snapshot->generation = generation;
     snapshot->pools = shard::pools_of(config, *rules.table, worker_count(config));

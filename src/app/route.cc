@@ -1,33 +1,48 @@
-#include <strings.h>
-
 #include <algorithm>
 #include <cstdio>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include <fmt/format.h>
 
 #include "commands.h"
 #include "load.h"
 #include "postern/route/explain.h"
+#include "postern/smtp/path.h"
 
 namespace postern::app {
 namespace {
 
-bool is_postmaster(std::string_view address) {
-    return address.size() == 10 && strncasecmp(address.data(), "postmaster", 10) == 0;
+/// `text` as RCPT would read it: a source route and a trailing dot are dropped. nullopt: it is no
+/// address. One that no domain can have comes back as it is, for the explanation to say so.
+std::optional<std::string> recipient_of(const std::string& text) {
+    const bool bracketed = text.starts_with('<') && text.ends_with('>');
+    const std::string path_text = bracketed ? text : "<" + text + ">";
+    smtp::Path path;
+    smtp::PathError error = smtp::PathError::none;
+    const std::size_t taken = smtp::parse_path(path_text, smtp::PathKind::forward, path, error);
+    if (taken == path_text.size()) {
+        return std::string(path.address);
+    }
+    if (error == smtp::PathError::domain || error == smtp::PathError::too_long) {
+        return bracketed ? text.substr(1, text.size() - 2) : text;
+    }
+    return std::nullopt;
 }
 
 }  // namespace
 
 int route(const std::string& config_file, const RouteOptions& options) {
-    for (const std::string& address : options.addresses) {
-        if (address.find('@') == std::string::npos && !is_postmaster(address)) {
+    std::vector<std::string> addresses;
+    for (const std::string& text : options.addresses) {
+        std::optional<std::string> address = recipient_of(text);
+        if (!address) {
             fmt::print(
-                stderr,
-                "postern: '{}' is no address; allowed: user@domain, or postmaster\n",
-                address);
+                stderr, "postern: '{}' is no address; allowed: user@domain, or postmaster\n", text);
             return 2;
         }
+        addresses.push_back(std::move(*address));
     }
     const Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.errors) {
@@ -58,7 +73,7 @@ int route(const std::string& config_file, const RouteOptions& options) {
     }
     const std::vector<route::PoolHosts> pools = pool_hosts(snapshot.config);
     std::vector<std::string> objects;
-    for (const std::string& address : options.addresses) {
+    for (const std::string& address : addresses) {
         const route::Explanation explanation =
             route::explain(*snapshot.table, snapshot.relaying.front(), address, from);
         if (options.json) {

@@ -197,6 +197,19 @@ x = 1
         )
         self.assertIn("listener", "\n".join(self.errors(self.postern("check"))))
 
+    def test_a_log_file_that_can_not_be_opened(self):
+        for path in ("missing/postern.log", "."):
+            with self.subTest(path=path):
+                self.write("postern.toml", GOOD.replace(":0\"", ":2525\"") + f'[log]\noutput = "{path}"\n')
+                self.assertRegex("\n".join(self.errors(self.postern("check"))), r"postern\.toml:1:1: log\.output: ")
+
+    def test_a_postmaster_whom_no_rule_takes_is_warned_of(self):
+        for postmaster, warned in (("pm@norule.test", True), ("pm@direct.test", False)):
+            with self.subTest(postmaster=postmaster):
+                self.write("main.rules", "direct.test 10.1.0.9\n")
+                self.write("postern.toml", GOOD.replace(":0\"", ":2525\"") + f'[delivery]\npostmaster = "{postmaster}"\n')
+                self.assertEqual("no rule takes " + postmaster in self.postern("check").stderr, warned)
+
     def test_a_folder_or_a_pipe_is_no_rules_file(self):
         (self.folder / "x.rules").mkdir()
         self.assertRegex("\n".join(self.errors(self.postern("check"))), r"x\.rules:1:1: ")
@@ -270,6 +283,19 @@ class Route(Cli):
         text = json.dumps(value)
         for part in ("main.rules", "cluster-b", "10.1.0.2:2525", "x@a.deep.example.com", "550"):
             self.assertIn(part, text)
+
+    def test_an_address_is_read_as_at_rcpt(self):
+        """A source route and a trailing dot are dropped (product.md, section 1); what is no path is none here either."""
+        for text in ("<@relay.test,@b.test:x@direct.test>", "x@DIRECT.test.", "<x@direct.test>"):
+            with self.subTest(text=text):
+                explained = self.route(text).stdout
+                self.assertIn("main.rules:6", explained)
+                self.assertNotIn("553", explained)
+                self.assertNotIn("relay.test", explained)
+        self.assertIn("postmaster", self.route("<Postmaster>").stdout)
+        for text in ("a b@direct.test", "x@direct.test>", "<x@direct.test"):
+            with self.subTest(text=text):
+                self.assertEqual(self.postern("route", text).returncode, 2)
 
     def test_impossible_addresses(self):
         for address in ("no-at-sign", "x@", "x@" + "a" * 64 + ".test", "x@a..b"):
