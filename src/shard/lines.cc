@@ -76,6 +76,17 @@ std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
     return answer.permanent() ? "refused" : "deferred";
 }
 
+/// "main.rules:12"
+void add_rule(log::Line& line, const route::Table& table, std::uint32_t number) {
+    char place[512];
+    const route::RuleText rule = table.text_of(number);
+    const std::size_t file = std::min(rule.file.size(), sizeof place - 16);
+    std::memcpy(place, rule.file.data(), file);
+    place[file] = ':';
+    const auto end = std::to_chars(place + file + 1, place + sizeof place, rule.line).ptr;
+    line.text(Field::rule, {place, static_cast<std::size_t>(end - place)});
+}
+
 }  // namespace
 
 Lines::Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers)
@@ -102,13 +113,7 @@ void Lines::message(
     }
     if (const mail::Recipient* first = submission.envelope.first_recipient;
         first != nullptr && first->rule != route::none) {
-        char place[512];
-        const route::RuleText rule = snapshot.table->text_of(first->rule);
-        const std::size_t file = std::min(rule.file.size(), sizeof place - 16);
-        std::memcpy(place, rule.file.data(), file);
-        place[file] = ':';
-        const auto end = std::to_chars(place + file + 1, place + sizeof place, rule.line).ptr;
-        line.text(Field::rule, {place, static_cast<std::size_t>(end - place)});
+        add_rule(line, *snapshot.table, first->rule);
     }
     line.number(Field::generation, submission.generation).text(Field::pool, pool);
     if (!outcome.host.empty()) {
@@ -120,6 +125,8 @@ void Lines::message(
 }
 
 void Lines::refused(
+    const Snapshot& snapshot,
+    std::uint32_t rule,
     std::string_view listener,
     std::uint64_t client_key,
     const mail::Client& client,
@@ -154,6 +161,11 @@ void Lines::refused(
     } else if (!address.empty()) {
         line.text(verb == "MAIL" ? Field::from : Field::to, in_brackets(address));
     }
+    if (rule != route::none) {
+        add_rule(line, *snapshot.table, rule);
+    }
+    line.number(
+        Field::generation, submission != nullptr ? submission->generation : snapshot.generation);
     line.text(Field::reply, ReplyText(answer).view());
     line.commit();
 }

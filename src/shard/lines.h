@@ -24,8 +24,11 @@ class Lines {
         std::string_view pool,
         const mail::Outcome& outcome,
         const mail::Reply& answer);
-    /// `client_key`: its address, hashed with the process's key.
+    /// `client_key`: its address, hashed with the process's key. `rule`: that refused a recipient,
+    /// or none.
     void refused(
+        const Snapshot& snapshot,
+        std::uint32_t rule,
         std::string_view listener,
         std::uint64_t client_key,
         const mail::Client& client,

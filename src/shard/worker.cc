@@ -1,8 +1,10 @@
 #include "postern/shard/worker.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstring>
+#include <utility>
 
 #include "lines.h"
 #include "postern/base/object_pool.h"
@@ -10,6 +12,7 @@
 #include "postern/io/mailbox.h"
 #include "postern/io/timer.h"
 #include "postern/mail/domain.h"
+#include "postern/mail/local_part.h"
 #include "postern/shard/common.h"
 #include "postern/shard/message_id.h"
 #include "postern/shard/sync.h"
@@ -34,6 +37,9 @@ bool is_ascii(std::string_view text) {
 }
 
 }  // namespace
+
+/// A reverse-path and a recipient, as long as the parser of paths lets them be.
+using KeptText = std::array<char, 2048>;
 
 class Worker::Implementation final : public inbound::World, public relay::World {
    public:
@@ -78,7 +84,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     void free(mail::Submission& submission);
     void keep_refusals(const mail::Submission& submission);
     shared::KeptAnswerKey kept_key(
-        const mail::Submission& submission, const mail::Recipient& recipient) const;
+        const mail::Submission& submission, const mail::Recipient& recipient);
 
     const config::Listener& listener_of(const mail::Client& client) const {
         return snapshot_.config.listeners[client.listener];
@@ -126,6 +132,8 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     std::vector<std::string> pool_names_;  // by number in the relay
     route::DecisionText decision_text_{};
     shared::KeptAnswer kept_{};
+    KeptText kept_text_{};
+    std::uint32_t refused_rule_ = route::none;  // of the recipient whose refusal is logged next
     Stage stage_ = Stage::serving;
     ShutdownLetter shutdown_letter_{*this};
     ShutdownTimer shutdown_timer_;
@@ -282,6 +290,7 @@ mail::Reply Worker::Implementation::recipient(
         submission.client.trusted,
         decision_text_);
     if (!decision.accepted()) {
+        refused_rule_ = decision.match.rule;
         return decision.reply;
     }
     const std::uint32_t pool =
@@ -351,7 +360,16 @@ void Worker::Implementation::refused(
     const mail::Reply& reply) {
     const auto ip = base::IpAddress::parse(client.address);
     const std::uint64_t key = ip ? shared::client_key(common_.client_key, *ip) : 0;
-    lines_.refused(listener_of(client).name, key, client, submission, what, address, reply);
+    lines_.refused(
+        snapshot_,
+        std::exchange(refused_rule_, route::none),
+        listener_of(client).name,
+        key,
+        client,
+        submission,
+        what,
+        address,
+        reply);
 }
 
 // --- smart hosts
@@ -388,12 +406,33 @@ void Worker::Implementation::keep_refusals(const mail::Submission& submission) {
     }
 }
 
+/// One key for all ways of writing the two addresses: the case of a domain and the quotes of a
+/// local part say nothing. Valid until the next call.
 shared::KeptAnswerKey Worker::Implementation::kept_key(
-    const mail::Submission& submission, const mail::Recipient& recipient) const {
+    const mail::Submission& submission, const mail::Recipient& recipient) {
+    std::size_t used = 0;
+    const auto put = [&](std::string_view part, auto as) {
+        const std::size_t size = std::min(part.size(), kept_text_.size() - used);
+        std::transform(part.begin(), part.begin() + size, kept_text_.begin() + used, as);
+        used += size;
+    };
+    const auto same = [](char c) { return c; };
+    const std::string_view path = submission.envelope.reverse_path;
+    const std::size_t domain = path.rfind('@') + 1;  // 0: the null path
+    put(path.substr(0, domain), same);
+    put(path.substr(domain),
+        [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
+    const std::size_t path_size = used;
+    mail::LocalPartKey local_part;
+    const bool short_enough = mail::make_local_part_key(recipient.local_part, local_part);
+    put(short_enough ? local_part.view() : recipient.local_part, same);
+    put("@", same);
+    put(recipient.domain_key, same);
+    const std::string_view text(kept_text_.data(), used);
     return {
         pool_names_[recipient.pool],
-        submission.envelope.reverse_path,
-        recipient.address,
+        text.substr(0, path_size),
+        text.substr(path_size),
         submission.client.network};
 }
 

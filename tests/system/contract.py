@@ -58,6 +58,18 @@ class Connections(ContractTest):
 class Refusals(ContractTest):
     """Each refusal has a line that says whose mail it was."""
 
+    def test_a_rules_refusal_names_the_rule_and_the_generation(self):
+        gateway = self.start("a.test a\ngone.test reject\nours.test a restricted\n")
+        s = self.session(gateway)
+        s.command("MAIL FROM:<x@client.test>")
+        self.check(s.command("RCPT TO:<y@gone.test>"), 550, "5.1.2")
+        self.check(s.command("RCPT TO:<y@ours.test>"), 550, "5.7.1")
+        self.check(s.command("RCPT TO:<y@nowhere.test>"), 550, "5.7.1")
+        self.check(s.command("RCPT TO:<bad"), 501)
+        lines = wait_for(lambda: (found := gateway.log(event="rejected"))[3:] and found, "four lines")
+        self.assertEqual([line.get("rule", "-").rpartition(":")[2] for line in lines], ["2", "3", "-", "-"])
+        self.assertEqual([line["generation"] for line in lines], [1, 1, 1, 1])
+
     def test_of_a_message(self):
         for settings, body, reply in (
             ({"limits": {"message_size": "100 B"}}, b"x" * 200 + b"\r\n", "552 5.3.4"),

@@ -250,6 +250,16 @@ class Divided(Delivery):
                 self.check(s.envelope("bad@a.test")[-1], 250)
                 self.check(s.data(BODY), 550, "5.1.1", "unknown")
 
+    def test_the_next_try_may_write_the_addresses_otherwise(self):
+        """A domain's case and a local part's quotes say nothing (product.md, section 1)."""
+        for again in ("bad@A.TEST", '"bad"@a.test', "bad@a.test."):
+            with self.subTest(again=again):
+                s = self.session(self.start(self.divided_host()))
+                self.check(s.mail(["good@a.test", "bad@a.test"], BODY), 451, "4.3.0")
+                replies = s.envelope(["good@a.test", again])
+                self.assertEqual([r.code for r in replies], [250, 250, 550])
+                self.check(s.data(BODY), 250)
+
     def test_several_refused_each_has_its_own_answer(self):
         answers = {"bad1": "550 5.1.1 unknown", "bad2": "450 4.2.1 locked", "bad3": "552 5.2.2 full"}
         host = self.host(rcpt=lambda p: next((a for name, a in answers.items() if name in p), "250 ok"))
