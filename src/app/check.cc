@@ -5,13 +5,17 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <system_error>
 
 #include <fmt/format.h>
 
 #include "commands.h"
+#include "from_postfix.h"
 #include "load.h"
 #include "postern/base/units.h"
+#include "postern/io/entropy.h"
 #include "postern/shard/memory.h"
 
 namespace postern::app {
@@ -148,6 +152,40 @@ int check(const std::string& config_file, const CheckOptions& options) {
     }
     fmt::print("  {:>9.1f} MiB  in all\n", static_cast<double>(total) / (1 << 20));
     return 0;
+}
+
+int check_from_postfix(const std::vector<std::string>& names) {
+    std::vector<PostfixFile> files;
+    for (const std::string& name : names) {
+        std::ifstream in(name, std::ios::binary);
+        std::string text{std::istreambuf_iterator<char>(in), {}};
+        if (in.is_open() && !in.bad()) {
+            files.push_back({name, std::move(text)});
+        } else {
+            fmt::print(stderr, "{}:1: cannot be read\n", name);
+        }
+    }
+    route::Secrets secrets;
+    io::fill_with_entropy(std::as_writable_bytes(std::span(secrets.numbers)));
+    const PostfixRules translated = rules_from_postfix(files, secrets);
+    fmt::print(
+        "# From Postfix's {}. What main.cf says goes into the configuration: recipient_delimiter\n"
+        "# (Postfix's own default: none) into rules.recipient_delimiter, mynetworks into "
+        "relay.networks.\n",
+        fmt::join(names, ", "));
+    if (!translated.relay_domains_known) {
+        fmt::print(
+            "# A transport map does not say who may send: as they stand, anyone may send to these "
+            "domains. Give the file of\n# relay_domains too, and what is not in it is restricted "
+            "to relay.networks.\n");
+    }
+    for (const std::string& rule : translated.rules) {
+        fmt::print("{}\n", rule);
+    }
+    for (const std::string& error : translated.errors) {
+        fmt::print(stderr, "{}\n", error);
+    }
+    return translated.errors.empty() && files.size() == names.size() ? 0 : 1;
 }
 
 }  // namespace postern::app

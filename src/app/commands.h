@@ -15,6 +15,9 @@ struct CheckOptions {
 
 int check(const std::string& config_file, const CheckOptions& options);
 
+/// Prints the rules that equal Postfix's tables; no configuration is read.
+int check_from_postfix(const std::vector<std::string>& names);
+
 struct RouteOptions {
     std::vector<std::string> addresses;
     std::string from;  // empty: for any client

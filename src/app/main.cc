@@ -35,6 +35,14 @@ int main(int argc, char** argv) {
         "--connect",
         check_options.connect,
         "also asks every smart host for its greeting; one that does not answer is a warning");
+    std::vector<std::string> postfix_files;
+    check
+        ->add_option(
+            "--from-postfix",
+            postfix_files,
+            "instead prints the rules that equal a Postfix transport map (its source text); with "
+            "the file of relay_domains beside it, who may send is as there, too")
+        ->type_name("FILE");
 
     postern::app::RouteOptions route_options;
     CLI::App* route =
@@ -57,6 +65,9 @@ int main(int argc, char** argv) {
     }
     if (run->parsed()) {
         return postern::app::run(file);
+    }
+    if (check->parsed() && !postfix_files.empty()) {
+        return postern::app::check_from_postfix(postfix_files);
     }
     if (check->parsed()) {
         return postern::app::check(file, check_options);
