@@ -152,8 +152,9 @@ class Package(SystemTest):
 
     def mail(self, recipient):
         with self.debian.network():
-            session = self.place.add(Session(25))
-        return session.mail(recipient)
+            session = Session(25)
+        with contextlib.closing(session):
+            return session.mail(recipient)
 
     def test_a_life(self):
         debian, (old, new) = self.debian, self.debs.values()
@@ -170,7 +171,7 @@ class Package(SystemTest):
         gateway = self.serve()
         self.assertEqual(debian.run("id", "-u", "postern").stdout.strip(), str(os.stat(f"/proc/{gateway.pid}").st_uid))
         self.assertEqual(str(self.mail("anna@example.com")), "450 4.1.2 this gateway has no rules yet")
-        gateway.close()
+        self.assertEqual(gateway.close(), 0)
 
         # The administrator's own.
         with debian.network():
