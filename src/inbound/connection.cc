@@ -3,10 +3,12 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <span>
 #include <utility>
 
+#include "postern/mail/domain.h"
 #include "postern/smtp/characters.h"
 #include "postern/smtp/received.h"
 
@@ -26,18 +28,23 @@ constexpr std::uint64_t reserve_ahead = 24 * 1024;
 
 constexpr std::string_view crlf = "\r\n";
 
-/// For Received:. Where only the domain is not ASCII it is told as A-label, so that our line is no
-/// reason to need SMTPUTF8.
-std::string_view told_recipient(const mail::Recipient& recipient, std::span<char> into) {
+/// An address whose domain alone is not ASCII, with that as A-labels, written into `into`; any
+/// other as it is. Needed where SMTPUTF8 may not be: towards hosts that lack it, and in Received:,
+/// so that our line is no reason to need it.
+std::string_view in_a_labels(
+    std::string_view address,
+    std::string_view local_part,
+    std::string_view domain_key,
+    std::span<char> into) {
     const auto ascii = [](std::string_view text) {
         return std::all_of(text.begin(), text.end(), smtp::is_ascii);
     };
-    if (ascii(recipient.address) || !ascii(recipient.local_part) || recipient.domain_key.empty()) {
-        return recipient.address;
+    if (ascii(address) || !ascii(local_part) || domain_key.empty()) {
+        return address;
     }
-    char* at = std::copy(recipient.local_part.begin(), recipient.local_part.end(), into.data());
+    char* at = std::copy(local_part.begin(), local_part.end(), into.data());
     *at++ = '@';
-    at = std::copy(recipient.domain_key.begin(), recipient.domain_key.end(), at);
+    at = std::copy(domain_key.begin(), domain_key.end(), at);
     return {into.data(), static_cast<std::size_t>(at - into.data())};
 }
 
@@ -253,9 +260,18 @@ void Connection::begin_submission(smtp::Exchange& exchange) {
     submission_ = corridor_.world.begin(client(text));
     if (submission_ != nullptr) {
         submission_->inbound_owner = this;
-        const auto reverse_path = submission_->arena.copy(exchange.path.address);
-        if (reverse_path) {
+        const smtp::Path& path = exchange.path;
+        mail::DomainKey key;
+        std::array<char, smtp::local_part_size_max + 1 + mail::domain_octets_max> room;
+        const bool has_key = path.non_ascii && mail::make_domain_key(path.domain, key);
+        const std::string_view told =
+            has_key ? in_a_labels(path.address, path.local_part, key.view(), room) : path.address;
+        const auto reverse_path = submission_->arena.copy(path.address);
+        const auto a_label =
+            submission_->arena.copy(told == path.address ? std::string_view() : told);
+        if (reverse_path && a_label) {
             submission_->envelope.reverse_path = *reverse_path;
+            submission_->envelope.reverse_path_a_label = *a_label;
             submission_->envelope.body_type = exchange.parameters.body_type;
             submission_->envelope.smtputf8 = exchange.parameters.smtputf8;
             submission_->envelope.size_declared = exchange.parameters.size;
@@ -352,7 +368,11 @@ bool Connection::append_received_line() {
     const mail::Envelope& envelope = submission_->envelope;
     std::array<char, smtp::received_octets_max> address;
     const std::string_view recipient = envelope.recipient_count == 1
-                                           ? told_recipient(*envelope.first_recipient, address)
+                                           ? in_a_labels(
+                                                 envelope.first_recipient->address,
+                                                 envelope.first_recipient->local_part,
+                                                 envelope.first_recipient->domain_key,
+                                                 address)
                                            : std::string_view();
     std::array<char, smtp::received_octets_max> line;
     const std::size_t size = smtp::write_received(

@@ -304,7 +304,8 @@ mail::Reply Worker::Implementation::recipient(
     const std::string_view told =
         decision.outgoing.empty() ? recipient.local_part : decision.outgoing;
     if (relay_.lacks_smtputf8(pool) &&
-        !(is_ascii(told) && is_ascii(submission.envelope.reverse_path))) {
+        !(is_ascii(told) && (is_ascii(submission.envelope.reverse_path) ||
+                             !submission.envelope.reverse_path_a_label.empty()))) {
         return no_smtputf8;
     }
     recipient.rule = decision.match.rule;

@@ -211,11 +211,13 @@ std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submis
          count_domains(envelope) > host.recipient_domains_max)) {
         return too_many;
     }
-    if (envelope.reverse_path.size() > address_octets_max) {
+    if (std::max(envelope.reverse_path.size(), envelope.reverse_path_a_label.size()) >
+        address_octets_max) {
         return long_path;
     }
-    if (!host.smtputf8 &&
-        (!is_ascii(envelope.reverse_path) || (envelope.smtputf8 && submission.has_utf8_header))) {
+    const bool sender_in_ascii =
+        is_ascii(envelope.reverse_path) || !envelope.reverse_path_a_label.empty();
+    if (!host.smtputf8 && (!sender_in_ascii || (envelope.smtputf8 && submission.has_utf8_header))) {
         return utf8;
     }
     for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
@@ -291,7 +293,10 @@ bool ClientSession::write_transfer(Transfer& transfer, Output& output) {
 
 void ClientSession::write_mail(Transfer& transfer, Output& output) {
     const mail::Submission& submission = *transfer.submission;
-    const std::string_view path = submission.envelope.reverse_path;
+    const mail::Envelope& envelope = submission.envelope;
+    const std::string_view path = capabilities_.smtputf8 || envelope.reverse_path_a_label.empty()
+                                      ? envelope.reverse_path
+                                      : envelope.reverse_path_a_label;
     POSTERN_ASSERT(
         path.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos,
         "an address holds what would end its command");

@@ -120,6 +120,19 @@ class Internationalized(ContractTest):
             self.assertEqual(self.a.messages[0].recipients, ["TO:<x@xn--bcher-kva.test>"])
             self.assertIn(b" for <x@xn--bcher-kva.test>;", self.a.messages[0].content)
 
+    def test_only_the_senders_domain(self):
+        for extensions in (("PIPELINING", "8BITMIME"), ()):
+            s = self.session(self.start(host=self.host(extensions=extensions)))
+            for _ in range(2):  # the host is not known yet, and known
+                s.envelope("x@a.test", sender="y@b\u00fccher.test", parameters=" SMTPUTF8")
+                self.check(s.data(b"Subject: x\r\n\r\n"), 250)
+            self.assertTrue(all(m.sender.startswith("FROM:<y@xn--bcher-kva.test>") for m in self.a.messages), self.a.messages)
+        s = self.session(self.start(host=self.host(extensions=ALL_EXTENSIONS)))
+        s.envelope("x@a.test", sender="y@b\u00fccher.test", parameters=" SMTPUTF8")
+        self.check(s.data(b"Subject: x\r\n\r\n"), 250)
+        self.assertIn("y@b\u00fccher.test", self.a.messages[0].sender)
+        self.assertIn("SMTPUTF8", self.a.messages[0].sender)
+
     def test_said_at_rcpt_once_it_is_known(self):
         for extensions in (("8BITMIME",), ()):
             s = self.session(self.start(host=self.host(extensions=extensions)))

@@ -31,7 +31,9 @@ struct Recipient {
 
 /// What MAIL and the RCPTs said. Lives in the transaction's arena.
 struct Envelope {
-    std::string_view reverse_path;  // without angle brackets; empty: the null sender
+    std::string_view reverse_path;          // without angle brackets; empty: the null sender
+    std::string_view reverse_path_a_label;  // where its domain alone is not ASCII: with that as
+                                            // A-labels; else empty
     BodyType body_type = BodyType::unstated;
     bool smtputf8 = false;
     std::uint64_t size_declared = 0;  // SIZE=, octets; 0: unstated
