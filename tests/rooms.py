@@ -18,6 +18,7 @@ KNOWS = {
     "config": ["base"],
     "log": ["base"],
     "shared": ["base"],
+    "names": ["base"],
     "io": ["base"],
     "inbound": ["smtp", "io", "log", "shared"],
     "relay": ["smtp", "io", "log", "shared"],
