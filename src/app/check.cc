@@ -108,14 +108,14 @@ int check(const std::string& config_file, const CheckOptions& options) {
     const shard::Snapshot& snapshot = *loaded.snapshot;
     if (options.connect) {
         for (const relay::PoolSettings& pool : snapshot.pools) {
-            for (const io::Address& host : pool.hosts) {
-                const std::string trouble = greeting_trouble(host);
+            for (const relay::HostSettings& host : pool.hosts) {
+                const std::string trouble = greeting_trouble(host.address);
                 if (!trouble.empty()) {
                     fmt::print(
                         stderr,
                         "warning: pool {}: the smart host {} {}\n",
                         pool.name,
-                        host.text(),
+                        host.address.text(),
                         trouble);
                 }
             }

@@ -164,8 +164,10 @@ std::vector<route::PoolHosts> pool_hosts(const config::Config& config) {
     std::vector<route::PoolHosts> pools;
     for (const config::Pool& pool : config.pools) {
         pools.push_back({pool.name, {}});
-        for (const config::Endpoint& host : pool.hosts) {
-            pools.back().hosts.push_back(io::Address::parse(host.host, host.port)->text());
+        for (const auto* hosts : {&pool.hosts, &pool.backup}) {
+            for (const config::Endpoint& host : *hosts) {
+                pools.back().hosts.push_back(io::Address::parse(host.host, host.port)->text());
+            }
         }
     }
     return pools;
@@ -224,7 +226,7 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     warn_of_postmasters(loaded.warnings, file, relaying_of(config), *rules.table);
     auto snapshot = std::make_unique<shard::Snapshot>();
     snapshot->generation = generation;
-    snapshot->pools = shard::pools_of(config, *rules.table, worker_count(config));
+    snapshot->pools = shard::pools_of(config, *rules.table);
     snapshot->relaying = relaying_of(config);
     snapshot->table = std::move(rules.table);
     snapshot->config = std::move(config);

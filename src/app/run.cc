@@ -35,7 +35,7 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
     setrlimit(RLIMIT_NOFILE, &limit);
     std::uint64_t hosts = 0;
     for (const relay::PoolSettings& pool : snapshot.pools) {
-        hosts += pool.hosts.size() * pool.connections_max * workers;
+        hosts += pool.hosts.size() * std::max(pool.connections_max, workers);
     }
     hosts = std::min(hosts, limit.rlim_cur / 4);  // most pools of many are idle
     const std::uint64_t others =

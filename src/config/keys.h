@@ -112,7 +112,7 @@ struct Restriction {
     enum class Still : std::uint8_t {
         only_default,  // nothing but the default
         choices,       // those in `choices`
-        one_address,   // hosts: one, and an address
+        addresses,     // hosts: no names
     };
     std::string_view section;
     std::string_view key;

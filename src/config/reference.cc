@@ -18,8 +18,8 @@ std::string row(std::string_view section, const Key<T>& key) {
             case Restriction::Still::choices:
                 allowed += "only " + describe(Type::choice, restriction->choices);
                 break;
-            case Restriction::Still::one_address:
-                allowed += "only one, and an address";
+            case Restriction::Still::addresses:
+                allowed += "only addresses";
                 break;
         }
     }

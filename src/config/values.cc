@@ -395,18 +395,12 @@ void read_value(const Node& node, const Wanted& wanted, std::vector<Endpoint>& i
         return endpoint.has_value();
     });
     if (wanted.restriction != nullptr &&
-        wanted.restriction->still == Restriction::Still::one_address) {
-        constexpr std::string_view still =
-            "one address with or without a port, such as [\"192.0.2.1:25\"]";
+        wanted.restriction->still == Restriction::Still::addresses) {
         for (const Node& item : node.items) {
             const auto endpoint = parse_endpoint(item.text, smtp_port);
             if (endpoint && !endpoint->is_address) {
-                reject_restricted(item, wanted, still);
-            } else if (endpoint && &item != &node.items.front()) {
-                wanted.findings.error(
-                    item.place,
-                    wanted.name + ": a second host is not in this version yet; allowed: " +
-                        std::string(still));
+                reject_restricted(
+                    item, wanted, "addresses with or without a port, such as [\"192.0.2.1:25\"]");
             }
         }
     }

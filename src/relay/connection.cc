@@ -30,7 +30,7 @@ Connection::Connection(Corridor& corridor, Host& host)
       idle_since_(opened_) {}
 
 bool Connection::open(base::Error& why) {
-    const auto started = stream_.connect(host_.address, host_.source);
+    const auto started = stream_.connect(host_.address, host_.next_source());
     if (!started) {
         why = started.error();
         return false;
@@ -54,6 +54,7 @@ void Connection::on_received(base::BlockRef block, std::string_view bytes, int e
                        : std::string("the connection broke: ") + std::strerror(error));
         return;
     }
+    host_.heard();
     session_.received(bytes, corridor_.ring.now());
     look_again();
     update();
@@ -119,6 +120,7 @@ smtp::Transfer* Connection::next() {
     if (transfer != nullptr) {
         transfer->connection = this;
         ++host_.in_flight;
+        ++unsettled_;
         corridor_.timers.set(transfer->deadline, transfer->submission->deadline);
     }
     return transfer;
@@ -135,6 +137,8 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
     using Kind = smtp::Verdict::Kind;
     auto& transfer = static_cast<Transfer&>(settled);
     mail::Outcome outcome;
+    --unsettled_;
+    outcome.kind = mail::Outcome::Kind::unreachable;
     outcome.reply = verdict.reply;
     outcome.host = host_.text;
     outcome.host_said = verdict.host_said;
@@ -156,22 +160,30 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
             break;
         case Kind::host_trouble:
             host_.failed(std::string("it said: ") + std::string(verdict.host_said), true);
-            outcome.kind = mail::Outcome::Kind::unreachable;
+            useless_ = true;
+            goes_elsewhere(transfer);
             break;
         case Kind::again:
-            transfer.attempts += verdict.stale ? 0 : 1;
-            outcome.kind = mail::Outcome::Kind::unreachable;
-            transfer.goes_again = transfer.attempts < attempts_max;
+            if (verdict.stale) {
+                transfer.goes_again = true;
+            } else {
+                goes_elsewhere(transfer);
+            }
             break;
     }
     if (!verdict.host_said.empty() && verdict.kind != Kind::host_trouble) {
         host_.answered();
     }
-    if (transfer.goes_again) {
-        transfer.deadline.cancel();
-    } else {
+    if (!transfer.goes_again) {
         corridor_.settle(transfer, outcome);
     }
+}
+
+// Nothing of it was delivered here: it is tried again, at another host if there is one. Not for
+// ever: what provokes trouble at one host may do so at all.
+void Connection::goes_elsewhere(Transfer& transfer) {
+    transfer.avoided = host_.number;
+    transfer.goes_again = ++transfer.attempts < attempts_max;
 }
 
 void Connection::released(smtp::Transfer& released) {
@@ -189,8 +201,15 @@ void Connection::released(smtp::Transfer& released) {
 // The sender must have its answer now, whatever the host still says.
 void Connection::give_up(Transfer& transfer) {
     mail::Outcome outcome;
-    outcome.kind = session_.give_up(transfer) ? mail::Outcome::Kind::unknown
-                                              : mail::Outcome::Kind::unreachable;
+    outcome.kind = mail::Outcome::Kind::unreachable;
+    if (transfer.goes_again) {  // refused here, and still waiting for what else the host says of it
+        transfer.goes_again = false;
+    } else {
+        --unsettled_;
+        if (session_.give_up(transfer)) {
+            outcome.kind = mail::Outcome::Kind::unknown;
+        }
+    }
     outcome.host = host_.text;
     corridor_.settle(transfer, outcome);
     look_again();
@@ -208,8 +227,13 @@ void Connection::update() {
         session_ended();
         return;
     }
+    if (useless_ && unsettled_ == 0) {  // what was refused goes elsewhere at once
+        close();
+        return;
+    }
     if (stage_ == Stage::opening) {
         if (session_.ready()) {
+            host_.known = true;
             host_.recipients_max = session_.capabilities().recipients_max;
             host_.lacks_smtputf8 = !session_.capabilities().smtputf8;
             idle_since_ = corridor_.ring.now();
@@ -254,16 +278,16 @@ void Connection::session_ended() {
     }
 }
 
-// Ended by the world. Of a connection that has worked this says nothing of its host: hosts close
-// idle connections.
+// Ended by the world. Of a connection that was idle this says nothing of its host: hosts close idle
+// connections.
 void Connection::broken(std::string_view what) {
     const bool opening = stage_ == Stage::opening;
     const bool waited = !opening && !session_.idle();
     close();
-    if (opening || (waited && host_.probing())) {
+    if (opening) {
         host_.failed(what, false);
     } else if (waited && !quitting_) {
-        corridor_.world.trouble(host_.pool.settings.name, host_.text, what);
+        host_.broke(what, opened_);
     }
 }
 
@@ -337,17 +361,26 @@ void Connection::on_deadline() {
         return;
     }
     switch (stage_) {
-        case Stage::opening:
-            broken(
-                stream_.open() ? "it did not answer in time" : "cannot connect: no answer in time");
+        case Stage::opening: {
+            const bool connected = stream_.open();
+            // Others of ours work, or so they seemed: did they hear anything meanwhile?
+            const bool silent = host_.last_heard() < opened_ &&
+                                host_.count(Stage::idle) + host_.count(Stage::busy) > 0;
+            close();
+            host_.failed(
+                connected ? "it did not answer in time" : "cannot connect: no answer in time",
+                silent);
             return;
+        }
         case Stage::idle:
             quit();
             return;
-        case Stage::busy:
+        case Stage::busy: {
+            const bool silent = host_.last_heard() <= session_.awaited_since();
             close();
-            host_.failed("it did not answer in time", false);
+            host_.failed("it did not answer in time", silent);
             return;
+        }
         case Stage::closing:
             return;
     }

@@ -40,6 +40,9 @@ class Connection final : public base::ListLink<Staged>,
 
     Stage stage() const { return stage_; }
 
+    /// When it began to open.
+    base::Instant opened() const { return opened_; }
+
    private:
     struct Deadline : io::Timer {
         explicit Deadline(Connection& c);
@@ -57,6 +60,7 @@ class Connection final : public base::ListLink<Staged>,
     void settled(smtp::Transfer& transfer, const smtp::Verdict& verdict) override;
     void released(smtp::Transfer& transfer) override;
 
+    void goes_elsewhere(Transfer& transfer);
     void look_again();
     void on_deadline();
     /// After anything that happened: ends, or takes its place and its deadline anew.
@@ -78,6 +82,8 @@ class Connection final : public base::ListLink<Staged>,
     base::Instant idle_since_;
     Stage stage_ = Stage::opening;
     bool quitting_ = false;
+    bool useless_ = false;         // its host refuses whatever comes
+    std::uint32_t unsettled_ = 0;  // messages on it
 };
 
 }  // namespace postern::relay

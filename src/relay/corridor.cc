@@ -28,6 +28,7 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
     transfer.pool = &pool;
     transfer.connection = nullptr;
     transfer.attempts = 0;
+    transfer.avoided = 0;
     transfer.goes_again = false;
     transfer.renew();
     submission.relay_owner = &transfer;

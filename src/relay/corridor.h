@@ -29,7 +29,8 @@ struct Transfer final : smtp::Transfer {
     Pool* pool = nullptr;
     Connection* connection = nullptr;  // null while it waits
     unsigned attempts = 0;  // that came to nothing, by no fault of a connection that had been idle
-    bool goes_again = false;  // waits anew once its session has let it go
+    std::uint64_t avoided = 0;  // number of the host that the last of them was at; 0: none
+    bool goes_again = false;    // waits anew once its session has let it go
     Deadline deadline;  // for a place in the pool while it waits, then for the sender's answer
 };
 
@@ -39,10 +40,11 @@ struct Ready;
 struct Waiting;
 
 struct Corridor {
-    Corridor(io::Ring& r, io::Timers& t, World& w, const Timeouts& limits)
+    Corridor(io::Ring& r, io::Timers& t, World& w, shared::HostTable& h, const Timeouts& limits)
         : ring(r),
           timers(t),
           world(w),
+          hosts(h),
           timeouts(limits),
           blocks(smtp::ReplyParser::octets_max, blocks_max) {}
 
@@ -59,9 +61,12 @@ struct Corridor {
     io::Ring& ring;
     io::Timers& timers;
     World& world;
+    shared::HostTable& hosts;
     const Timeouts timeouts;
     bool shutting_down = false;
     bool cutting = false;
+    bool retiring = false;             // a pool or a host is to go
+    std::uint64_t hosts_numbered = 0;  // there ever were
     base::List<Connection, Ready> ready;
     base::List<Pool, Waiting> waiting;
     base::BlockPool

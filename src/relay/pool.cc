@@ -7,8 +7,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr base::Duration pause_min = 1s;
-constexpr base::Duration pause_max = 30s;
+// Pauses end, windows grow and attempts to connect take long without anything that happens.
+constexpr base::Duration look_interval = 50ms;
+// Messages that avoid a host may stand in front of one that does not; so many are passed over.
+constexpr unsigned passed_over_max = 32;
 
 smtp::ClientSettings client_settings_of(const PoolSettings& pool) {
     smtp::ClientSettings settings;
@@ -22,93 +24,86 @@ smtp::ClientSettings client_settings_of(const PoolSettings& pool) {
 
 }  // namespace
 
-// --- a host
-// ------------------------------------------------------------------------------------------------------------------
-
-Host::Host(Corridor& corridor, Pool& owner, const io::Address& where, const PoolSettings& settings)
-    : pool(owner),
-      address(where),
-      text(where.text()),
-      corridor_(corridor),
-      connections_(settings.connections_max) {
-    const auto same_family = std::find_if(
-        settings.source.begin(), settings.source.end(), [&](const io::Address& candidate) {
-            return candidate.is_v4() == where.is_v4();
-        });
-    source = same_family == settings.source.end() ? nullptr : &*same_family;
-}
-
-void Host::failed(std::string_view what, bool whole) {
-    const base::Instant now = corridor_.ring.now();
-    if (health_ == Health::aside ||
-        (health_ == Health::trusted && !whole && works() && now < pause_ends_)) {
-        return;  // known
-    }
-    pause_ = std::clamp(2 * pause_, pause_min, pause_max);
-    pause_ends_ = now + pause_;
-    if (whole || health_ == Health::probing || !works()) {
-        health_ = Health::aside;
-    }
-    corridor_.world.trouble(pool.settings.name, text, what);
-}
-
-void Host::answered() {
-    if (health_ == Health::probing) {
-        health_ = Health::trusted;
-    }
-    if (health_ == Health::trusted && corridor_.ring.now() >= pause_ends_) {
-        pause_ = {};
-    }
-}
-
-bool Host::usable() {
-    if (health_ == Health::aside && corridor_.ring.now() >= pause_ends_) {
-        health_ = Health::probing;
-    }
-    return health_ != Health::aside;
-}
-
-bool Host::open_connection() {
-    const bool full = works() && health_ == Health::trusted && corridor_.ring.now() < pause_ends_;
-    if (full) {
-        return false;
-    }
-    Connection* const connection = connections_.make(corridor_, *this);
-    if (connection == nullptr) {
-        return false;
-    }
-    base::Error why;
-    if (!connection->open(why)) {
-        connections_.destroy(connection);
-        failed(why.text, false);
-        return false;
-    }
-    ++counts_[index(Stage::opening)];
-    list(Stage::opening).push_back(*connection);
-    return true;
-}
-
-void Host::file(Connection& connection, Stage from, Stage to) {
-    static_cast<base::ListLink<Staged>&>(connection).unlink();
-    --counts_[index(from)];
-    // The idle one that was used last is used next, so that those too many grow old.
-    to == Stage::idle ? list(to).push_front(connection) : list(to).push_back(connection);
-    ++counts_[index(to)];
-}
-
-void Host::closed(Connection& connection) {
-    --counts_[index(connection.stage())];
-    connections_.destroy(&connection);
-}
-
-// --- a pool
-// ------------------------------------------------------------------------------------------------------------------
-
 Pool::Pool(Corridor& corridor, const PoolSettings& definition)
-    : settings(definition),
-      client_settings(client_settings_of(definition)),
-      corridor_(corridor),
-      host_(corridor, *this, settings.hosts.front(), settings) {}
+    : settings(definition), client_settings(client_settings_of(definition)), corridor_(corridor) {
+    std::vector<HostAddress> given;
+    for (const HostSettings& host : settings.hosts) {
+        if (host.name.empty()) {
+            given.push_back({host.address, {}, host.level});
+        }
+    }
+    set_hosts(given, Absence::pending);
+}
+
+void Pool::set_hosts(std::span<const HostAddress> wanted, Absence absence) {
+    absence_ = absence;
+    std::vector<std::unique_ptr<Host>> before = std::exchange(hosts_, {});
+    const auto is_at = [](const io::Address& address) {
+        return [&address](const std::unique_ptr<Host>& host) {
+            return host != nullptr && host->address == address;
+        };
+    };
+    for (const HostAddress& one : wanted) {
+        const auto twice = std::find_if(hosts_.begin(), hosts_.end(), is_at(one.address));
+        if (twice != hosts_.end()) {
+            (*twice)->level = std::min((*twice)->level, one.level);
+            continue;
+        }
+        const auto known = std::find_if(before.begin(), before.end(), is_at(one.address));
+        if (known == before.end()) {
+            hosts_.push_back(std::make_unique<Host>(corridor_, *this, one, settings));
+        } else {
+            (*known)->level = one.level;
+            (*known)->name = one.name;
+            hosts_.push_back(std::move(*known));
+        }
+    }
+    std::stable_sort(hosts_.begin(), hosts_.end(), [](const auto& a, const auto& b) {
+        return a->level < b->level;
+    });
+    for (std::unique_ptr<Host>& gone : before) {
+        if (gone != nullptr) {
+            leaving_.push_back(std::move(gone));
+            corridor_.retiring = true;
+        }
+    }
+    sharing_.reserve(hosts_.size());
+}
+
+void Pool::retire() {
+    retired_ = true;
+    corridor_.retiring = true;
+}
+
+bool Pool::clear_away() {
+    for (const auto& host : leaving_) {
+        host->wind_down();
+    }
+    std::erase_if(leaving_, [](const auto& host) { return host->keeps_quiet(); });
+    if (retired_) {
+        wind_down();
+    }
+    return retired_ || !leaving_.empty();
+}
+
+bool Pool::nothing_open() const {
+    bool quiet = waiting_count_ == 0;
+    for_each_host([&](const Host& host) { quiet = quiet && host.keeps_quiet(); });
+    return quiet;
+}
+
+template <class Use>
+void Pool::for_each_host(Use&& use) const {
+    for (const auto& host : hosts_) {
+        use(*host);
+    }
+    for (const auto& host : leaving_) {
+        use(*host);
+    }
+}
+
+// --- waiting
+// ------------------------------------------------------------------------------------------------------------------
 
 void Pool::submit(mail::Submission& submission) {
     Transfer& transfer = corridor_.take(submission, *this);
@@ -126,18 +121,19 @@ void Pool::wait(Transfer& transfer) {
     if (!linked()) {
         corridor_.waiting.push_back(*this);
     }
-    wait_until_busy(transfer);
-}
-
-void Pool::wait_until_busy(Transfer& transfer) {
     corridor_.timers.set(
         transfer.deadline,
         std::min(corridor_.ring.now() + corridor_.timeouts.busy, transfer.submission->deadline));
 }
 
 void Pool::waited_too_long(Transfer& transfer) {
-    const bool at_deadline = corridor_.ring.now() >= transfer.submission->deadline;
-    if (!at_deadline && !host_.works() && host_.count(Stage::opening) > 0) {
+    bool works = false;
+    bool opening = false;
+    for (const auto& host : hosts_) {
+        works = works || host->works();
+        opening = opening || host->count(Stage::opening) > 0;
+    }
+    if (corridor_.ring.now() < transfer.submission->deadline && !works && opening) {
         // Nobody is busy: whether there is a host at all will be known when the attempt to connect
         // ends.
         corridor_.timers.set(transfer.deadline, transfer.submission->deadline);
@@ -146,95 +142,277 @@ void Pool::waited_too_long(Transfer& transfer) {
     transfer.unlink();
     --waiting_count_;
     mail::Outcome outcome;
-    outcome.kind = host_.works() ? mail::Outcome::Kind::busy : mail::Outcome::Kind::unreachable;
+    outcome.kind = hosts_.empty() ? mail::Outcome::Kind::unresolved
+                   : works        ? mail::Outcome::Kind::busy
+                                  : mail::Outcome::Kind::unreachable;
     corridor_.settle(transfer, outcome);
     corridor_.release(transfer);
 }
 
 // Those that wait beyond the first `keep`.
-void Pool::settle_unreachable(std::uint32_t keep) {
+void Pool::settle(mail::Outcome::Kind kind, std::uint32_t keep) {
     for (std::uint32_t count = waiting_count_; count > keep; --count) {
         auto& transfer = static_cast<Transfer&>(*waiting_.back());
         transfer.unlink();
         --waiting_count_;
         mail::Outcome outcome;
-        outcome.kind = mail::Outcome::Kind::unreachable;
-        outcome.host = host_.text;
+        outcome.kind = kind;
+        if (kind == mail::Outcome::Kind::refused) {
+            outcome.reply = absence_ == Absence::null_mx
+                                ? mail::Reply{556, {5, 1, 10}, "the domain takes no mail"}
+                                : mail::Reply{
+                                      554,
+                                      {5, 4, 6},
+                                      "the best mail exchanger of the domain is this host: a loop"};
+        }
+        if (hosts_.size() == 1) {
+            outcome.host = hosts_.front()->text;
+        }
         corridor_.settle(transfer, outcome);
         corridor_.release(transfer);
     }
 }
 
+// There are no hosts.
+void Pool::settle_absent() {
+    switch (absence_) {
+        case Absence::pending:
+            return;
+        case Absence::unresolved:
+            settle(mail::Outcome::Kind::unresolved, 0);
+            return;
+        case Absence::null_mx:
+        case Absence::own_mx:
+            settle(mail::Outcome::Kind::refused, 0);
+            return;
+    }
+}
+
+// --- giving out
+// ------------------------------------------------------------------------------------------------------------------
+
 void Pool::distribute() {
     if (waiting_count_ == 0) {
         return;
     }
-    if (corridor_.cutting || !host_.usable()) {
-        settle_unreachable(0);
+    if (corridor_.cutting) {
+        settle_waiting();
         return;
     }
-    std::uint32_t wanted = waiting_count_;
-    if (host_.probing()) {
-        wanted = host_.in_flight == 0 ? 1 : 0;
-        settle_unreachable(wanted);
+    if (hosts_.empty()) {
+        settle_absent();
+        return;
     }
-    while (host_.count(Stage::idle) + host_.count(Stage::opening) < wanted &&
-           host_.open_connection()) {
+    for (std::size_t begin = 0; begin < hosts_.size() && waiting_count_ > 0;) {
+        const std::uint32_t level = hosts_[begin]->level;
+        bool proven = false;
+        sharing_.clear();
+        std::size_t end = begin;
+        for (; end < hosts_.size() && hosts_[end]->level == level; ++end) {
+            Host& host = *hosts_[end];
+            host.look();
+            if (host.room() > 0) {
+                sharing_.push_back(&host);
+            }
+            proven = host.proven() || proven;
+        }
+        give_out();
+        if (proven) {
+            break;
+        }
+        begin = end;
     }
-    for (std::uint32_t i = host_.count(Stage::idle); i > 0 && waiting_count_ > 0; --i) {
-        host_.list(Stage::idle).front()->pump();
+    if (waiting_count_ == 0) {
+        return;
     }
-    // Each busy one in its turn, so that all come to be first.
-    base::List<Connection, Staged>& busy = host_.list(Stage::busy);
-    for (std::uint32_t i = host_.count(Stage::busy);
-         i > 0 && waiting_count_ > host_.count(Stage::opening) && !busy.empty();
+    const auto is = [this](auto what) {
+        return std::any_of(
+            hosts_.begin(), hosts_.end(), [&](const auto& host) { return ((*host).*what)(); });
+    };
+    if (!is(&Host::trusted)) {  // one message waits for what a probe finds
+        settle(mail::Outcome::Kind::unreachable, is(&Host::probing) ? 1 : 0);
+    }
+    if (waiting_count_ > 0 && !look_.set()) {
+        corridor_.timers.set(look_, corridor_.ring.now() + look_interval);
+    }
+}
+
+// To the hosts of `sharing_`: fewest in flight first. Connections are opened where shares want
+// them; but what can go on an idle one does not wait for that.
+void Pool::give_out() {
+    if (sharing_.empty()) {
+        return;
+    }
+    others_ = sharing_.size() > 1;
+    set_quotas();
+    for (Host* host : sharing_) {
+        while (host->count(Stage::idle) + host->count(Stage::opening) < host->quota &&
+               host->open_connection()) {
+        }
+    }
+    give_to_idle();
+    while (!sharing_.empty() && waiting_count_ > expected()) {
+        set_quotas();
+        for (Host* host : sharing_) {
+            give_to_busy(*host);
+        }
+        // Who has not taken all of its share can take no more now.
+        std::erase_if(
+            sharing_, [](const Host* host) { return host->quota > 0 || host->room() == 0; });
+    }
+    for (const auto& host : hosts_) {
+        host->quota = 0;
+    }
+}
+
+// Each its share; then, of what is left, one each, whosever share it was.
+void Pool::give_to_idle() {
+    for (const bool any : {false, true}) {
+        for (Host* host : sharing_) {
+            for (std::uint32_t i = host->count(Stage::idle); i > 0 && waiting_count_ > 0; --i) {
+                if (any) {
+                    host->quota = std::min(host->room(), 1U);
+                }
+                Connection* const connection = host->list(Stage::idle).front();
+                if (host->quota == 0 || connection == nullptr) {
+                    break;
+                }
+                connection->pump();
+                if (host->list(Stage::idle).front() == connection) {
+                    break;  // what waits is not for this host
+                }
+            }
+        }
+    }
+}
+
+// Each busy one in its turn, so that all come to be first.
+void Pool::give_to_busy(Host& host) {
+    base::List<Connection, Staged>& busy = host.list(Stage::busy);
+    for (std::uint32_t i = host.count(Stage::busy);
+         i > 0 && host.quota > 0 && waiting_count_ > expected() && !busy.empty();
          --i) {
         Connection& connection = *busy.front();
         static_cast<base::ListLink<Staged>&>(connection).unlink();
         busy.push_back(connection);
         connection.pump();
     }
-    if (waiting_count_ > 0 && !host_.usable()) {  // found out while opening
-        settle_unreachable(0);
+}
+
+// Shares out what waits, so that those with fewest in flight get most: all are filled up to the
+// same height, as far as each has room.
+void Pool::set_quotas() {
+    if (sharing_.size() == 1) {
+        sharing_.front()->quota = std::min(waiting_count_, sharing_.front()->room());
+        return;
     }
+    const auto fill = [this](std::uint32_t height) {
+        std::uint64_t sum = 0;
+        for (Host* host : sharing_) {
+            const std::uint32_t lacks = height > host->in_flight ? height - host->in_flight : 0;
+            host->quota = std::min(lacks, host->room());
+            sum += host->quota;
+        }
+        return sum;
+    };
+    std::uint32_t low = 0;
+    std::uint32_t high = waiting_count_;
+    for (const Host* host : sharing_) {
+        high = std::max(high, host->in_flight + waiting_count_);
+    }
+    while (low < high) {
+        const std::uint32_t middle = low + (high - low) / 2;
+        if (fill(middle) >= waiting_count_) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    // The last row is not for all: each time others go without.
+    std::uint64_t surplus = fill(low);
+    surplus -= std::min<std::uint64_t>(surplus, waiting_count_);
+    for (std::size_t i = 0; i < sharing_.size() && surplus > 0; ++i) {
+        Host& host = *sharing_[(turn_ + i) % sharing_.size()];
+        if (host.quota > 0 && host.in_flight + host.quota == low) {
+            --host.quota;
+            --surplus;
+        }
+    }
+    ++turn_;
+}
+
+// Connections of those that share, about to be open.
+std::uint32_t Pool::expected() {
+    std::uint32_t sum = 0;
+    for (Host* host : sharing_) {
+        sum += host->expected();
+    }
+    return sum;
 }
 
 Transfer* Pool::next(Connection& connection, Host& host) {
-    const std::uint32_t here = connection.session().in_flight();
-    if (waiting_count_ == 0 || host.aside() || corridor_.cutting ||
-        (host.probing() && host.in_flight > 0)) {
+    if (waiting_count_ == 0 || host.quota == 0 || host.room() == 0) {
         return nullptr;
     }
+    const std::uint32_t here = connection.session().in_flight();
     if (here > 0) {
-        const std::uint32_t elsewhere = host.count(Stage::idle) + host.count(Stage::opening);
+        std::uint32_t elsewhere = expected();
+        for (const Host* other : sharing_) {
+            elsewhere += other->count(Stage::idle);
+        }
+        elsewhere -= connection.stage() == Stage::idle ? 1 : 0;
         const std::uint32_t working = host.count(Stage::idle) + host.count(Stage::busy);
-        const std::uint32_t share = (host.in_flight + waiting_count_) / std::max(working, 1U) + 1;
+        const std::uint32_t share = (host.in_flight + host.quota) / std::max(working, 1U) + 1;
         if (waiting_count_ <= elsewhere || here >= share) {
             return nullptr;
         }
     }
-    --waiting_count_;
-    return static_cast<Transfer*>(waiting_.pop_front());
+    unsigned passed_over = 0;
+    for (smtp::Transfer* t = waiting_.front(); t != nullptr; t = waiting_.next(*t)) {
+        auto& transfer = static_cast<Transfer&>(*t);
+        if (!others_ || transfer.avoided != host.number) {
+            transfer.unlink();
+            --waiting_count_;
+            --host.quota;
+            return &transfer;
+        }
+        if (++passed_over == passed_over_max) {
+            break;
+        }
+    }
+    return nullptr;
 }
+
+// --- what is known of the hosts
+// ------------------------------------------------------------------------------------------------------------------
 
 std::uint32_t Pool::recipients_max() const {
-    return host_.recipients_max == 0 ? settings.recipients_max
-                                     : std::min(settings.recipients_max, host_.recipients_max);
+    std::uint32_t most = settings.recipients_max;
+    for (const auto& host : hosts_) {
+        most = host->recipients_max == 0 ? most : std::min(most, host->recipients_max);
+    }
+    return most;
 }
 
-void Pool::quit_idle() {
-    for (Connection* c = host_.list(Stage::idle).front(); c != nullptr;
-         c = host_.list(Stage::idle).front()) {
-        c->quit();
+bool Pool::lacks_smtputf8() const {
+    bool any = false;
+    for (const auto& host : hosts_) {
+        if (host->known && !host->lacks_smtputf8) {
+            return false;
+        }
+        any = any || host->known;
+    }
+    return any;
+}
+
+void Pool::wind_down() {
+    if (waiting_count_ == 0) {
+        for_each_host([](Host& host) { host.wind_down(); });
     }
 }
 
 void Pool::close_all() {
-    for (const Stage stage : {Stage::opening, Stage::idle, Stage::busy}) {
-        while (Connection* c = host_.list(stage).front()) {
-            c->close();
-        }
-    }
+    for_each_host([](Host& host) { host.close_all(); });
 }
 
 }  // namespace postern::relay

@@ -5,16 +5,25 @@
 namespace postern::shard {
 namespace {
 
-relay::PoolSettings settings_of(
-    const config::Pool& pool, const std::string& hostname, std::uint32_t workers) {
+relay::HostSettings host_of(const config::Endpoint& host, std::uint32_t level) {
+    relay::HostSettings settings;
+    // Names are refused when the configuration is read.
+    settings.address = *io::Address::parse(host.host, host.port);
+    settings.level = level;
+    return settings;
+}
+
+relay::PoolSettings settings_of(const config::Pool& pool, const std::string& hostname) {
     relay::PoolSettings settings;
     settings.name = pool.name;
     for (const config::Endpoint& host : pool.hosts) {
-        // Names are refused when the configuration is read.
-        settings.hosts.push_back(*io::Address::parse(host.host, host.port));
+        settings.hosts.push_back(host_of(host, 0));
+    }
+    for (std::uint32_t level = 0; const config::Endpoint& host : pool.backup) {
+        settings.hosts.push_back(host_of(host, ++level));
     }
     settings.helo = pool.helo.empty() ? hostname : pool.helo;
-    settings.connections_max = std::max(1U, pool.connections / workers);
+    settings.connections_max = pool.connections;
     settings.pipeline_max = pool.pipeline;
     settings.recipients_max = pool.recipients_max;
     settings.send_8bit = pool.send_8bit;
@@ -29,8 +38,7 @@ relay::PoolSettings settings_of(
 
 }  // namespace
 
-std::vector<relay::PoolSettings> pools_of(
-    const config::Config& config, const route::Table& table, std::uint32_t workers) {
+std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table) {
     std::vector<relay::PoolSettings> pools;
     for (const route::Target& target : table.targets()) {
         switch (target.kind) {
@@ -41,14 +49,13 @@ std::vector<relay::PoolSettings> pools_of(
                     });
                 POSTERN_ASSERT(
                     pool != config.pools.end(), "a rule's pool exists: the rules were checked");
-                pools.push_back(settings_of(*pool, config.hostname, workers));
+                pools.push_back(settings_of(*pool, config.hostname));
                 break;
             }
             case route::TargetKind::address: {
-                relay::PoolSettings settings =
-                    settings_of(config.host_pool, config.hostname, workers);
+                relay::PoolSettings settings = settings_of(config.host_pool, config.hostname);
                 settings.name = target.text;
-                settings.hosts.push_back(*io::Address::parse(target.text));
+                settings.hosts.emplace_back().address = *io::Address::parse(target.text);
                 pools.push_back(std::move(settings));
                 break;
             }

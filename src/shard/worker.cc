@@ -162,6 +162,7 @@ Worker::Implementation::Implementation(
           *ring_,
           timers_,
           *this,
+          common.hosts,
           {snapshot.config.timeouts.connect,
            snapshot.config.timeouts.reply,
            snapshot.config.timeouts.busy,
@@ -321,7 +322,11 @@ mail::Reply Worker::Implementation::recipient(
         }
         recipient.outgoing = *copy;
     }
-    submission.pool = pool;
+    if (!submission.holds_pool) {
+        submission.holds_pool = true;
+        submission.pool = pool;
+        relay_.hold(pool);
+    }
     return {};
 }
 
@@ -349,6 +354,9 @@ void Worker::Implementation::abandon(mail::Submission& submission) {
 void Worker::Implementation::free(mail::Submission& submission) {
     if (submission.reserved_octets != 0) {
         bodies_.give_back(budget_network(submission), submission.reserved_octets);
+    }
+    if (submission.holds_pool) {
+        relay_.let_go(submission.pool);
     }
     submissions_.destroy(&submission);
 }

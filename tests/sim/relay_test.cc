@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 
 #include "../unit/smtp/host_model.h"
@@ -15,12 +16,15 @@ using Kind = mail::Outcome::Kind;
 using smtp::test::HostModel;
 using smtp::test::Message;
 
-const io::Address there = *io::Address::parse("192.0.2.1:25");
-
 /// A smart host's end of one connection.
 struct HostEnd {
-    HostEnd(World& world, std::shared_ptr<Socket> socket, const HostModel::Manners& manners)
-        : random{world.random().next()},
+    HostEnd(
+        World& world,
+        std::shared_ptr<Socket> socket,
+        std::size_t host_number,
+        const HostModel::Manners& manners)
+        : host(host_number),
+          random{world.random().next()},
           model(manners, random),
           peer(world, std::move(socket), [this](Peer&) { move(); }) {
         say();
@@ -41,12 +45,21 @@ struct HostEnd {
         }
     }
 
+    const std::size_t host;
     smtp::test::Random random;
     HostModel model;
     bool ended = false;
     Peer peer;
 };
 
+/// A smart host that dies and comes back.
+struct SmartHost {
+    io::Address address;
+    HostModel::Manners manners;
+    std::unique_ptr<PeerListener> listener;
+};
+
+/// One or two workers with one to four hosts.
 class Traffic final : public relay::World {
    public:
     Traffic(std::uint64_t seed, smtp::test::Pools& pools) : choices_(seed), pools_(pools) {
@@ -54,66 +67,144 @@ class Traffic final : public relay::World {
         faults.accept_ends = 0;
         faults.cut_octets_max = 5'000;
         world_ = std::make_unique<sim::World>(seed, faults);
-        ring_ = std::move(*io::Ring::create({}));
-        timers_ = std::make_unique<io::Timers>(ring_->now());
+        workers_.resize(1 + choices_.below(2));
+        for (Worker& worker : workers_) {
+            worker.ring = std::move(*io::Ring::create({}));
+            worker.timers = std::make_unique<io::Timers>(worker.ring->now());
+        }
+        hosts_.resize(choices_.chance(1, 3) ? 1 : 2 + choices_.below(3));
+        for (std::size_t i = 0; i < hosts_.size(); ++i) {
+            SmartHost& host = hosts_[i];
+            host.address = *io::Address::parse("192.0.2." + std::to_string(1 + i) + ":25");
+            host.manners.helo = "gw";
+            host.manners.pipelining = choices_.chance(3, 4);
+            host.manners.chunking = choices_.chance(1, 2);
+            host.manners.refuse_percent = choices_.chance(1, 2) ? 0 : 10;
+            host.manners.trouble_percent = choices_.chance(4, 5) ? 0 : 10;
+            host.manners.close_percent = choices_.chance(2, 3) ? 0 : 3;
+            host.manners.garbage_percent = choices_.chance(3, 4) ? 0 : 1;
+            come_back(i);
+        }
     }
 
     std::map<Kind, int> go() {
-        HostModel::Manners manners;
-        manners.helo = "gw";
-        manners.pipelining = choices_.chance(3, 4);
-        manners.chunking = choices_.chance(1, 2);
-        manners.refuse_percent = choices_.chance(1, 2) ? 0 : 10;
-        manners.close_percent = choices_.chance(2, 3) ? 0 : 3;
-        manners.garbage_percent = choices_.chance(3, 4) ? 0 : 1;
-        const PeerListener listener(*world_, there, [&](std::shared_ptr<Socket> socket) {
-            ends_.push_back(std::make_unique<HostEnd>(*world_, std::move(socket), manners));
-            if (choices_.chance(1, 30)) {
-                ends_.back()->peer.stop();  // takes the connection and never says a word
-            }
-        });
         relay::PoolSettings settings;
         settings.name = "pool";
-        settings.hosts = {there};
         settings.helo = "gw";
+        for (std::uint32_t level = 0; const SmartHost& host : hosts_) {
+            settings.hosts.push_back({.address = host.address, .level = level});
+            level += choices_.chance(1, 4) ? 1 : 0;
+        }
         settings.connections_max = static_cast<std::uint32_t>(1 + choices_.below(4));
         settings.pipeline_max = static_cast<std::uint32_t>(1 + choices_.below(20));
         settings.max_age = 300s;
         settings.idle = 60s;
-        relay_ = std::make_unique<relay::Relay>(
-            *ring_,
-            *timers_,
-            *this,
-            relay::Timeouts{.connect = 30s, .reply = 5min, .busy = 10s, .data_done = 10min});
-        relay_->add_pool(settings);
+        for (Worker& worker : workers_) {
+            worker.relay = std::make_unique<relay::Relay>(
+                *worker.ring,
+                *worker.timers,
+                *this,
+                facts_,
+                relay::Timeouts{.connect = 30s, .reply = 5min, .busy = 10s, .data_done = 10min});
+            worker.relay->add_pool(settings);
+        }
         const std::size_t count = 5 + choices_.below(40);
         const bool bursts = choices_.chance(1, 2);
+        const bool mortal = choices_.chance(1, 2);
         for (std::size_t i = 0; i < count; ++i) {
             submit(i);
+            if (mortal && choices_.chance(1, 8)) {
+                const std::size_t host = choices_.below(hosts_.size());
+                hosts_[host].listener == nullptr ? come_back(host) : die(host);
+            }
+            if (choices_.chance(1, 15)) {
+                change_hosts(settings);
+            }
             if (!bursts || choices_.chance(1, 10)) {
                 turn_for(base::Duration(
                     choices_.below(choices_.chance(1, 5) ? 20'000'000'000 : 50'000'000)));
             }
         }
-        if (choices_.chance(1, 10)) {
-            turn_for(1ms);
-            relay_->cut();
-        } else {
-            relay_->shut_down();
+        end();
+        return check();
+    }
+
+   private:
+    struct Worker {
+        std::unique_ptr<io::Ring> ring;
+        std::unique_ptr<io::Timers> timers;
+        std::unique_ptr<relay::Relay> relay;
+        std::uint32_t pool = 0;
+    };
+
+    void come_back(std::size_t number) {
+        hosts_[number].listener = std::make_unique<PeerListener>(
+            *world_, hosts_[number].address, [this, number](std::shared_ptr<Socket> socket) {
+                ends_.push_back(std::make_unique<HostEnd>(
+                    *world_, std::move(socket), number, hosts_[number].manners));
+                if (choices_.chance(1, 30)) {
+                    ends_.back()->peer.stop();  // takes the connection and never says a word
+                }
+            });
+    }
+
+    void die(std::size_t number) {
+        hosts_[number].listener.reset();
+        for (const auto& end : ends_) {
+            if (end->host == number && !end->ended) {
+                end->ended = true;
+                end->peer.reset();
+            }
         }
-        for (int turns = 0; !relay_->idle(); ++turns) {
+    }
+
+    // As a reload or other names would.
+    void change_hosts(const relay::PoolSettings& settings) {
+        Worker& worker = workers_[choices_.below(workers_.size())];
+        if (choices_.chance(1, 3)) {
+            worker.relay->retire_pool(worker.pool);
+            worker.pool = worker.relay->add_pool(settings);
+            return;
+        }
+        std::vector<relay::HostAddress> wanted;
+        for (const SmartHost& host : hosts_) {
+            if (choices_.chance(2, 3)) {
+                wanted.push_back(
+                    {host.address, "host", static_cast<std::uint32_t>(choices_.below(2))});
+            }
+        }
+        worker.relay->set_hosts(
+            worker.pool,
+            wanted,
+            choices_.chance(1, 2) ? relay::Absence::pending : relay::Absence::unresolved);
+    }
+
+    void end() {
+        const bool at_once = choices_.chance(1, 10);
+        if (at_once) {
+            turn_for(1ms);
+        }
+        for (Worker& worker : workers_) {
+            at_once ? worker.relay->cut() : worker.relay->shut_down();
+        }
+        for (int turns = 0; std::any_of(
+                 workers_.begin(),
+                 workers_.end(),
+                 [](const Worker& worker) { return !worker.relay->idle(); });
+             ++turns) {
             if (turns > 500'000) {
                 ADD_FAILURE() << "it turns and turns";
                 std::abort();
             }
             turn(base::Instant::max());
         }
-        relay_.reset();
+        for (Worker& worker : workers_) {
+            worker.relay.reset();
+        }
         turn_for(10s);  // what is still on its way arrives
-        return check();
+        EXPECT_EQ(facts_.count(), 0U);
     }
 
-   private:
     void submit(std::size_t index) {
         std::vector<std::string> to = {"a@x"};
         while (choices_.chance(1, 5)) {
@@ -126,24 +217,29 @@ class Traffic final : public relay::World {
             "x\r\n." + std::string(choices_.below(choices_.chance(1, 8) ? 40'000 : 1000), 'y') +
                 "\r\n"));
         mail::Submission& submission = messages_.back()->made;
-        submission.deadline = ring_->now() + 9min;
-        relay_->submit(submission);
+        Worker& worker = workers_[choices_.below(workers_.size())];
+        submission.deadline = worker.ring->now() + 9min;
+        submission.pool = worker.pool;
+        worker.relay->submit(submission);
     }
 
     void turn(base::Instant until) {
-        timers_->run(ring_->now());
-        relay_->flush();
-        ring_->turn(std::min(timers_->next(), until));
+        for (const Worker& worker : workers_) {
+            until = std::min(until, worker.timers->next());
+        }
+        for (Worker& worker : workers_) {
+            worker.timers->run(worker.ring->now());
+            if (worker.relay != nullptr) {
+                worker.relay->flush();
+            }
+            worker.ring->turn(until);
+        }
     }
 
     void turn_for(base::Duration time) {
-        const base::Instant end = ring_->now() + time;
-        while (ring_->now() < end) {
-            if (relay_ != nullptr) {
-                turn(end);
-            } else {
-                ring_->turn(end);
-            }
+        const base::Instant end = world_->now() + time;
+        while (world_->now() < end) {
+            turn(end);
         }
     }
 
@@ -175,13 +271,14 @@ class Traffic final : public relay::World {
             }
         }
         ends_.clear();
+        hosts_.clear();
         EXPECT_EQ(world_->open_descriptors(), 0U);
         return kinds;
     }
 
     void settled(mail::Submission& submission, const mail::Outcome& outcome) override {
         EXPECT_TRUE(outcomes_.emplace(&submission, outcome.kind).second) << "settled twice";
-        EXPECT_LE(ring_->now(), submission.deadline + 1s) << "the sender has gone by then";
+        EXPECT_LE(world_->now(), submission.deadline + 1s) << "the sender has gone by then";
     }
 
     void released(mail::Submission& submission) override {
@@ -198,10 +295,10 @@ class Traffic final : public relay::World {
     io::Random choices_;
     smtp::test::Pools& pools_;
     std::unique_ptr<sim::World> world_;
-    std::unique_ptr<io::Ring> ring_;
-    std::unique_ptr<io::Timers> timers_;
+    shared::HostTable facts_{64, {1, 2}};
+    std::vector<Worker> workers_;
+    std::vector<SmartHost> hosts_;
     std::vector<std::unique_ptr<HostEnd>> ends_;
-    std::unique_ptr<relay::Relay> relay_;
     std::vector<std::unique_ptr<Message>> messages_;
     std::map<mail::Submission*, Kind> outcomes_;
 };

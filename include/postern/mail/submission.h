@@ -49,6 +49,7 @@ struct Submission {
     base::Instant deadline;        // when the sender must have its answer (sync_limit)
     std::uint64_t generation = 0;  // of the rules that its recipients were looked up in
     std::uint32_t pool = 0;        // of the group that takes it: index in this worker's relay
+    bool holds_pool = false;       // which stays there until it is done with
 
     std::uint64_t reserved_octets = 0;  // of the bound on memory for bodies, taken for this one
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,18 +11,30 @@
 #include "postern/io/ring.h"
 #include "postern/io/timer.h"
 #include "postern/mail/submission.h"
+#include "postern/shared/hosts.h"
 
 /// The corridor that mail leaves by: pools of smart hosts, their warm connections, a
 /// smtp::ClientSession for each. It is handed whole messages and says what became of them. It knows
 /// nothing of senders or rules. One worker's thread.
 namespace postern::relay {
 
-/// A pool's definition, as this corridor needs it. Plain values; `Relay` copies them.
+/// A host as its pool's definition gives it: an address, or a name that somebody else resolves.
+struct HostSettings {
+    io::Address address{};    // where there is no name
+    std::string name{};       // "mx1.internal"; empty: the address is meant
+    std::uint16_t port = 25;  // beside a name
+    bool mx = false;          // what the name's MX records give is meant, not its own addresses
+    std::uint32_t level = 0;  // 0: one of `hosts`; 1, 2, ...: the backups, in order
+    bool operator==(const HostSettings&) const = default;
+};
+
+/// A pool's definition, as this corridor needs it; all of it is the pool's identity. Plain values;
+/// `Relay` copies them.
 struct PoolSettings {
     std::string name;
-    std::vector<io::Address> hosts;  // one, until pools of many hosts exist
+    std::vector<HostSettings> hosts;
     std::string helo;
-    std::uint32_t connections_max = 32;  // this worker's part
+    std::uint32_t connections_max = 32;  // to each host, over all workers
     std::uint32_t pipeline_max = 64;
     std::uint32_t recipients_max = 100;
     bool send_8bit = false;
@@ -29,6 +42,24 @@ struct PoolSettings {
     std::vector<io::Address> source;
     base::Duration max_age{};
     base::Duration idle{};
+    bool operator==(const PoolSettings&) const = default;
+};
+
+/// An address that a pool's mail may go to now.
+struct HostAddress {
+    io::Address address{};
+    std::string name{};  // that it was found by; empty: none
+    /// Hosts of a level are used when none of the levels below is healthy: backups and worse MX
+    /// preferences. Any numbers.
+    std::uint32_t level = 0;
+};
+
+/// Why a pool has no hosts.
+enum class Absence : std::uint8_t {
+    pending,     // its names are being asked for: its mail waits as for a busy host, then 451 4.4.3
+    unresolved,  // they have no address, or nobody says: 451 4.4.3
+    null_mx,     // the domain takes no mail (RFC 7505): 556 5.1.10
+    own_mx,      // we ourselves are the best MX: 554 5.4.6
 };
 
 struct Timeouts {
@@ -57,24 +88,51 @@ class World {
 
 class Relay {
    public:
-    Relay(io::Ring& ring, io::Timers& timers, World& world, const Timeouts& timeouts);
+    /// `hosts` is what all workers know of them.
+    Relay(
+        io::Ring& ring,
+        io::Timers& timers,
+        World& world,
+        shared::HostTable& hosts,
+        const Timeouts& timeouts);
     ~Relay();
 
-    /// Returns the pool's number. Connections are opened when mail wants them.
+    // --- pools and their hosts; at any time between two turns ------------------------------------
+    /// Returns the pool's number: the lowest that is free. It has the hosts that the definition
+    /// gives by address; what it gives by name is `pending`. Connections are opened when mail wants
+    /// them.
     std::uint32_t add_pool(const PoolSettings& settings);
+    /// Its hosts are from now on these. One that was there before goes on, known by its address;
+    /// one that is not named any more takes no new message, finishes, quits, and is freed with its
+    /// last connection. `absence`: what is told where there are none.
+    void set_hosts(
+        std::uint32_t pool,
+        std::span<const HostAddress> hosts,
+        Absence absence = Absence::unresolved);
+    /// No new message is going to be chosen for it. It finishes, its idle connections quit, and it
+    /// is freed, and its number with it, with the last message, connection and hold. REQUIRES: not
+    /// retired before.
+    void retire_pool(std::uint32_t pool);
+    /// A transaction has chosen the pool and may still submit to it, retired or not.
+    void hold(std::uint32_t pool);
+    void let_go(std::uint32_t pool);
+
+    // --- mail ------------------------------------------------------------------------------------
     /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in
-    /// settled and released, never from inside this call, at the latest at its deadline.
+    /// settled and released, never from inside this call, at the latest at its deadline. REQUIRES:
+    /// the pool is not retired, or held.
     void submit(mail::Submission& submission);
     /// Once behind every turn of the ring and run of the timers: hands out what was submitted, and
     /// starts for each connection the one send that holds all that the turn produced for it.
     /// Nothing moves without it.
     void flush();
     /// The most recipients one transaction to this pool can take: its recipients_max, or less by
-    /// what its host announced.
+    /// what a host of it announced.
     std::uint32_t recipients_max(std::uint32_t pool) const;
-    /// Its host is known to have no SMTPUTF8; false also before anything is known.
+    /// All of its hosts that anything is known of have no SMTPUTF8; false while nothing is.
     bool lacks_smtputf8(std::uint32_t pool) const;
 
+    // --- the end ---------------------------------------------------------------------------------
     /// Graceful end: connections that have nothing to do quit.
     void shut_down();
     /// Settles what was not handed over yet, as unreachable; what is owed an answer goes on.

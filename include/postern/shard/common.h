@@ -6,6 +6,7 @@
 #include "postern/config/config.h"
 #include "postern/shared/budget.h"
 #include "postern/shared/counts.h"
+#include "postern/shared/hosts.h"
 #include "postern/shared/kept_answers.h"
 
 namespace postern::shard {
@@ -25,9 +26,11 @@ struct Common {
           listeners(config.listeners.size()),
           clients(connections),
           bodies(config.limits.body_memory.octets, workers, connections),
-          kept(kept_answers_max, answer_keys) {}
+          kept(kept_answers_max, answer_keys),
+          hosts(hosts_max, client_keys) {}
 
     static constexpr std::size_t kept_answers_max = 16384;
+    static constexpr std::size_t hosts_max = 16384;  // smart hosts of all pools
 
     const std::uint32_t connections_max;
     const base::HashKey client_key;
@@ -36,6 +39,7 @@ struct Common {
     shared::CountTable clients;
     shared::Budget bodies;
     shared::KeptAnswers kept;
+    shared::HostTable hosts;
 };
 
 }  // namespace postern::shard

@@ -23,9 +23,7 @@ struct Snapshot {
 };
 
 /// The pool that each of the table's targets stands for: the named one, or one of that single host.
-/// Those that are no pool (reject, defer) get an empty one. `workers`: among which a host's
-/// connections are shared out, at least one each.
-std::vector<relay::PoolSettings> pools_of(
-    const config::Config& config, const route::Table& table, std::uint32_t workers);
+/// Those that are no pool (reject, defer) get an empty one.
+std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table);
 
 }  // namespace postern::shard

@@ -117,7 +117,8 @@ ehlo_ignore = ["chunking"]
 helo = "[192.0.2.5]"
 send_8bit = true
 [pool.cluster-a]
-hosts = ["10.1.0.2"]
+hosts = ["10.1.0.2", "10.1.0.3:2525"]
+backup = ["[2001:db8::2]:25"]
 [limits]
 message_size = "1 MiB"
 recipients = 5
@@ -137,7 +138,10 @@ output = "log/postern.log"
     EXPECT_TRUE(config.relay.soft_reject);
     ASSERT_EQ(config.pools.size(), 2U);
     EXPECT_EQ(config.pools[0].name, "cluster-a");
-    EXPECT_THAT(config.pools[0].hosts, ElementsAre(Endpoint{"10.1.0.2", 25, true}));
+    EXPECT_THAT(
+        config.pools[0].hosts,
+        ElementsAre(Endpoint{"10.1.0.2", 25, true}, Endpoint{"10.1.0.3", 2525, true}));
+    EXPECT_THAT(config.pools[0].backup, ElementsAre(Endpoint{"2001:db8::2", 25, true}));
     EXPECT_EQ(config.pools[0].retry.expire, 120h);
     EXPECT_FALSE(config.pools[0].delivery_is_own);
     EXPECT_EQ(config.pools[0].helo, "gw1.example.net");
@@ -359,8 +363,8 @@ TEST(Parse, WhatIsNotInThisVersionSaysSo) {
              pool + "xforward = true\n",
              pool + "verify = 'rcpt'\n",
              pool + "recipients_files = ['a']\n",
-             pool + "backup = ['10.0.0.2']\n",
-             std::string("[pool.a]\nhosts = ['10.0.0.1', '10.0.0.2']\n"),
+             pool + "backup = ['mx2.internal']\n",
+             std::string("[pool.a]\nhosts = ['10.0.0.1', 'mx2.internal']\n"),
              std::string("[pool.a]\nhosts = ['mx1.internal']\n"),
              listener + "tls = 'implicit'\n",
              listener + "proxy_networks = ['10.0.0.0/8']\n",

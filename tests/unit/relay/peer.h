@@ -102,6 +102,14 @@ class Dialogue {
         ::connect(socket_, &nowhere, sizeof nowhere);
     }
 
+    /// The address of the other side.
+    std::string from() const {
+        sockaddr_in raw{};
+        socklen_t size = sizeof raw;
+        getpeername(socket_, reinterpret_cast<sockaddr*>(&raw), &size);
+        return io::Address::from(reinterpret_cast<sockaddr*>(&raw)).host_text();
+    }
+
     /// From greeting to EHLO's answer.
     void open(std::string_view capabilities) {
         say("220 peer\r\n");

@@ -122,6 +122,7 @@ class HostModel {
         std::uint64_t size = 0;
         bool helo_only = false;
         unsigned refuse_percent = 0;   // each of MAIL, RCPT, DATA, body
+        unsigned trouble_percent = 0;  // the same, with an answer that tells of the host
         unsigned close_percent = 0;    // 421 instead of an answer, and no more
         unsigned garbage_percent = 0;  // something that is no reply
     };
@@ -279,6 +280,12 @@ class HostModel {
 
     // True: yes. Else a refusal has been said.
     bool roll() {
+        if (random_.chance(manners_.trouble_percent)) {
+            static constexpr const char* troubles[] = {
+                "521 5.3.2 no mail here", "530 5.7.0 who are you", "555 5.5.4 what"};
+            say(troubles[random_.below(std::size(troubles))]);
+            return false;
+        }
         if (random_.chance(manners_.refuse_percent)) {
             static constexpr const char* refusals[] = {
                 "450 4.2.1 later",
