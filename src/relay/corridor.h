@@ -38,6 +38,8 @@ struct Transfer final : smtp::Transfer {
 struct Ready;
 /// Tag of the list of pools in which mail waits.
 struct Waiting;
+/// Tag of the list of pools that are to go, or have a host that is.
+struct Leaving;
 
 struct Corridor {
     Corridor(io::Ring& r, io::Timers& t, World& w, shared::HostTable& h, const Timeouts& limits)
@@ -65,10 +67,10 @@ struct Corridor {
     const Timeouts timeouts;
     bool shutting_down = false;
     bool cutting = false;
-    bool retiring = false;             // a pool or a host is to go
     std::uint64_t hosts_numbered = 0;  // there ever were
     base::List<Connection, Ready> ready;
     base::List<Pool, Waiting> waiting;
+    base::List<Pool, Leaving> leaving;
     base::BlockPool
         blocks;  // for a connection: its output under way, and a reply that has come in part
     std::size_t transfers_used = 0;

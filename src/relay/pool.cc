@@ -24,8 +24,11 @@ smtp::ClientSettings client_settings_of(const PoolSettings& pool) {
 
 }  // namespace
 
-Pool::Pool(Corridor& corridor, const PoolSettings& definition)
-    : settings(definition), client_settings(client_settings_of(definition)), corridor_(corridor) {
+Pool::Pool(Corridor& corridor, std::uint32_t its_number, const PoolSettings& definition)
+    : number(its_number),
+      settings(definition),
+      client_settings(client_settings_of(definition)),
+      corridor_(corridor) {
     std::vector<HostAddress> given;
     for (const HostSettings& host : settings.hosts) {
         if (host.name.empty()) {
@@ -64,7 +67,7 @@ void Pool::set_hosts(std::span<const HostAddress> wanted, Absence absence) {
     for (std::unique_ptr<Host>& gone : before) {
         if (gone != nullptr) {
             leaving_.push_back(std::move(gone));
-            corridor_.retiring = true;
+            begin_to_leave();
         }
     }
     sharing_.reserve(hosts_.size());
@@ -72,7 +75,13 @@ void Pool::set_hosts(std::span<const HostAddress> wanted, Absence absence) {
 
 void Pool::retire() {
     retired_ = true;
-    corridor_.retiring = true;
+    begin_to_leave();
+}
+
+void Pool::begin_to_leave() {
+    if (!ListLink<Leaving>::linked()) {
+        corridor_.leaving.push_back(*this);
+    }
 }
 
 bool Pool::clear_away() {
@@ -118,7 +127,7 @@ void Pool::wait_again(Transfer& transfer) {
 
 void Pool::wait(Transfer& transfer) {
     ++waiting_count_;
-    if (!linked()) {
+    if (!ListLink<Waiting>::linked()) {
         corridor_.waiting.push_back(*this);
     }
     corridor_.timers.set(

@@ -9,9 +9,9 @@
 namespace postern::relay {
 
 /// Where mail of one name waits, and the hosts that take it.
-class Pool final : public base::ListLink<Waiting> {
+class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving> {
    public:
-    Pool(Corridor& corridor, const PoolSettings& settings);
+    Pool(Corridor& corridor, std::uint32_t number, const PoolSettings& settings);
 
     void set_hosts(std::span<const HostAddress> hosts, Absence absence);
     /// No message is chosen for it any more.
@@ -23,7 +23,7 @@ class Pool final : public base::ListLink<Waiting> {
 
     void let_go() { --holds_; }
 
-    /// Quits and frees what is retired and has nothing to do. False: nothing retired is left.
+    /// Ends and frees what is to go and has nothing to do. False: nothing that is to go is left.
     bool clear_away();
 
     void submit(mail::Submission& submission);
@@ -52,6 +52,7 @@ class Pool final : public base::ListLink<Waiting> {
 
     bool keeps_quiet() const { return holds_ == 0 && nothing_open(); }
 
+    const std::uint32_t number;
     const PoolSettings settings;
     const smtp::ClientSettings client_settings;
 
@@ -62,6 +63,7 @@ class Pool final : public base::ListLink<Waiting> {
 
     void settle(mail::Outcome::Kind kind, std::uint32_t keep);
     void settle_absent();
+    void begin_to_leave();
     void wait(Transfer& transfer);
     void give_out();
     void give_to_idle();

@@ -1,7 +1,5 @@
 #include "postern/relay/relay.h"
 
-#include <algorithm>
-
 #include "pool.h"
 
 namespace postern::relay {
@@ -17,13 +15,14 @@ struct Relay::Implementation {
 
     Pool& pool(std::uint32_t number) const {
         POSTERN_ASSERT(
-            number < pools.size() && pools[number] != nullptr, "a pool is used while it is there");
-        return *pools[number];
+            number < numbered.pools.size() && numbered.pools[number] != nullptr,
+            "a pool is used while it is there");
+        return *numbered.pools[number];
     }
 
     template <class Use>
     void for_each_pool(Use&& use) const {
-        for (const auto& one : pools) {
+        for (const auto& one : numbered.pools) {
             if (one != nullptr) {
                 use(*one);
             }
@@ -33,7 +32,11 @@ struct Relay::Implementation {
     void clear_away();
 
     Corridor corridor;
-    std::vector<std::unique_ptr<Pool>> pools;  // by number; null: free
+
+    struct Numbered {
+        std::vector<std::unique_ptr<Pool>> pools;  // null: free
+        std::vector<std::uint32_t> free_numbers;
+    } numbered;
 };
 
 Relay::Relay(
@@ -52,13 +55,15 @@ Relay::~Relay() {
 // ------------------------------------------------------------------------------------------------------------------
 
 std::uint32_t Relay::add_pool(const PoolSettings& settings) {
-    auto& pools = implementation_->pools;
-    auto place = std::find(pools.begin(), pools.end(), nullptr);
-    if (place == pools.end()) {
-        place = pools.emplace(pools.end());
+    auto& [pools, free_numbers] = implementation_->numbered;
+    if (free_numbers.empty()) {
+        free_numbers.push_back(static_cast<std::uint32_t>(pools.size()));
+        pools.emplace_back();
     }
-    *place = std::make_unique<Pool>(implementation_->corridor, settings);
-    return static_cast<std::uint32_t>(place - pools.begin());
+    const std::uint32_t number = free_numbers.back();
+    free_numbers.pop_back();
+    pools[number] = std::make_unique<Pool>(implementation_->corridor, number, settings);
+    return number;
 }
 
 void Relay::set_hosts(std::uint32_t pool, std::span<const HostAddress> hosts, Absence absence) {
@@ -79,15 +84,15 @@ void Relay::let_go(std::uint32_t pool) {
 }
 
 void Relay::Implementation::clear_away() {
-    corridor.retiring = false;
-    for (auto& one : pools) {
-        if (one != nullptr && one->clear_away()) {
-            if (one->retired() && one->keeps_quiet()) {
-                one.reset();
-            } else {
-                corridor.retiring = true;
-            }
+    for (Pool* pool = corridor.leaving.front(); pool != nullptr;) {
+        Pool* const next = corridor.leaving.next(*pool);
+        if (!pool->clear_away()) {
+            static_cast<base::ListLink<Leaving>&>(*pool).unlink();
+        } else if (pool->retired() && pool->keeps_quiet()) {
+            numbered.free_numbers.push_back(pool->number);
+            numbered.pools[pool->number].reset();
         }
+        pool = next;
     }
 }
 
@@ -104,16 +109,14 @@ void Relay::flush() {
         pool->distribute();
         Pool* const next = corridor.waiting.next(*pool);
         if (!pool->has_waiting()) {
-            pool->unlink();
+            static_cast<base::ListLink<Waiting>&>(*pool).unlink();
         }
         pool = next;
     }
     if (corridor.shutting_down) {
         implementation_->for_each_pool([](Pool& pool) { pool.wind_down(); });
     }
-    if (corridor.retiring) {
-        implementation_->clear_away();
-    }
+    implementation_->clear_away();
     while (Connection* connection = corridor.ready.front()) {
         connection->pump();
     }

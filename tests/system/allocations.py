@@ -29,11 +29,14 @@ class Allocations(SystemTest):
         self.assertEqual(run.returncode, 0, run.stdout + run.stderr)
 
     def test_none_for_a_message(self):
-        port = free_port()
-        sink = self.place.add(Process([BENCH, "sink", f"{LOOPBACK}:{port}"], self.place.folder, "sink"))
-        sink.wait_listening(port)
+        hosts = []
+        for _ in range(3):
+            port = free_port()
+            sink = self.place.add(Process([BENCH, "sink", f"{LOOPBACK}:{port}"], self.place.folder, f"sink{port}"))
+            sink.wait_listening(port)
+            hosts.append(f"{LOOPBACK}:{port}")
         gateway = self.gateway(
-            "here.test sink", {"sink": f"{LOOPBACK}:{port}"}, limits={"connections_per_client": 0},
+            "here.test sink", {"sink": hosts}, limits={"connections_per_client": 0},
             environment={"LD_PRELOAD": str(self.library), "POSTERN_COUNT_ALLOCATIONS": str(self.counts)})
         kinds = [
             ["-c", "20", "-m", "4000", "--per-connection", "1"],

@@ -98,9 +98,9 @@ class Relay {
     ~Relay();
 
     // --- pools and their hosts; at any time between two turns ------------------------------------
-    /// Returns the pool's number: the lowest that is free. It has the hosts that the definition
-    /// gives by address; what it gives by name is `pending`. Connections are opened when mail wants
-    /// them.
+    /// Returns the pool's number, one that is free: 0, 1, 2, ... while none was retired. It has the
+    /// hosts that the definition gives by address; what it gives by name is `pending`. Connections
+    /// are opened when mail wants them.
     std::uint32_t add_pool(const PoolSettings& settings);
     /// Its hosts are from now on these. One that was there before goes on, known by its address;
     /// one that is not named any more takes no new message, finishes, quits, and is freed with its
