@@ -16,11 +16,12 @@ KNOWS = {
     "smtp": ["mail"],
     "route": ["mail"],
     "config": ["base"],
+    "metrics": ["base"],
     "log": ["base"],
     "shared": ["base"],
     "io": ["base"],
     "inbound": ["smtp", "io", "log", "shared"],
-    "relay": ["smtp", "io", "log", "shared"],
+    "relay": ["smtp", "io", "metrics", "log", "shared"],
     "shard": ["inbound", "relay", "route", "config"],
     "app": ["shard"],
 }
@@ -32,6 +33,7 @@ ONLY = {
     "ares.h": "names",
     "toml++/": "config",
     "CLI/": "app",
+    "httplib.h": "app",
 }
 
 # Nothing but `io` asks the system for time or randomness (architecture.md, "A worker").
