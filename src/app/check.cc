@@ -146,7 +146,7 @@ int check(const std::string& config_file, const CheckOptions& options) {
         fmt::print(
             "  {:>9.1f} MiB  {}: {}\n",
             static_cast<double>(holder.octets) / (1 << 20),
-            holder.name,
+            metrics::name_of(holder.holder),
             holder.reason);
         total += holder.octets;
     }

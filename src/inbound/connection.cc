@@ -314,6 +314,7 @@ void Connection::take_recipient(smtp::Exchange& exchange) {
 
 void Connection::begin_body(smtp::Exchange& exchange) {
     reserved_ = 0;
+    submission_->body_began = corridor_.ring.now();
     if (reserve(0) && append_received_line()) {
         session_.accept(exchange);
     } else {

@@ -145,6 +145,14 @@ bool Inbound::closed() const {
            std::none_of(listeners.begin(), listeners.end(), [](const auto& l) { return l->open; });
 }
 
+std::uint64_t Inbound::held_connection_octets() const {
+    return implementation_->connection_pool.held_octets();
+}
+
+std::uint64_t Inbound::held_buffer_octets() const {
+    return implementation_->line_pool.mapped() + implementation_->output_pool.mapped();
+}
+
 std::size_t Inbound::connection_octets() {
     return base::ObjectPool<Connection>::cell_octets();
 }

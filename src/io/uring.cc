@@ -11,7 +11,6 @@
 #include <bit>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <vector>
 
 #include "postern/io/clock.h"
@@ -30,12 +29,6 @@ constexpr unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER
 // Many sockets can become ready in one wait; a short queue costs the kernel a list on the side.
 constexpr unsigned completions_per_entry = 4;
 constexpr std::size_t groups = 2;
-
-base::Instant read_clock() {
-    timespec time{};
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return base::Instant(std::chrono::seconds(time.tv_sec) + base::Duration(time.tv_nsec));
-}
 
 std::uint64_t draw_seed() {
     std::uint64_t seed = 0;
@@ -143,7 +136,7 @@ struct Ring::Implementation {
     explicit Implementation(const RingOptions& o)
         : buffers{{{o.command_buffer_size, o.command_buffers_max, o.command_buffers_offered}, {o.body_buffer_size, o.body_buffers_max, o.body_buffers_offered}}},
           random(draw_seed()),
-          now(read_clock()),
+          now(monotonic_time()),
           wall_now(wall_time()) {}
 
     ~Implementation() {
@@ -265,7 +258,7 @@ void Ring::turn(base::Instant until) {
     ++self.counters.turns;
     const bool all_served = self.offer_buffers();
     self.enter(all_served ? until : base::Instant::min());
-    self.now = read_clock();
+    self.now = monotonic_time();
     self.wall_now = wall_time();
     self.run_completions();
 }
@@ -289,7 +282,7 @@ void Ring::Implementation::enter(base::Instant until) {
     ++counters.enters;
     int result = 0;
     const base::Duration wait =
-        until == base::Instant::min() ? base::Duration(0) : until - read_clock();
+        until == base::Instant::min() ? base::Duration(0) : until - monotonic_time();
     if (wait <= base::Duration(0)) {
         result = io_uring_submit_and_get_events(&ring);
     } else {

@@ -98,6 +98,14 @@ base::Result<void> Log::reopen() {
     return {};
 }
 
+std::uint64_t Log::dropped() const {
+    std::uint64_t sum = 0;
+    for (const auto& buffer : buffers_) {
+        sum += buffer->dropped();
+    }
+    return sum;
+}
+
 void Log::run() {
     bool last = false;
     while (!last) {

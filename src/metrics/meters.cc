@@ -105,11 +105,11 @@ void print_state(const Meters& meters, std::FILE* out) {
         } else if (series.subject == Subject::host) {
             std::fprintf(
                 out,
-                " host %s %s: connections=%" PRIu64 "%s",
+                " host %s %s: connections=%" PRIu64 " trouble=%" PRIu64,
                 series.first.c_str(),
                 series.second.c_str(),
                 series.value<Metric::host_connections_open>(),
-                series.value<Metric::host_aside>() != 0 ? " aside" : "");
+                series.value<Metric::host_trouble>());
         }
     });
     std::fprintf(out, "\npostern: worker %" PRIu32 ": its last events:\n", meters.number);

@@ -14,6 +14,26 @@ constexpr std::size_t output_pieces = 128;
 constexpr base::Duration quit_patience = 5s;  // for the answer to QUIT
 constexpr unsigned attempts_max = 3;
 
+/// Of the host's answer; `none` where it gave no answer to the message, or several.
+metrics::ReplyClass class_of(const mail::Outcome& outcome) {
+    switch (outcome.kind) {
+        case mail::Outcome::Kind::accepted:
+            return metrics::ReplyClass::positive;
+        case mail::Outcome::Kind::refused:
+            return outcome.reply.permanent() ? metrics::ReplyClass::permanent
+                                             : metrics::ReplyClass::temporary;
+        case mail::Outcome::Kind::divided:
+        case mail::Outcome::Kind::unreachable:
+        case mail::Outcome::Kind::unresolved:
+        case mail::Outcome::Kind::busy:
+        case mail::Outcome::Kind::untrusted:
+        case mail::Outcome::Kind::unknown:
+        case mail::Outcome::Kind::dropped:
+            break;
+    }
+    return metrics::ReplyClass::none;
+}
+
 }  // namespace
 
 Connection::Deadline::Deadline(Connection& c)
@@ -121,6 +141,7 @@ smtp::Transfer* Connection::next() {
         transfer->connection = this;
         ++host_.in_flight;
         ++unsettled_;
+        transfer->submission->handed_over = corridor_.ring.now();
         corridor_.timers.set(transfer->deadline, transfer->submission->deadline);
     }
     return transfer;
@@ -171,6 +192,7 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
             }
             break;
     }
+    host_.counts.count<metrics::Metric::host_messages>(class_of(outcome));
     if (!verdict.host_said.empty() && verdict.kind != Kind::host_trouble) {
         host_.answered();
     }

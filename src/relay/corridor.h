@@ -42,11 +42,18 @@ struct Waiting;
 struct Leaving;
 
 struct Corridor {
-    Corridor(io::Ring& r, io::Timers& t, World& w, shared::HostTable& h, const Timeouts& limits)
+    Corridor(
+        io::Ring& r,
+        io::Timers& t,
+        World& w,
+        shared::HostTable& h,
+        metrics::Meters& m,
+        const Timeouts& limits)
         : ring(r),
           timers(t),
           world(w),
           hosts(h),
+          meters(m),
           timeouts(limits),
           blocks(smtp::ReplyParser::octets_max, blocks_max) {}
 
@@ -64,6 +71,7 @@ struct Corridor {
     io::Timers& timers;
     World& world;
     shared::HostTable& hosts;
+    metrics::Meters& meters;
     const Timeouts timeouts;
     bool shutting_down = false;
     bool cutting = false;

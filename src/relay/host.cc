@@ -32,6 +32,7 @@ Host::Host(Corridor& corridor, Pool& owner, const HostAddress& where, const Pool
     : pool(owner),
       address(where.address),
       text(where.address.text()),
+      counts(corridor.meters.host(settings.name, text, settings.by_rule)),
       number(++corridor.hosts_numbered),
       name(where.name),
       level(where.level),
@@ -40,9 +41,9 @@ Host::Host(Corridor& corridor, Pool& owner, const HostAddress& where, const Pool
       connections_(settings.connections_max) {}
 
 Host::~Host() {
-    if (&facts_ != &own_facts_) {
-        corridor_.hosts.give_back(facts_);
-    }
+    const bool mine = &facts_ == &own_facts_;
+    const bool trouble_goes_too = mine ? !trusted() : corridor_.hosts.give_back(facts_);
+    counts.add<metrics::Metric::host_aside>(trouble_goes_too ? -1 : 0);
 }
 
 // --- what its connections tell
@@ -58,7 +59,9 @@ void Host::failed(std::string_view what, bool whole) {
         }
         return;
     }
-    if (facts_.fail(now, std::exchange(probing_, false))) {
+    const bool probe = std::exchange(probing_, false);
+    if (facts_.fail(now, probe)) {
+        counts.add<metrics::Metric::host_aside>(probe ? 0 : 1);
         tell(what);
     }
 }
@@ -76,6 +79,7 @@ void Host::broke(std::string_view what, base::Instant opened) {
 }
 
 void Host::tell(std::string_view what) {
+    counts.count<metrics::Metric::host_trouble>();
     if (name.empty()) {
         corridor_.world.trouble(pool.settings.name, text, what);
     } else {
@@ -93,7 +97,8 @@ void Host::file(Connection& connection, Stage from, Stage to) {
         facts_.add_working();
         full_pause_ = {};
         if (std::exchange(probing_, false)) {
-            facts_.trust(corridor_.ring.now());
+            counts.add<metrics::Metric::host_aside>(
+                facts_.trust(corridor_.ring.now()) ? -1 : 0);
         }
     } else if (from != Stage::opening && to == Stage::closing) {
         facts_.remove_working();
@@ -104,6 +109,7 @@ void Host::closed(Connection& connection) {
     --counts_[index(connection.stage())];
     connections_.destroy(&connection);
     facts_.remove_connection();
+    counts.add<metrics::Metric::host_connections_open>(-1);
     if (probing_ && count(Stage::opening) == 0) {  // we ended it ourselves
         probing_ = false;
         facts_.leave_probe(corridor_.ring.now());
@@ -166,6 +172,8 @@ bool Host::try_to_open(std::uint32_t bound) {
         failed(why.text, false);
         return false;
     }
+    counts.count<metrics::Metric::host_connections>();
+    counts.count<metrics::Metric::host_connections_open>();
     ++counts_[index(Stage::opening)];
     list(Stage::opening).push_back(*connection);
     return true;

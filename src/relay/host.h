@@ -80,6 +80,7 @@ class Host {
     Pool& pool;
     const io::Address address;
     const std::string text;  // "192.0.2.1:25"
+    metrics::Series& counts;
     const std::uint64_t number;
     std::string name;  // that its address was found by; empty: none
     std::uint32_t level;

@@ -10,8 +10,9 @@ struct Relay::Implementation {
         io::Timers& timers,
         World& world,
         shared::HostTable& hosts,
+        metrics::Meters& meters,
         const Timeouts& timeouts)
-        : corridor(ring, timers, world, hosts, timeouts) {}
+        : corridor(ring, timers, world, hosts, meters, timeouts) {}
 
     Pool& pool(std::uint32_t number) const {
         POSTERN_ASSERT(
@@ -44,8 +45,10 @@ Relay::Relay(
     io::Timers& timers,
     World& world,
     shared::HostTable& hosts,
+    metrics::Meters& meters,
     const Timeouts& timeouts)
-    : implementation_(std::make_unique<Implementation>(ring, timers, world, hosts, timeouts)) {}
+    : implementation_(
+          std::make_unique<Implementation>(ring, timers, world, hosts, meters, timeouts)) {}
 
 Relay::~Relay() {
     POSTERN_ASSERT(idle(), "the relay went with connections open or mail in it");

@@ -8,6 +8,8 @@
 namespace postern::shard {
 namespace {
 
+using metrics::Holder;
+
 constexpr std::uint64_t mib = 1ULL << 20;
 
 /// Envelopes larger than a block (hundreds of recipients) share so much beside each transaction's
@@ -43,32 +45,34 @@ std::vector<MemoryHolder> memory_sum(
     const io::RingOptions& ring = one.ring;
     std::vector<MemoryHolder> sum;
     sum.push_back(
-        {"bodies", config.limits.body_memory.octets, "limits.body_memory, over all workers"});
+        {Holder::bodies, config.limits.body_memory.octets, "limits.body_memory, over all workers"});
     sum.push_back(
-        {"connections",
+        {Holder::connections,
          std::uint64_t{connections} * inbound::Inbound::connection_octets(),
          "limits.connections, as far as descriptors go, while idle"});
     sum.push_back(
-        {"command lines and answers",
+        {Holder::command_lines,
          workers * inbound::Inbound::buffer_octets_max(),
          "lines of which a part has come, and answers that are not read, for each worker"});
     sum.push_back(
-        {"envelopes",
+        {Holder::envelopes,
          std::uint64_t{connections} * (sizeof(mail::Submission) + arena_block_octets) +
              large_envelopes_octets,
          "a transaction on every connection, and 64 MiB for those with very many recipients"});
     sum.push_back(
-        {"command buffers",
+        {Holder::command_buffers,
          std::uint64_t{workers} * ring.command_buffers_max * ring.command_buffer_size,
          "commands that have come and are not worked off, for each worker"});
     sum.push_back(
-        {"offered body buffers",
+        {Holder::body_buffers,
          std::uint64_t{workers} * 2 * ring.body_buffers_offered * ring.body_buffer_size,
          "what the kernel may fill in one turn, for each worker"});
     sum.push_back(
-        {"rules", table_octets * 4, "the table in force, and at most four generations of it"});
+        {Holder::rules,
+         table_octets * 4,
+         "the table in force, and at most four generations of it"});
     sum.push_back(
-        {"rings",
+        {Holder::rings,
          workers * std::uint64_t{io::locked_octets(ring)},
          "shared with the kernel; counts against RLIMIT_MEMLOCK"});
     return sum;

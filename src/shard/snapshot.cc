@@ -55,6 +55,7 @@ std::vector<relay::PoolSettings> pools_of(const config::Config& config, const ro
             case route::TargetKind::address: {
                 relay::PoolSettings settings = settings_of(config.host_pool, config.hostname);
                 settings.name = target.text;
+                settings.by_rule = true;
                 settings.hosts.emplace_back().address = *io::Address::parse(target.text);
                 pools.push_back(std::move(settings));
                 break;

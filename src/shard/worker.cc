@@ -9,6 +9,7 @@
 #include "lines.h"
 #include "postern/base/object_pool.h"
 #include "postern/inbound/inbound.h"
+#include "postern/io/clock.h"
 #include "postern/io/mailbox.h"
 #include "postern/io/timer.h"
 #include "postern/mail/domain.h"
@@ -16,6 +17,7 @@
 #include "postern/shard/common.h"
 #include "postern/shard/message_id.h"
 #include "postern/shard/sync.h"
+#include "tally.h"
 
 namespace postern::shard {
 namespace {
@@ -54,6 +56,12 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     void run();
 
     void request_shutdown() { mailbox_.post(shutdown_letter_); }
+
+    void request_pulse() {
+        if (!pulse_letter_.under_way.exchange(true)) {
+            mailbox_.post(pulse_letter_);
+        }
+    }
 
    private:
     // --- inbound::World ---
@@ -97,6 +105,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     // Graceful for shutdown_grace; then what is not handed over is given up, and what a smart host
     // owes an answer for is waited for, up to data_done.
     enum class Stage : std::uint8_t { serving, grace, owed };
+    void publish_memory();
     void begin_shutdown();
     void go_on_shutting_down();
 
@@ -108,12 +117,25 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         Implementation& worker;
     };
 
+    struct PulseLetter final : io::Letter {
+        explicit PulseLetter(Implementation& owner) : worker(owner) {}
+
+        void deliver() override {
+            worker.publish_memory();
+            under_way.store(false);
+        }
+
+        Implementation& worker;
+        std::atomic<bool> under_way{false};
+    };
+
     struct ShutdownTimer final : io::Timer {
         ShutdownTimer(Function on_due, Implementation& owner) : Timer(on_due), worker(owner) {}
 
         Implementation& worker;
     };
 
+    const std::uint64_t locked_octets_;
     const Snapshot& snapshot_;
     Common& common_;
     std::unique_ptr<io::Ring> ring_;
@@ -124,6 +146,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     base::BlockPool chain_blocks_;
     base::ObjectPool<mail::Submission> submissions_;
     shared::BudgetLease bodies_;
+    Tally tally_;
     MessageIds ids_;
     Lines lines_;
     inbound::Inbound inbound_;
@@ -135,6 +158,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     KeptText kept_text_{};
     std::uint32_t refused_rule_ = route::none;  // of the recipient whose refusal is logged next
     Stage stage_ = Stage::serving;
+    PulseLetter pulse_letter_{*this};
     ShutdownLetter shutdown_letter_{*this};
     ShutdownTimer shutdown_timer_;
 };
@@ -145,7 +169,8 @@ Worker::Implementation::Implementation(
     const Snapshot& snapshot,
     Common& common,
     log::Buffer& buffer)
-    : snapshot_(snapshot),
+    : locked_octets_(io::locked_octets(settings.bounds.ring)),
+      snapshot_(snapshot),
       common_(common),
       ring_(std::move(ring)),
       timers_(ring_->now()),
@@ -155,6 +180,7 @@ Worker::Implementation::Implementation(
       chain_blocks_(chain_block_octets, settings.bounds.chain_blocks),
       submissions_(settings.bounds.submissions),
       bodies_(common.bodies, common.connections_max),
+      tally_(common.metrics.worker(settings.index), *ring_),
       ids_(ring_->random()),
       lines_(buffer, *ring_, timers_),
       inbound_(*ring_, timers_, *this),
@@ -163,6 +189,7 @@ Worker::Implementation::Implementation(
           timers_,
           *this,
           common.hosts,
+          common.metrics.worker(settings.index),
           {snapshot.config.timeouts.connect,
            snapshot.config.timeouts.reply,
            snapshot.config.timeouts.busy,
@@ -194,7 +221,7 @@ Worker::Implementation::Implementation(
         s.received_max = listener.limits.received_max;
         s.command_timeout = config.timeouts.command;
         s.data_timeout = config.timeouts.data;
-        inbound_.add_listener(settings.listeners[i], s);
+        tally_.add_listener(inbound_.add_listener(settings.listeners[i], s), s.name);
     }
 }
 
@@ -211,6 +238,7 @@ void Worker::Implementation::run() {
         }
         relay_.flush();
         ring_->turn(timers_.next());
+        tally_.turned();
     }
 }
 
@@ -238,6 +266,7 @@ mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Addr
         common_.connections.remove();
         return too_many_connections_of_client;
     }
+    tally_.connected(client);
     return {};
 }
 
@@ -248,6 +277,7 @@ void Worker::Implementation::left(const mail::Client& client, const io::Address&
     }
     common_.listeners[client.listener].remove();
     common_.connections.remove();
+    tally_.left(client);
 }
 
 mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
@@ -268,6 +298,7 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
     submission->id_size = ids_.next(ring_->wall_now(), submission->id_text);
     submission->generation = snapshot_.generation;
     submission->began = ring_->now();
+    tally_.began(*submission);
     return submission;
 }
 
@@ -284,12 +315,14 @@ mail::Reply Worker::Implementation::recipient(
         }
         recipient.domain_key = *copy;
     }
+    const base::Instant asked = io::monotonic_time();
     const route::Decision decision = route::decide(
         *snapshot_.table,
         snapshot_.relaying[submission.client.listener],
         {recipient.address, recipient.local_part, recipient.domain_key},
         submission.client.trusted,
         decision_text_);
+    tally_.routed(asked);
     if (!decision.accepted()) {
         refused_rule_ = decision.match.rule;
         return decision.reply;
@@ -344,10 +377,12 @@ bool Worker::Implementation::reserve(
 void Worker::Implementation::submit(mail::Submission& submission) {
     submission.completed = ring_->now();
     submission.deadline = submission.completed + listener_of(submission.client).delivery.sync_limit;
+    tally_.submitted(submission);
     relay_.submit(submission);
 }
 
 void Worker::Implementation::abandon(mail::Submission& submission) {
+    tally_.abandoned(submission);
     free(submission);
 }
 
@@ -367,6 +402,7 @@ void Worker::Implementation::refused(
     std::string_view what,
     std::string_view address,
     const mail::Reply& reply) {
+    tally_.refused(client, what, reply);
     const auto ip = base::IpAddress::parse(client.address);
     const std::uint64_t key = ip ? shared::client_key(common_.client_key, *ip) : 0;
     lines_.refused(
@@ -389,6 +425,7 @@ void Worker::Implementation::settled(mail::Submission& submission, const mail::O
     if (outcome.kind == mail::Outcome::Kind::divided) {
         keep_refusals(submission);
     }
+    tally_.settled(submission, reply);
     lines_.message(snapshot_, submission, pool_names_[submission.pool], outcome, reply);
     inbound_.answer(submission, reply);
 }
@@ -399,6 +436,7 @@ void Worker::Implementation::released(mail::Submission& submission) {
 
 void Worker::Implementation::trouble(
     std::string_view pool, std::string_view host, std::string_view what) {
+    tally_.trouble(pool, host);
     lines_.trouble(pool, host, what);
 }
 
@@ -445,11 +483,33 @@ shared::KeptAnswerKey Worker::Implementation::kept_key(
         submission.client.network};
 }
 
+/// What each holder of memory.h holds of it on this worker; those of the whole process are the
+/// control thread's.
+void Worker::Implementation::publish_memory() {
+    using metrics::Holder;
+    using metrics::Metric;
+    metrics::Series& own = tally_.own();
+    const auto set = [&own](Holder holder, std::uint64_t octets) {
+        own.set<Metric::memory>(octets, holder);
+    };
+    const io::BufferGroup body = io::BufferGroup::body;
+    set(Holder::bodies, bodies_.used());
+    set(Holder::connections, inbound_.held_connection_octets());
+    set(Holder::command_lines, inbound_.held_buffer_octets());
+    set(Holder::envelopes, submissions_.held_octets() + arena_blocks_.mapped());
+    set(Holder::command_buffers, ring_->buffers(io::BufferGroup::command).mapped());
+    set(Holder::body_buffers,
+        std::uint64_t{ring_->buffers_offered(body)} * ring_->buffers(body).block_size());
+    set(Holder::rings, locked_octets_);
+    own.set<Metric::transactions_open>(submissions_.used());
+}
+
 // --- the end
 // -----------------------------------------------------------------------------------------------------------------
 
 void Worker::Implementation::begin_shutdown() {
     stage_ = Stage::grace;
+    tally_.stopping();
     inbound_.shut_down();
     timers_.set(shutdown_timer_, ring_->now() + snapshot_.config.timeouts.shutdown_grace);
 }
@@ -486,6 +546,10 @@ Worker::~Worker() = default;
 
 void Worker::run() {
     implementation_->run();
+}
+
+void Worker::request_pulse() {
+    implementation_->request_pulse();
 }
 
 void Worker::request_shutdown() {

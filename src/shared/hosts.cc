@@ -88,8 +88,8 @@ bool HostFacts::begin_probe(base::Instant now, base::Duration lease) {
     });
 }
 
-void HostFacts::trust(base::Instant now) {
-    change([&](State& state) {
+bool HostFacts::trust(base::Instant now) {
+    return change([&](State& state) {
         if (state.health != Health::probing) {
             return false;
         }
@@ -157,12 +157,12 @@ HostFacts* HostTable::take(std::string_view pool, std::string_view host) {
     return &entry.facts;
 }
 
-void HostTable::give_back(HostFacts& facts) {
+bool HostTable::give_back(HostFacts& facts) {
     static_assert(offsetof(Entry, facts) == 0);
     Entry& entry = reinterpret_cast<Entry&>(facts);
     const std::lock_guard guard(lock_);
     if (--entry.users > 0) {
-        return;
+        return false;
     }
     POSTERN_ASSERT(facts.connections() == 0, "a host's facts went before its connections");
     const auto index = static_cast<std::uint32_t>(&entry - entries_.get());
@@ -171,10 +171,12 @@ void HostTable::give_back(HostFacts& facts) {
         link = &entries_[*link].next;
     }
     *link = entry.next;
+    const bool in_trouble = facts.health() != HostFacts::Health::trusted;
     std::construct_at(&entry);
     entry.next = free_;
     free_ = index;
     count_.fetch_sub(1, std::memory_order_relaxed);
+    return in_trouble;
 }
 
 }  // namespace postern::shared

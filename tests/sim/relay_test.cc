@@ -105,6 +105,7 @@ class Traffic final : public relay::World {
                 *worker.timers,
                 *this,
                 facts_,
+                counted_.worker(static_cast<std::uint32_t>(&worker - workers_.data())),
                 relay::Timeouts{.connect = 30s, .reply = 5min, .busy = 10s, .data_done = 10min});
             worker.relay->add_pool(settings);
         }
@@ -296,6 +297,7 @@ class Traffic final : public relay::World {
     smtp::test::Pools& pools_;
     std::unique_ptr<sim::World> world_;
     shared::HostTable facts_{64, {1, 2}};
+    metrics::Registry counted_{2};
     std::vector<Worker> workers_;
     std::vector<SmartHost> hosts_;
     std::vector<std::unique_ptr<HostEnd>> ends_;

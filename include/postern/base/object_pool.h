@@ -47,6 +47,9 @@ class ObjectPool {
 
     std::uint32_t used() const { return used_; }
 
+    /// Octets of memory held now, for objects that live or did.
+    std::size_t held_octets() const { return chunks_.size() * chunk_count * sizeof(Cell); }
+
     /// Octets of memory that one more object costs.
     static constexpr std::size_t cell_octets() { return sizeof(Cell); }
 

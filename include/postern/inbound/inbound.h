@@ -96,6 +96,10 @@ class Inbound {
     /// never had a listener.
     bool closed() const;
 
+    /// Octets of memory held now: for connections, and for partial command lines and answers.
+    std::uint64_t held_connection_octets() const;
+    std::uint64_t held_buffer_octets() const;
+
     /// Octets of memory an idle connection holds, all of it: what the memory sum counts.
     static std::size_t connection_octets();
     /// What partial command lines and answers that are not sent yet may hold beside that, of all

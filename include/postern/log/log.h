@@ -36,6 +36,9 @@ class Log {
 
     Buffer& buffer(std::size_t number) { return *buffers_[number]; }
 
+    /// Lines that all buffers dropped since the beginning. Any thread.
+    std::uint64_t dropped() const;
+
     /// Opens the file again (SIGHUP, after a rotation); lines committed before may go to either. On
     /// an error the old one stays in use. Control thread.
     base::Result<void> reopen();

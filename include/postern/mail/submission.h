@@ -45,7 +45,9 @@ struct Submission {
 
     Client client;
     base::Instant began;           // MAIL accepted
+    base::Instant body_began;      // the command before the body accepted
     base::Instant completed;       // last octet of the body received
+    base::Instant handed_over;     // given to a smart host's connection, the last time
     base::Instant deadline;        // when the sender must have its answer (sync_limit)
     std::uint64_t generation = 0;  // of the rules that its recipients were looked up in
     std::uint32_t pool = 0;        // of the group that takes it: index in this worker's relay

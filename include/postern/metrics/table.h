@@ -113,7 +113,7 @@ inline constexpr Row table[] = {
     {Metric::host_trouble, "postern_host_trouble_total", Type::counter, Subject::host, Split::none,
      "Times that a smart host was in trouble: no connection, a refused greeting, a broken connection."},
     {Metric::host_aside, "postern_host_aside", Type::gauge, Subject::host, Split::none,
-     "Workers that have set the smart host aside now; anything but 0 for long is an alarm."},
+     "1 while the smart host is set aside after trouble; anything but 0 for long is an alarm."},
     {Metric::phase, "postern_phase_seconds", Type::histogram, Subject::process, Split::phase,
      "How long a message spent in each phase: command (MAIL to the body's first octet), routing (looking a recipient "
      "up in the rules), body (first to last octet), wait (for a place on a smart host's connection), answer (of the "

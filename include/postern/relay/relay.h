@@ -11,6 +11,7 @@
 #include "postern/io/ring.h"
 #include "postern/io/timer.h"
 #include "postern/mail/submission.h"
+#include "postern/metrics/meters.h"
 #include "postern/shared/hosts.h"
 
 /// The corridor that mail leaves by: pools of smart hosts, their warm connections, a
@@ -32,6 +33,7 @@ struct HostSettings {
 /// `Relay` copies them.
 struct PoolSettings {
     std::string name;
+    bool by_rule = false;  // made of a host that a rule names
     std::vector<HostSettings> hosts;
     std::string helo;
     std::uint32_t connections_max = 32;  // to each host, over all workers
@@ -88,12 +90,13 @@ class World {
 
 class Relay {
    public:
-    /// `hosts` is what all workers know of them.
+    /// `hosts` is what all workers know of them. Both outlive it.
     Relay(
         io::Ring& ring,
         io::Timers& timers,
         World& world,
         shared::HostTable& hosts,
+        metrics::Meters& meters,
         const Timeouts& timeouts);
     ~Relay();
 

@@ -4,6 +4,7 @@
 
 #include "postern/base/siphash.h"
 #include "postern/config/config.h"
+#include "postern/metrics/meters.h"
 #include "postern/shared/budget.h"
 #include "postern/shared/counts.h"
 #include "postern/shared/hosts.h"
@@ -11,8 +12,8 @@
 
 namespace postern::shard {
 
-/// The few facts that all workers know (room `shared`). Made by the control thread, outlives the
-/// workers.
+/// The few facts that all workers know (room `shared`), and where each of them counts. Made by the
+/// control thread, outlives the workers.
 struct Common {
     /// `connections`: the most there may be. `keys`: random numbers of this process.
     Common(
@@ -21,7 +22,8 @@ struct Common {
         std::uint32_t workers,
         const base::HashKey& client_keys,
         const base::HashKey& answer_keys)
-        : connections_max(connections),
+        : metrics(workers),
+          connections_max(connections),
           client_key(client_keys),
           listeners(config.listeners.size()),
           clients(connections),
@@ -32,6 +34,7 @@ struct Common {
     static constexpr std::size_t kept_answers_max = 16384;
     static constexpr std::size_t hosts_max = 16384;  // smart hosts of all pools
 
+    metrics::Registry metrics;
     const std::uint32_t connections_max;
     const base::HashKey client_key;
     shared::Gauge connections;

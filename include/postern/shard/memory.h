@@ -6,6 +6,7 @@
 
 #include "postern/config/config.h"
 #include "postern/io/ring.h"
+#include "postern/metrics/table.h"
 
 /// Every resource has a number that bounds it; this adds them up. `run` sizes its pools from here
 /// and `check` prints the sum, so that both mean the same. Pure.
@@ -30,7 +31,7 @@ inline constexpr std::uint32_t chain_block_octets = 1024;
 WorkerBounds worker_bounds(const config::Config& config, std::uint32_t connections);
 
 struct MemoryHolder {
-    std::string name;
+    metrics::Holder holder{};  // metrics show how much of it is in use
     std::uint64_t octets = 0;
     std::string reason;  // how the number comes about
 };

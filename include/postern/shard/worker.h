@@ -43,6 +43,9 @@ class Worker {
 
     /// Any thread, once: the graceful end of product.md, section 2, timeouts.shutdown_grace.
     void request_shutdown();
+    /// Any thread, as long as it runs: it turns at least once more, and brings the numbers that it
+    /// does not count as it goes (memory) up to date.
+    void request_pulse();
 
    private:
     class Implementation;

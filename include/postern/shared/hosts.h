@@ -44,8 +44,8 @@ class HostFacts {
     bool fail(base::Instant now, bool probe);
     /// True: its pause is over, and nobody but the caller probes it until `lease` has passed.
     bool begin_probe(base::Instant now, base::Duration lease);
-    /// The probe went well.
-    void trust(base::Instant now);
+    /// The probe went well. False: it was overtaken, and changes nothing.
+    bool trust(base::Instant now);
     /// The probe came to nothing that tells of the host: the next may begin at once.
     void leave_probe(base::Instant now);
 
@@ -93,7 +93,8 @@ class HostTable {
     /// The facts of that host of that pool, the same for every caller until as many have given them
     /// back. nullptr: the table is full.
     HostFacts* take(std::string_view pool, std::string_view host);
-    void give_back(HostFacts& facts);
+    /// True: nobody else has them, so they are forgotten, and the host was not trusted.
+    bool give_back(HostFacts& facts);
 
     /// Hosts in the table.
     std::uint32_t count() const { return count_.load(std::memory_order_relaxed); }

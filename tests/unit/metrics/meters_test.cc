@@ -115,7 +115,7 @@ TEST(PrintState, SaysNumbersAndEvents) {
     Meters& meters = registry.worker(0);
     meters.own().set<Metric::turns>(77);
     meters.listener("0.0.0.0:25").count<Metric::listener_connections_open>();
-    meters.host("a", "192.0.2.1:25", false).count<Metric::host_aside>();
+    meters.host("a", "192.0.2.1:25", false).count<Metric::host_trouble>();
     meters.recorder.note(base::Instant(2s), Event::settled, 250, "ABC");
     char* text = nullptr;
     std::size_t size = 0;
@@ -127,7 +127,7 @@ TEST(PrintState, SaysNumbersAndEvents) {
     EXPECT_NE(said.find("worker 0:"), std::string::npos) << said;
     EXPECT_NE(said.find("postern_worker_turns_total=77"), std::string::npos) << said;
     EXPECT_NE(said.find("listener 0.0.0.0:25: connections=1"), std::string::npos) << said;
-    EXPECT_NE(said.find("host a 192.0.2.1:25: connections=0 aside"), std::string::npos) << said;
+    EXPECT_NE(said.find("host a 192.0.2.1:25: connections=0 trouble=1"), std::string::npos) << said;
     EXPECT_NE(said.find("2.000000 settled 250 ABC"), std::string::npos) << said;
 }
 

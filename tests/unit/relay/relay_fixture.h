@@ -53,7 +53,7 @@ class RelayTest : public testing::Test, public World {
     }
 
     void start() {
-        relay = std::make_unique<Relay>(*ring, *timers, *this, hosts, timeouts);
+        relay = std::make_unique<Relay>(*ring, *timers, *this, hosts, counted.worker(0), timeouts);
         relay->add_pool(settings);
     }
 
@@ -134,6 +134,7 @@ class RelayTest : public testing::Test, public World {
     PoolSettings settings;
     Timeouts timeouts;
     shared::HostTable hosts{64, {1, 2}};
+    metrics::Registry counted{1};
     base::Duration sync_limit = 60s;
     std::unique_ptr<Relay> relay;
     std::vector<std::unique_ptr<Message>> messages;

@@ -56,7 +56,7 @@ TEST(HostFacts, StartsSlowlyBehindATrouble) {
     HostFacts host;
     ASSERT_TRUE(host.fail(at(0s), false));
     ASSERT_TRUE(host.begin_probe(at(1s), 30s));
-    host.trust(at(1s));
+    EXPECT_TRUE(host.trust(at(1s)));
     EXPECT_EQ(host.health(), Health::trusted);
     EXPECT_EQ(host.window(at(1s)), 1U);
     EXPECT_EQ(host.window(at(1249ms)), 1U);
@@ -71,7 +71,7 @@ TEST(HostFacts, APauseIsLongerOnlyWhereTheHostWasNotProvenSince) {
     HostFacts host;
     ASSERT_TRUE(host.fail(at(0s), false));
     ASSERT_TRUE(host.begin_probe(at(1s), 30s));
-    host.trust(at(1s));
+    EXPECT_TRUE(host.trust(at(1s)));
     ASSERT_TRUE(host.fail(at(2s), false));
     EXPECT_FALSE(host.begin_probe(at(3999ms), 30s));
     ASSERT_TRUE(host.begin_probe(at(4s), 30s));
@@ -83,7 +83,7 @@ TEST(HostFacts, APauseIsLongerOnlyWhereTheHostWasNotProvenSince) {
 TEST(HostFacts, TrustComesOfAProbeAlone) {
     HostFacts host;
     ASSERT_TRUE(host.fail(at(0s), false));
-    host.trust(at(0s));
+    EXPECT_FALSE(host.trust(at(0s)));
     host.leave_probe(at(0s));
     EXPECT_EQ(host.health(), Health::aside);
     EXPECT_FALSE(host.begin_probe(at(999ms), 30s));
@@ -143,10 +143,10 @@ TEST(HostTable, KnowsAHostByPoolAndAddress) {
     EXPECT_NE(other, one);
     EXPECT_EQ(table.count(), 2U);
     ASSERT_TRUE(one->fail(at(0s), false));
-    table.give_back(*one);
+    EXPECT_FALSE(table.give_back(*one));
     EXPECT_EQ(table.take("a", "10.0.0.1:25")->health(), Health::aside) << "somebody used it still";
-    table.give_back(*one);
-    table.give_back(*one);
+    EXPECT_FALSE(table.give_back(*one));
+    EXPECT_TRUE(table.give_back(*one)) << "its trouble goes with it";
     EXPECT_EQ(table.count(), 1U);
     HostFacts* const again = table.take("a", "10.0.0.1:25");
     EXPECT_EQ(again->health(), Health::trusted);
