@@ -6,19 +6,20 @@
 #   build  compile and run postern and postern-bench
 #   test   unit tests, fuzzers, checks, the programs that the system tests speak with
 #   peers  the mail servers and proxies that tests and comparisons run against. Postfix is installed; Exim and OpenSMTPD,
-#          which Debian does not allow beside it, are unpacked into $POSTERN_PEERS (default: .cache/peers), their libraries
-#          installed
+#          which Debian does not allow beside it, and Prometheus, of which only promtool is wanted, are unpacked into
+#          $POSTERN_PEERS (default: .cache/peers), their libraries installed
 #   bench  what benchmarks measure with
 set -euo pipefail
 
 build=(meson ninja-build g++ pkg-config liburing-dev libssl-dev libmimalloc-dev libfmt-dev libtomlplusplus-dev
-       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libxxhash-dev dpkg-dev)
+       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libcpp-httplib-dev libxxhash-dev
+       systemtap-sdt-dev dpkg-dev)
 test_=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libgtest-dev libgmock-dev python3 python3-aiosmtpd
        swaks curl valgrind systemd python3-seccomp iproute2 adduser debootstrap)
 # Debian has npm apart from Node.js, others' packages of Node.js bring it.
 [[ -n $(type -P npm) ]] || test_+=(npm)
 peers=(postfix haproxy libdb5.3 libevent-2.1-7 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0)
-unpacked=(exim4-daemon-light exim4-base opensmtpd)
+unpacked=(exim4-daemon-light exim4-base opensmtpd prometheus)
 bench=(libbenchmark-dev valgrind haproxy)
 
 wanted=()
@@ -69,7 +70,7 @@ fi
 if [[ $unpack == yes ]]; then
     root=$(cd "$(dirname "$0")/.." && pwd)
     into=${POSTERN_PEERS:-$root/.cache/peers}
-    if [[ ! -x $into/usr/sbin/exim4 || ! -x $into/usr/sbin/smtpd ]]; then
+    if [[ ! -x $into/usr/sbin/exim4 || ! -x $into/usr/sbin/smtpd || ! -x $into/usr/bin/promtool ]]; then
         update_lists
         mkdir -p "$into/debs"
         echo "packages.sh: unpacking ${unpacked[*]} into $into"

@@ -22,6 +22,8 @@ struct RouteOptions {
     std::vector<std::string> addresses;
     std::string from;  // empty: for any client
     bool json = false;
+    bool live = false;  // the running process is asked, at `admin` or the file's admin.address
+    std::string admin;
 };
 
 int route(const std::string& config_file, const RouteOptions& options);

@@ -15,7 +15,8 @@ int main(int argc, char** argv) {
     CLI::App app{"Postern, the gate in front of a mail cluster: an SMTP gateway."};
     app.require_subcommand(1);
     app.set_version_flag("--version", "postern " POSTERN_VERSION);
-    app.footer("Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong.");
+    app.footer(
+        "Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong, or nobody answers.");
 
     std::string file = "/etc/postern/postern.toml";
     const auto add_file = [&file](CLI::App* command) {
@@ -54,6 +55,17 @@ int main(int argc, char** argv) {
     route->add_option("--from", route_options.from, "decides for a client of this IP address")
         ->type_name("CLIENT-ADDRESS");
     route->add_flag("--json", route_options.json, "as JSON");
+    CLI::Option* live = route->add_flag(
+        "--live",
+        route_options.live,
+        "asks the running Postern: its generation, its rules, its hosts' health");
+    route
+        ->add_option(
+            "--admin",
+            route_options.admin,
+            "with --live: its admin address, unix:PATH or ADDRESS:PORT; default: that of FILE")
+        ->needs(live)
+        ->type_name("ADDRESS");
 
     CLI::App* reference = app.add_subcommand(
         "reference", "prints all configuration keys, with their defaults and ranges");

@@ -1,48 +1,38 @@
-#include <algorithm>
 #include <cstdio>
-#include <optional>
-#include <string>
-#include <vector>
 
 #include <fmt/format.h>
 
+#include "ask.h"
 #include "commands.h"
+#include "explained.h"
 #include "load.h"
-#include "postern/route/explain.h"
-#include "postern/smtp/path.h"
 
 namespace postern::app {
 namespace {
 
-/// `text` as RCPT would read it: a source route and a trailing dot are dropped. nullopt: it is no
-/// address. One that no domain can have comes back as it is, for the explanation to say so.
-std::optional<std::string> recipient_of(const std::string& text) {
-    const bool bracketed = text.starts_with('<') && text.ends_with('>');
-    const std::string path_text = bracketed ? text : "<" + text + ">";
-    smtp::Path path;
-    smtp::PathError error = smtp::PathError::none;
-    const std::size_t taken = smtp::parse_path(path_text, smtp::PathKind::forward, path, error);
-    if (taken == path_text.size()) {
-        return std::string(path.address);
+int complain(const std::string& what) {
+    fmt::print(stderr, "postern: {}\n", what);
+    return 2;
+}
+
+int route_live(const std::string& config_file, const RouteOptions& options) {
+    const base::Result<config::Admin> admin = admin_of(options.admin, config_file);
+    if (!admin) {
+        return complain(admin.error().text);
     }
-    if (error == smtp::PathError::domain || error == smtp::PathError::too_long) {
-        return bracketed ? text.substr(1, text.size() - 2) : text;
+    std::string target =
+        fmt::format("/route?json={}&from={}", options.json ? 1 : 0, escape_query(options.from));
+    for (const std::string& address : options.addresses) {
+        target += "&address=" + escape_query(address);
     }
-    return std::nullopt;
+    return print_reply(*admin, ask(*admin, "GET", target));
 }
 
 }  // namespace
 
 int route(const std::string& config_file, const RouteOptions& options) {
-    std::vector<std::string> addresses;
-    for (const std::string& text : options.addresses) {
-        std::optional<std::string> address = recipient_of(text);
-        if (!address) {
-            fmt::print(
-                stderr, "postern: '{}' is no address; allowed: user@domain, or postmaster\n", text);
-            return 2;
-        }
-        addresses.push_back(std::move(*address));
+    if (options.live) {
+        return route_live(config_file, options);
     }
     const Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.errors) {
@@ -52,30 +42,13 @@ int route(const std::string& config_file, const RouteOptions& options) {
         return 1;
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;
-    std::optional<route::From> from;
-    if (!options.from.empty()) {
-        const auto address = base::IpAddress::parse(options.from);
-        if (!address) {
-            fmt::print(
-                stderr,
-                "postern: --from {} is no IP address; allowed: 192.0.2.1 or 2001:db8::1\n",
-                options.from);
-            return 2;
-        }
-        // A client may come by any listener: it is trusted where every one trusts it.
-        const auto& listeners = snapshot.config.listeners;
-        from = {
-            address->text(),
-            std::all_of(listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
-                return !listener.relay.deny.contains(*address) &&
-                       (listener.trusted || listener.relay.networks.contains(*address));
-            })};
+    const auto explanations = explain(snapshot, options.addresses, options.from);
+    if (!explanations) {
+        return complain(explanations.error().text);
     }
     const std::vector<route::PoolHosts> pools = pool_hosts(snapshot.config);
     std::vector<std::string> objects;
-    for (const std::string& address : addresses) {
-        const route::Explanation explanation =
-            route::explain(*snapshot.table, snapshot.relaying.front(), address, from);
+    for (const route::Explanation& explanation : *explanations) {
         if (options.json) {
             objects.push_back(route::to_json(explanation, *snapshot.table, pools));
         } else {

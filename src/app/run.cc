@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "answers.h"
 #include "commands.h"
 #include "load.h"
 #include "postern/io/clock.h"
@@ -74,12 +75,14 @@ base::Result<std::vector<std::vector<int>>> open_listeners(
 
 /// A worker's thread: makes the worker there, says how that went, and serves.
 void serve(
+    Watch& watch,
     const shard::WorkerSettings& settings,
     const shard::Snapshot& snapshot,
     shard::Common& common,
     log::Buffer& lines,
     std::promise<base::Result<shard::Worker*>> made) {
     pthread_setname_np(pthread_self(), fmt::format("worker {}", settings.index).c_str());
+    watch.begin_worker(settings.index);
     auto worker = shard::Worker::create(settings, snapshot, common, lines);
     if (!worker) {
         made.set_value(worker.error());
@@ -108,13 +111,21 @@ log::Options log_options(const config::Log& config) {
     return options;
 }
 
+/// One of `signals`, or 0 when none came in that time.
+int wait_for_signal(const sigset_t& signals, base::Duration time) {
+    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
+    const timespec timeout{seconds.count(), (time - seconds).count()};
+    return std::max(sigtimedwait(&signals, nullptr, &timeout), 0);
+}
+
 /// Starts the workers, waits for signals, ends the workers. Returns the exit code.
 int serve_until_told(
     const shard::Snapshot& snapshot,
     std::uint32_t workers,
     std::uint32_t connections,
     const std::vector<std::vector<int>>& listeners,
-    const sigset_t& signals) {
+    const sigset_t& signals,
+    base::Duration took) {
     auto log = log::Log::open(log_options(snapshot.config.log), workers + 1);
     if (!log) {
         fmt::print(stderr, "postern: nothing was started: {}\n", log.error().text);
@@ -131,6 +142,23 @@ int serve_until_told(
     io::fill_with_entropy(std::as_writable_bytes(std::span(&answer_keys, 1)));
     shard::Common common(snapshot.config, connections, workers, client_keys, answer_keys);
 
+    metrics::Registry& registry = common.metrics;
+    Watch watch(registry, own_lines);
+    std::atomic<Readiness> readiness{Readiness::starting};
+    const AdminAnswers answers{
+        [&] { return answer_metrics(registry, **log, snapshot.table->octets()); },
+        [&] { return answer_health(watch, snapshot.generation); },
+        [&] { return answer_ready(readiness.load()); },
+        [&](const auto& addresses, const std::string& from, bool json) {
+            return answer_route(registry, snapshot, addresses, from, json);
+        },
+        nullptr};
+    const auto admin = Admin::start(snapshot.config.admin, answers);
+    if (!admin) {
+        fmt::print(stderr, "postern: nothing was started: {}\n", admin.error().text);
+        return 1;
+    }
+
     std::vector<std::thread> threads;
     std::vector<std::future<base::Result<shard::Worker*>>> made;
     for (std::uint32_t i = 0; i < workers; ++i) {
@@ -140,6 +168,7 @@ int serve_until_told(
             i, shard::worker_bounds(snapshot.config, connections), listeners[i]};
         threads.emplace_back(
             serve,
+            std::ref(watch),
             std::move(settings),
             std::cref(snapshot),
             std::ref(common),
@@ -151,6 +180,7 @@ int serve_until_told(
     for (auto& future : made) {
         const base::Result<shard::Worker*> worker = future.get();
         if (worker) {
+            watch.add(static_cast<std::uint32_t>(running.size()), **worker);
             running.push_back(*worker);
         } else if (!failed) {
             failed = true;
@@ -158,9 +188,21 @@ int serve_until_told(
         }
     }
     if (!failed) {
+        metrics::count_reload(
+            registry.control(),
+            true,
+            snapshot.generation,
+            snapshot.table->rule_count(),
+            io::wall_time(),
+            took);
+        readiness = Readiness::serving;
         say("ready");
         for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
-            sigwait(&signals, &signal);
+            signal = wait_for_signal(signals, Watch::interval);
+            watch.tick();
+            if (signal == SIGUSR1) {
+                watch.print(stderr);
+            }
             if (signal == SIGHUP) {
                 const base::Result<void> reopened = (*log)->reopen();
                 if (!reopened) {
@@ -171,6 +213,7 @@ int serve_until_told(
         }
         say("shutting down");
     }
+    readiness = Readiness::stopping;
     for (shard::Worker* worker : running) {
         worker->request_shutdown();
     }
@@ -186,6 +229,7 @@ int serve_until_told(
 }  // namespace
 
 int run(const std::string& config_file) {
+    const base::Instant began = io::monotonic_time();
     Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.warnings) {
         fmt::print(stderr, "warning: {}\n", line);
@@ -201,6 +245,7 @@ int run(const std::string& config_file) {
             loaded.errors.size() == 1 ? "" : "s");
         return 1;
     }
+    const base::Duration took = io::monotonic_time() - began;
     const shard::Snapshot& snapshot = *loaded.snapshot;
     const std::uint32_t workers = worker_count(snapshot.config);
     const std::uint32_t connections = connections_that_fit(snapshot, workers);
@@ -214,11 +259,11 @@ int run(const std::string& config_file) {
     // Signals are for this thread alone; those made from here on inherit the mask.
     sigset_t signals;
     sigemptyset(&signals);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP}) {
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1}) {
         sigaddset(&signals, signal);
     }
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    return serve_until_told(snapshot, workers, connections, *listeners, signals);
+    return serve_until_told(snapshot, workers, connections, *listeners, signals, took);
 }
 
 }  // namespace postern::app

@@ -267,7 +267,6 @@ constexpr Restriction not_yet[] = {
     {"limits", "refused_rate", Still::only_default, ""},
     {"limits", "byte_rate", Still::only_default, ""},
     {"tls", "certificates", Still::only_default, ""},
-    {"admin", "token", Still::only_default, ""},
 };
 
 }  // namespace

@@ -97,8 +97,7 @@ void Host::file(Connection& connection, Stage from, Stage to) {
         facts_.add_working();
         full_pause_ = {};
         if (std::exchange(probing_, false)) {
-            counts.add<metrics::Metric::host_aside>(
-                facts_.trust(corridor_.ring.now()) ? -1 : 0);
+            counts.add<metrics::Metric::host_aside>(facts_.trust(corridor_.ring.now()) ? -1 : 0);
         }
     } else if (from != Stage::opening && to == Stage::closing) {
         facts_.remove_working();

@@ -379,7 +379,6 @@ TEST(Parse, WhatIsNotInThisVersionSaysSo) {
              std::string("[limits]\nrecipient_rate = 5\n"),
              std::string("[limits]\nrefused_rate = 5\n"),
              std::string("[tls]\ncertificates = [{ chain = 'a', key = 'b' }]\n"),
-             std::string("[admin]\ntoken = 'secret'\n"),
          }) {
         EXPECT_THAT(
             errors(with(asked)), ElementsAre(HasSubstr(" is not in this version yet; allowed: ")))

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "postern/base/result.h"
+#include "postern/config/config.h"
+
+/// The admin server (product.md, section 2, [admin]): HTTP on a thread of its own, on a Unix socket
+/// or TCP. It knows nothing of workers: what it answers comes from Answers. Requests are small and
+/// soon over, or they are closed.
+namespace postern::app {
+
+/// An HTTP answer.
+struct AdminAnswer {
+    int status = 200;
+    std::string type = "text/plain";
+    std::string body;  // with a newline at its end
+};
+
+/// What requests ask for. Each may be called from several threads at a time, from `start` until the
+/// server is destroyed.
+struct AdminAnswers {
+    std::function<AdminAnswer()> metrics;
+    std::function<AdminAnswer()> health;
+    std::function<AdminAnswer()> ready;
+    /// Addresses, the client's address or "", as JSON.
+    std::function<AdminAnswer(const std::vector<std::string>&, const std::string&, bool)> route;
+    /// Dry run, force. Null: nothing can be reloaded.
+    std::function<AdminAnswer(bool, bool)> reload;
+};
+
+class Admin {
+   public:
+    /// Makes the socket's folder where it is missing, and serves. The error says what stands in the
+    /// way.
+    static base::Result<std::unique_ptr<Admin>> start(
+        const config::Admin& settings, AdminAnswers answers);
+    virtual ~Admin() = default;
+
+   protected:
+    Admin() = default;
+};
+
+}  // namespace postern::app

@@ -1,0 +1,149 @@
+#include "answers.h"
+
+#include <map>
+#include <set>
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include "explained.h"
+#include "load.h"
+#include "postern/metrics/text.h"
+
+namespace postern::app {
+namespace {
+
+using metrics::Metric;
+
+AdminAnswer json_answer(int status, const nlohmann::json& json) {
+    return {
+        status,
+        "application/json",
+        json.dump(1, ' ', true, nlohmann::json::error_handler_t::replace) + "\n"};
+}
+
+/// A smart host's health, over all workers.
+struct HostHealth {
+    std::uint64_t connections_open = 0;
+    std::uint64_t aside = 0;  // workers that have set it aside
+    std::uint64_t trouble = 0;
+};
+
+/// By pool and host.
+std::map<std::pair<std::string, std::string>, HostHealth> hosts_of(
+    const metrics::Registry& registry, const std::set<std::string>& pools) {
+    std::map<std::pair<std::string, std::string>, HostHealth> hosts;
+    for (const metrics::Meters& meters : registry.all()) {
+        meters.for_each([&](const metrics::Series& series) {
+            if (series.subject == metrics::Subject::host && pools.contains(series.first)) {
+                HostHealth& host = hosts[{series.first, series.second}];
+                host.connections_open += series.value<Metric::host_connections_open>();
+                host.aside += series.value<Metric::host_aside>();
+                host.trouble += series.value<Metric::host_trouble>();
+            }
+        });
+    }
+    return hosts;
+}
+
+}  // namespace
+
+AdminAnswer answer_metrics(
+    metrics::Registry& registry, const log::Log& log, std::uint64_t rules_octets) {
+    metrics::Series& own = registry.control().own();
+    own.set<Metric::log_lines_dropped>(log.dropped());
+    own.set<Metric::memory>(rules_octets, metrics::Holder::rules);
+    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(registry)};
+}
+
+AdminAnswer answer_health(const Watch& watch, std::uint64_t generation) {
+    nlohmann::json json = nlohmann::json::object();
+    bool stalled = false;
+    json["generation"] = generation;
+    json["workers"] = nlohmann::json::array();
+    for (const WorkerHealth& worker : watch.health()) {
+        stalled = stalled || worker.stalled;
+        json["workers"].push_back(
+            {{"worker", worker.worker},
+             {"turns", worker.turns},
+             {"status", worker.stalled ? "stands still" : "ok"},
+             {"still_ms", base::to_ms(worker.still)}});
+    }
+    json["status"] = stalled ? "a worker stands still" : "ok";
+    return json_answer(stalled ? 503 : 200, json);
+}
+
+AdminAnswer answer_ready(Readiness readiness) {
+    switch (readiness) {
+        case Readiness::starting:
+            return {503, "text/plain", "starting\n"};
+        case Readiness::serving:
+            break;
+        case Readiness::stopping:
+            return {503, "text/plain", "stopping\n"};
+    }
+    return {200, "text/plain", "ready\n"};
+}
+
+AdminAnswer answer_route(
+    const metrics::Registry& registry,
+    const shard::Snapshot& snapshot,
+    const std::vector<std::string>& addresses,
+    const std::string& from,
+    bool as_json) {
+    const auto explanations = explain(snapshot, addresses, from);
+    if (!explanations || addresses.empty()) {
+        return {
+            400,
+            "text/plain",
+            (addresses.empty() ? "no address is given; allowed: /route?address=user@domain"
+                               : explanations.error().text) +
+                "\n"};
+    }
+    const std::vector<route::PoolHosts> pools = pool_hosts(snapshot.config);
+    std::set<std::string> concerned;
+    for (const route::Explanation& explanation : *explanations) {
+        concerned.insert(pool_of(explanation, *snapshot.table));
+    }
+    const auto hosts = hosts_of(registry, concerned);
+    if (as_json) {
+        nlohmann::json json = nlohmann::json::object();
+        json["generation"] = snapshot.generation;
+        json["addresses"] = nlohmann::json::array();
+        for (const route::Explanation& explanation : *explanations) {
+            json["addresses"].push_back(
+                nlohmann::json::parse(route::to_json(explanation, *snapshot.table, pools)));
+        }
+        json["hosts"] = nlohmann::json::array();
+        for (const auto& [labels, host] : hosts) {
+            json["hosts"].push_back(
+                {{"pool", labels.first},
+                 {"host", labels.second},
+                 {"connections_open", host.connections_open},
+                 {"workers_that_set_it_aside", host.aside},
+                 {"trouble", host.trouble}});
+        }
+        return json_answer(200, json);
+    }
+    std::string text = fmt::format("generation {}\n", snapshot.generation);
+    for (const route::Explanation& explanation : *explanations) {
+        text += route::to_text(explanation, *snapshot.table, pools);
+    }
+    for (const auto& [labels, host] : hosts) {
+        text += fmt::format(
+            "host {} of {}: {} connection{} open, {}, in trouble {} time{} so far\n",
+            labels.second,
+            labels.first,
+            host.connections_open,
+            host.connections_open == 1 ? "" : "s",
+            host.aside == 0
+                ? "trusted"
+                : fmt::format("set aside by {} of {} workers", host.aside, registry.workers()),
+            host.trouble,
+            host.trouble == 1 ? "" : "s");
+    }
+    return {200, "text/plain", text};
+}
+
+}  // namespace postern::app

@@ -1,0 +1,81 @@
+#include "explained.h"
+
+#include <algorithm>
+#include <optional>
+
+#include <fmt/format.h>
+
+#include "postern/smtp/path.h"
+
+namespace postern::app {
+namespace {
+
+/// `text` as RCPT would read it: a source route and a trailing dot are dropped. nullopt: it is no
+/// address. One that no domain can have comes back as it is, for the explanation to say so.
+std::optional<std::string> recipient_of(const std::string& text) {
+    const bool bracketed = text.starts_with('<') && text.ends_with('>');
+    const std::string path_text = bracketed ? text : "<" + text + ">";
+    smtp::Path path;
+    smtp::PathError error = smtp::PathError::none;
+    const std::size_t taken = smtp::parse_path(path_text, smtp::PathKind::forward, path, error);
+    if (taken == path_text.size()) {
+        return std::string(path.address);
+    }
+    if (error == smtp::PathError::domain || error == smtp::PathError::too_long) {
+        return bracketed ? text.substr(1, text.size() - 2) : text;
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+base::Result<std::vector<route::Explanation>> explain(
+    const shard::Snapshot& snapshot,
+    const std::vector<std::string>& addresses,
+    const std::string& from) {
+    std::optional<route::From> client;
+    if (!from.empty()) {
+        const auto address = base::IpAddress::parse(from);
+        if (!address) {
+            return base::Error{
+                fmt::format("--from {} is no IP address; allowed: 192.0.2.1 or 2001:db8::1", from)};
+        }
+        // A client may come by any listener: it is trusted where every one trusts it.
+        const auto& listeners = snapshot.config.listeners;
+        client = {
+            address->text(),
+            std::all_of(listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
+                return !listener.relay.deny.contains(*address) &&
+                       (listener.trusted || listener.relay.networks.contains(*address));
+            })};
+    }
+    std::vector<route::Explanation> explanations;
+    for (const std::string& text : addresses) {
+        const std::optional<std::string> address = recipient_of(text);
+        if (!address) {
+            return base::Error{
+                fmt::format("'{}' is no address; allowed: user@domain, or postmaster", text)};
+        }
+        explanations.push_back(
+            route::explain(*snapshot.table, snapshot.relaying.front(), *address, client));
+    }
+    return explanations;
+}
+
+std::string pool_of(const route::Explanation& explanation, const route::Table& table) {
+    if (!explanation.match.found()) {
+        return {};
+    }
+    const route::Target& target = table.targets()[table.action(explanation.match.action).target];
+    switch (target.kind) {
+        case route::TargetKind::pool:
+        case route::TargetKind::address:
+            return target.text;
+        case route::TargetKind::reject:
+        case route::TargetKind::defer:
+            break;
+    }
+    return {};
+}
+
+}  // namespace postern::app
