@@ -280,13 +280,10 @@ class Serving final : public Admin {
             say(response,
                 answers_.route(addresses, request.get_param_value("from"), flag(request, "json")));
         });
-        if (answers_.reload != nullptr) {
-            server_.Post(
-                "/reload", [this](const httplib::Request& request, httplib::Response& response) {
-                    say(response,
-                        answers_.reload(flag(request, "dry_run"), flag(request, "force")));
-                });
-        }
+        server_.Post(
+            "/reload", [this](const httplib::Request& request, httplib::Response& response) {
+                say(response, answers_.reload(flag(request, "dry_run"), flag(request, "force")));
+            });
     }
 
     ~Serving() override {

@@ -29,7 +29,7 @@ struct AdminAnswers {
     std::function<AdminAnswer()> ready;
     /// Addresses, the client's address or "", as JSON.
     std::function<AdminAnswer(const std::vector<std::string>&, const std::string&, bool)> route;
-    /// Dry run, force. Null: nothing can be reloaded.
+    /// Dry run, force.
     std::function<AdminAnswer(bool, bool)> reload;
 };
 

@@ -86,6 +86,12 @@ AdminAnswer answer_ready(Readiness readiness) {
     return {200, "text/plain", "ready\n"};
 }
 
+AdminAnswer answer_reload(Control& control, const ReloadOptions& options) {
+    const ReloadReport report = control.reload(options);
+    const bool refused = report.result == ReloadReport::Result::refused;
+    return {refused ? 409 : 200, "text/plain; charset=utf-8", to_text(report)};
+}
+
 AdminAnswer answer_route(
     const metrics::Registry& registry,
     const shard::Snapshot& snapshot,

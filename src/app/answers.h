@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "admin.h"
+#include "control.h"
 #include "postern/log/log.h"
 #include "postern/metrics/meters.h"
 #include "postern/shard/snapshot.h"
@@ -23,6 +24,8 @@ AdminAnswer answer_metrics(
 AdminAnswer answer_health(const Watch& watch, std::uint64_t generation);
 /// 503 while starting and stopping.
 AdminAnswer answer_ready(Readiness readiness);
+/// Reloads, or looks at what a reload would do. 409 where it is refused.
+AdminAnswer answer_reload(Control& control, const ReloadOptions& options);
 /// What the rules in force say, and how the hosts are: as `postern route`, with the generation and
 /// the hosts' health.
 AdminAnswer answer_route(

@@ -139,7 +139,10 @@ int check(const std::string& config_file, const CheckOptions& options) {
 
     const std::uint32_t workers = worker_count(snapshot.config);
     const auto sum = shard::memory_sum(
-        snapshot.config, snapshot.config.limits.connections, workers, snapshot.table->octets());
+        snapshot.config,
+        snapshot.config.limits.connections,
+        workers,
+        snapshot.table->octets() + snapshot.table->name_octets());
     std::uint64_t total = 0;
     fmt::print("memory, at most, with {} worker{}:\n", workers, workers == 1 ? "" : "s");
     for (const shard::MemoryHolder& holder : sum) {

@@ -28,4 +28,12 @@ struct RouteOptions {
 
 int route(const std::string& config_file, const RouteOptions& options);
 
+struct ReloadCommand {
+    bool dry_run = false;
+    bool force = false;
+    std::string admin;  // empty: the file's admin.address
+};
+
+int reload(const std::string& config_file, const ReloadCommand& command);
+
 }  // namespace postern::app

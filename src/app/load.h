@@ -18,8 +18,7 @@ struct Loaded {
     std::vector<std::string> warnings;
 };
 
-/// Reads `file` and the rules that it names. `workers`: 0 takes the configuration's count, or the
-/// cores that may be used.
+/// Reads `file` and the rules that it names.
 Loaded load(const std::string& file, std::uint64_t generation);
 
 /// How many workers the configuration asks for.

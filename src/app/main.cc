@@ -67,6 +67,23 @@ int main(int argc, char** argv) {
         ->needs(live)
         ->type_name("ADDRESS");
 
+    postern::app::ReloadCommand reload_command;
+    CLI::App* reload = app.add_subcommand(
+        "reload",
+        "makes the running Postern read configuration and rules again, and says what that changes; "
+        "exit code 1: refused, what was in force stays");
+    add_file(reload);
+    reload->add_flag(
+        "--dry-run", reload_command.dry_run, "says what would change, and changes nothing");
+    reload->add_flag(
+        "--force", reload_command.force, "also where more rules are gone than rules.shrink_max");
+    reload
+        ->add_option(
+            "--admin",
+            reload_command.admin,
+            "its admin address, unix:PATH or ADDRESS:PORT; default: that of FILE")
+        ->type_name("ADDRESS");
+
     CLI::App* reference = app.add_subcommand(
         "reference", "prints all configuration keys, with their defaults and ranges");
 
@@ -86,6 +103,9 @@ int main(int argc, char** argv) {
     }
     if (route->parsed()) {
         return postern::app::route(file, route_options);
+    }
+    if (reload->parsed()) {
+        return postern::app::reload(file, reload_command);
     }
     POSTERN_ASSERT(reference->parsed(), "one command is given");
     std::fputs(postern::config::reference().c_str(), stdout);

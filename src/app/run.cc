@@ -1,10 +1,15 @@
+#include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <future>
 #include <thread>
 
@@ -12,10 +17,11 @@
 
 #include "answers.h"
 #include "commands.h"
+#include "control.h"
 #include "load.h"
+#include "notify.h"
 #include "postern/io/clock.h"
 #include "postern/io/entropy.h"
-#include "postern/io/listener.h"
 #include "postern/log/log.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
@@ -56,34 +62,18 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, wanted));
 }
 
-base::Result<std::vector<std::vector<int>>> open_listeners(
-    const config::Config& config, std::uint32_t workers) {
-    std::vector<std::vector<int>> all(workers);
-    for (const config::Listener& listener : config.listeners) {
-        const auto address = io::Address::parse(listener.address.host, listener.address.port);
-        POSTERN_ASSERT(address.has_value(), "a listener's address was checked");
-        for (std::vector<int>& of_worker : all) {
-            const base::Result<int> descriptor = io::open_listener(*address);
-            if (!descriptor) {
-                return descriptor.error();
-            }
-            of_worker.push_back(*descriptor);
-        }
-    }
-    return all;
-}
-
 /// A worker's thread: makes the worker there, says how that went, and serves.
 void serve(
     Watch& watch,
     const shard::WorkerSettings& settings,
     const shard::Snapshot& snapshot,
     shard::Common& common,
+    Control& control,
     log::Buffer& lines,
     std::promise<base::Result<shard::Worker*>> made) {
     pthread_setname_np(pthread_self(), fmt::format("worker {}", settings.index).c_str());
     watch.begin_worker(settings.index);
-    auto worker = shard::Worker::create(settings, snapshot, common, lines);
+    auto worker = shard::Worker::create(settings, snapshot, common, control, lines);
     if (!worker) {
         made.set_value(worker.error());
         return;
@@ -111,49 +101,97 @@ log::Options log_options(const config::Log& config) {
     return options;
 }
 
-/// One of `signals`, or 0 when none came in that time.
-int wait_for_signal(const sigset_t& signals, base::Duration time) {
-    const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(time);
-    const timespec timeout{seconds.count(), (time - seconds).count()};
-    return std::max(sigtimedwait(&signals, nullptr, &timeout), 0);
+/// Does what signals ask for, looks after the workers, and frees what they are done with, until it
+/// is told to stop.
+void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
+    for (;;) {
+        pollfd ready[] = {{signals, POLLIN, 0}, {control.descriptor(), POLLIN, 0}};
+        ::poll(ready, 2, static_cast<int>(base::to_ms(Watch::interval)));
+        watch.tick();
+        if (ready[1].revents != 0) {
+            control.collect();
+        }
+        signalfd_siginfo signal{};
+        if (ready[0].revents == 0 || ::read(signals, &signal, sizeof signal) != sizeof signal) {
+            continue;
+        }
+        switch (signal.ssi_signo) {
+            case SIGUSR1:
+                watch.print(stderr);
+                break;
+            case SIGHUP:
+                if (const base::Result<void> reopened = log.reopen(); !reopened) {
+                    fmt::print(
+                        stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
+                }
+                control.reload({});
+                break;
+            default:
+                return;
+        }
+    }
+}
+
+/// What the admin server answers with. `registry`, `log`, `control`, `watch` and `readiness`
+/// outlive it.
+AdminAnswers answers_of(
+    metrics::Registry& registry,
+    const log::Log& log,
+    Control& control,
+    const Watch& watch,
+    const std::atomic<Readiness>& readiness) {
+    return {
+        [&registry, &log, &control] {
+            return answer_metrics(registry, log, control.rules_octets());
+        },
+        [&watch, &control] { return answer_health(watch, control.in_force()->generation); },
+        [&readiness] { return answer_ready(readiness.load()); },
+        [&registry, &control](const auto& addresses, const std::string& from, bool json) {
+            return answer_route(registry, *control.in_force(), addresses, from, json);
+        },
+        [&control](bool dry_run, bool force) {
+            return answer_reload(control, {dry_run, force});
+        }};
 }
 
 /// Starts the workers, waits for signals, ends the workers. Returns the exit code.
 int serve_until_told(
-    const shard::Snapshot& snapshot,
+    const std::string& config_file,
+    std::unique_ptr<shard::Snapshot> first,
     std::uint32_t workers,
     std::uint32_t connections,
-    const std::vector<std::vector<int>>& listeners,
-    const sigset_t& signals,
+    int signals,
     base::Duration took) {
-    auto log = log::Log::open(log_options(snapshot.config.log), workers + 1);
+    const config::Config config = first->config;
+    // One buffer for each worker, one for the watch over them, one for the control of reloads.
+    auto log = log::Log::open(log_options(config.log), workers + 2);
     if (!log) {
         fmt::print(stderr, "postern: nothing was started: {}\n", log.error().text);
         return 1;
     }
-    log::Buffer& own_lines = (*log)->buffer(workers);
-    const auto say = [&own_lines](std::string_view event) {
-        own_lines.line(io::wall_time(), event).commit();
-    };
-
     base::HashKey client_keys;
     base::HashKey answer_keys;
     io::fill_with_entropy(std::as_writable_bytes(std::span(&client_keys, 1)));
     io::fill_with_entropy(std::as_writable_bytes(std::span(&answer_keys, 1)));
-    shard::Common common(snapshot.config, connections, workers, client_keys, answer_keys);
-
+    shard::Common common(config, connections, workers, client_keys, answer_keys);
     metrics::Registry& registry = common.metrics;
-    Watch watch(registry, own_lines);
+    Watch watch(registry, (*log)->buffer(workers));
+    Control control(config_file, workers, common, (*log)->buffer(workers + 1), std::move(first));
+
+    std::vector<shard::WorkerSettings> settings(workers);
+    for (std::uint32_t number = 0; number < config.listeners.size(); ++number) {
+        const auto sockets = open_sockets(config.listeners[number], workers);
+        if (!sockets) {
+            fmt::print(stderr, "postern: nothing was started: {}\n", sockets.error().text);
+            return 1;
+        }
+        for (std::uint32_t i = 0; i < workers; ++i) {
+            settings[i].listeners.push_back({number, (*sockets)[i]});
+        }
+    }
     std::atomic<Readiness> readiness{Readiness::starting};
-    const AdminAnswers answers{
-        [&] { return answer_metrics(registry, **log, snapshot.table->octets()); },
-        [&] { return answer_health(watch, snapshot.generation); },
-        [&] { return answer_ready(readiness.load()); },
-        [&](const auto& addresses, const std::string& from, bool json) {
-            return answer_route(registry, snapshot, addresses, from, json);
-        },
-        nullptr};
-    const auto admin = Admin::start(snapshot.config.admin, answers);
+    const auto admin =
+        Admin::start(config.admin, answers_of(registry, **log, control, watch, readiness));
     if (!admin) {
         fmt::print(stderr, "postern: nothing was started: {}\n", admin.error().text);
         return 1;
@@ -164,14 +202,15 @@ int serve_until_told(
     for (std::uint32_t i = 0; i < workers; ++i) {
         std::promise<base::Result<shard::Worker*>> promise;
         made.push_back(promise.get_future());
-        shard::WorkerSettings settings{
-            i, shard::worker_bounds(snapshot.config, connections), listeners[i]};
+        settings[i].index = i;
+        settings[i].bounds = shard::worker_bounds(config, connections);
         threads.emplace_back(
             serve,
             std::ref(watch),
-            std::move(settings),
-            std::cref(snapshot),
+            std::move(settings[i]),
+            std::cref(control.first()),
             std::ref(common),
+            std::ref(control),
             std::ref((*log)->buffer(i)),
             std::move(promise));
     }
@@ -188,30 +227,14 @@ int serve_until_told(
         }
     }
     if (!failed) {
-        metrics::count_reload(
-            registry.control(),
-            true,
-            snapshot.generation,
-            snapshot.table->rule_count(),
-            io::wall_time(),
-            took);
+        control.start(running, took);
         readiness = Readiness::serving;
-        say("ready");
-        for (int signal = 0; signal != SIGTERM && signal != SIGINT;) {
-            signal = wait_for_signal(signals, Watch::interval);
-            watch.tick();
-            if (signal == SIGUSR1) {
-                watch.print(stderr);
-            }
-            if (signal == SIGHUP) {
-                const base::Result<void> reopened = (*log)->reopen();
-                if (!reopened) {
-                    fmt::print(
-                        stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
-                }
-            }
-        }
-        say("shutting down");
+        control.say("ready");
+        notify("READY=1");
+        serve_signals(control, **log, watch, signals);
+        control.stop();
+        control.say("shutting down");
+        notify("STOPPING=1");
     }
     readiness = Readiness::stopping;
     for (shard::Worker* worker : running) {
@@ -221,7 +244,7 @@ int serve_until_told(
         thread.join();
     }
     if (!failed) {
-        say("stopped");
+        control.say("stopped");
     }
     return failed ? 1 : 0;
 }
@@ -246,15 +269,8 @@ int run(const std::string& config_file) {
         return 1;
     }
     const base::Duration took = io::monotonic_time() - began;
-    const shard::Snapshot& snapshot = *loaded.snapshot;
-    const std::uint32_t workers = worker_count(snapshot.config);
-    const std::uint32_t connections = connections_that_fit(snapshot, workers);
-
-    auto listeners = open_listeners(snapshot.config, workers);
-    if (!listeners) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", listeners.error().text);
-        return 1;
-    }
+    const std::uint32_t workers = worker_count(loaded.snapshot->config);
+    const std::uint32_t connections = connections_that_fit(*loaded.snapshot, workers);
 
     // Signals are for this thread alone; those made from here on inherit the mask.
     sigset_t signals;
@@ -263,7 +279,15 @@ int run(const std::string& config_file) {
         sigaddset(&signals, signal);
     }
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-    return serve_until_told(snapshot, workers, connections, *listeners, signals, took);
+    const int descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
+    if (descriptor < 0) {
+        fmt::print(stderr, "postern: nothing was started: no signalfd: {}\n", std::strerror(errno));
+        return 1;
+    }
+    const int code = serve_until_told(
+        config_file, std::move(loaded.snapshot), workers, connections, descriptor, took);
+    ::close(descriptor);
+    return code;
 }
 
 }  // namespace postern::app

@@ -51,13 +51,13 @@ std::string_view in_a_labels(
 }  // namespace
 
 Connection::Connection(
-    Corridor& corridor, const ListenerState& listener, const io::Address& address)
+    Corridor& corridor, std::shared_ptr<const Terms> terms, const io::Address& address)
     : io::Timer(on_due),
       corridor_(corridor),
-      listener_(listener),
+      terms_(std::move(terms)),
       address_(address),
       stream_(corridor.ring, *this),
-      session_(listener.session_settings) {}
+      session_(terms_->session_settings) {}
 
 Connection::~Connection() = default;
 
@@ -66,13 +66,15 @@ void Connection::begin(int descriptor) {
     AddressText text;
     mail::Client client = this->client(text);
     const mail::Reply reply = corridor_.world.arrived(client, address_);
-    set_deadline(listener_.settings.command_timeout);
+    set_deadline(terms_->settings.command_timeout);
     if (reply.code == 0) {
         admitted_ = true;
         trusted_ = client.trusted;
         exempt_ = client.exempt;
+        counted_ = client.counted;
+        client_generation_ = client.generation;
         client_network_ = client.network;
-        stream_.send(listener_.greeting);
+        stream_.send(terms_->greeting);
         return;
     }
     refused("", "", reply);
@@ -187,9 +189,9 @@ void Connection::run() {
     } else if (closing_) {
         set_deadline(linger_time);
     } else if (session_.in_body()) {
-        set_deadline(listener_.settings.data_timeout);
+        set_deadline(terms_->settings.data_timeout);
     } else if (written_ > written_before) {
-        set_deadline(listener_.settings.command_timeout);  // not for part of a command
+        set_deadline(terms_->settings.command_timeout);  // not for part of a command
     }
     flush();
 }
@@ -379,7 +381,7 @@ bool Connection::append_received_line() {
     const std::size_t size = smtp::write_received(
         {.helo = submission_->client.helo,
          .client_address = submission_->client.address,
-         .hostname = listener_.settings.hostname,
+         .hostname = terms_->settings.hostname,
          .protocol = session_.protocol(),
          .id = submission_->id(),
          .recipient = recipient,
@@ -470,7 +472,7 @@ void Connection::answer(const mail::Reply& reply) {
         end(smtp::Answer::shutting_down);  // what was sent behind the message came too late
         return;
     }
-    set_deadline(listener_.settings.command_timeout);
+    set_deadline(terms_->settings.command_timeout);
     run();
 }
 
@@ -561,9 +563,11 @@ mail::Client Connection::client(AddressText& text) const {
         .address = text.data(),
         .helo = session_.hello_name(),
         .network = client_network_,
-        .listener = listener_.number,
+        .generation = client_generation_,
+        .listener = terms_->number,
         .trusted = trusted_,
         .exempt = exempt_,
+        .counted = counted_,
         .esmtp = session_.esmtp()};
 }
 

@@ -27,7 +27,7 @@ class Connection final : private io::StreamOwner,
                          private io::Timer,
                          public base::ListLink<AllConnections> {
    public:
-    Connection(Corridor& corridor, const ListenerState& listener, const io::Address& address);
+    Connection(Corridor& corridor, std::shared_ptr<const Terms> terms, const io::Address& address);
     ~Connection();
 
     /// Asks the world whether this client may come, and greets it or sends it away.
@@ -73,9 +73,10 @@ class Connection final : private io::StreamOwner,
     mail::Client client(AddressText& text) const;
 
     Corridor& corridor_;
-    const ListenerState& listener_;
+    const std::shared_ptr<const Terms> terms_;
     mail::Submission* submission_ = nullptr;
     std::uint64_t client_network_ = 0;
+    std::uint64_t client_generation_ = 0;
     std::uint64_t reserved_ = 0;  // octets, for the body
     base::BlockRef received_block_;
     std::string_view received_;  // what is not consumed yet; lies in received_block_
@@ -88,6 +89,7 @@ class Connection final : private io::StreamOwner,
     bool admitted_ = false;  // the world counts it
     bool trusted_ = false;
     bool exempt_ = false;
+    bool counted_ = false;
     bool closing_ = false;  // when all is sent, it ends
     io::Address address_;
     io::Stream stream_;

@@ -18,7 +18,18 @@ class Connection;
 struct Corridor;
 struct AllConnections;
 
-/// A listener with what its connections have in common; lives as long as the corridor.
+/// What a listener's connections have in common: those of a time keep it, also when the listener
+/// has other terms by now, or is gone.
+struct Terms {
+    Terms(std::uint32_t number, const ListenerSettings& settings);
+
+    const std::uint32_t number;  // of the listener
+    const ListenerSettings settings;
+    smtp::ServerSettings session_settings;
+    std::string greeting;
+};
+
+/// A listener, until its socket is closed.
 struct ListenerState final : io::ListenerOwner {
     ListenerState(Corridor& corridor, std::uint32_t number, const ListenerSettings& settings);
 
@@ -27,11 +38,8 @@ struct ListenerState final : io::ListenerOwner {
     void on_listener_closed() override;
 
     Corridor& corridor;
-    std::uint32_t number;
-    ListenerSettings settings;
-    smtp::ServerSettings session_settings;
-    std::string greeting;
-    bool open = true;
+    std::shared_ptr<const Terms> terms;  // of connections to come
+    bool removed = false;
     io::Listener listener;
 };
 
@@ -49,7 +57,7 @@ struct Corridor {
     base::ObjectPool<Connection> connection_pool;
     base::BlockPool line_pool;
     base::BlockPool output_pool;
-    std::vector<std::unique_ptr<ListenerState>> listeners;
+    std::vector<std::unique_ptr<ListenerState>> listeners;  // those that are not closed yet
     base::List<Connection, AllConnections> connections;
     bool shutting_down = false;
     bool cutting = false;

@@ -22,12 +22,8 @@ static_assert(output_octets >= smtp::output_room_min, "an empty block has room f
 
 // --- listeners -----------------------------------------------------------------------------------
 
-ListenerState::ListenerState(
-    Corridor& the_corridor, std::uint32_t the_number, const ListenerSettings& the_settings)
-    : corridor(the_corridor),
-      number(the_number),
-      settings(the_settings),
-      listener(the_corridor.ring, the_corridor.timers, *this) {
+Terms::Terms(std::uint32_t the_number, const ListenerSettings& the_settings)
+    : number(the_number), settings(the_settings) {
     session_settings = {
         .hostname = settings.hostname,
         .limits =
@@ -50,10 +46,16 @@ ListenerState::ListenerState(
     greeting.resize(greeting.size() - exchange.output.size());
 }
 
+ListenerState::ListenerState(
+    Corridor& the_corridor, std::uint32_t number, const ListenerSettings& settings)
+    : corridor(the_corridor),
+      terms(std::make_shared<const Terms>(number, settings)),
+      listener(the_corridor.ring, the_corridor.timers, *this) {}
+
 void ListenerState::on_accepted(int descriptor) {
     const base::Result<io::Address> address = corridor.ring.peer_address(descriptor);
     Connection* connection =
-        address ? corridor.connection_pool.make(corridor, *this, *address) : nullptr;
+        address ? corridor.connection_pool.make(corridor, terms, *address) : nullptr;
     if (connection == nullptr) {
         corridor.ring.close(
             descriptor);  // it has gone already, or there is no memory to talk to it
@@ -66,7 +68,7 @@ void ListenerState::on_accepted(int descriptor) {
 void ListenerState::on_accept_paused(int) {}
 
 void ListenerState::on_listener_closed() {
-    open = false;
+    std::erase_if(corridor.listeners, [this](const auto& each) { return each.get() == this; });
 }
 
 // --- the corridor --------------------------------------------------------------------------------
@@ -87,6 +89,15 @@ void Corridor::remove(Connection& connection) {
 
 struct Inbound::Implementation : Corridor {
     using Corridor::Corridor;
+
+    /// That is open and was not removed.
+    ListenerState& listener(std::uint32_t number) {
+        const auto found = std::find_if(listeners.begin(), listeners.end(), [&](const auto& each) {
+            return each->terms->number == number && !each->removed;
+        });
+        POSTERN_ASSERT(found != listeners.end(), "a listener that is changed or removed is there");
+        return **found;
+    }
 };
 
 Inbound::Inbound(io::Ring& ring, io::Timers& timers, World& world)
@@ -96,12 +107,23 @@ Inbound::~Inbound() {
     POSTERN_ASSERT(closed(), "the inbound corridor was destroyed while something of it was open");
 }
 
-std::uint32_t Inbound::add_listener(int descriptor, const ListenerSettings& settings) {
+void Inbound::add_listener(std::uint32_t number, int descriptor, const ListenerSettings& settings) {
     auto& listeners = implementation_->listeners;
-    const auto number = static_cast<std::uint32_t>(listeners.size());
     listeners.push_back(std::make_unique<ListenerState>(*implementation_, number, settings));
     listeners.back()->listener.open(descriptor);
-    return number;
+}
+
+void Inbound::change_listener(std::uint32_t number, const ListenerSettings& settings) {
+    std::shared_ptr<const Terms>& terms = implementation_->listener(number).terms;
+    if (terms->settings != settings) {
+        terms = std::make_shared<const Terms>(number, settings);
+    }
+}
+
+void Inbound::remove_listener(std::uint32_t number) {
+    ListenerState& state = implementation_->listener(number);
+    state.removed = true;
+    state.listener.drain();
 }
 
 void Inbound::answer(mail::Submission& submission, const mail::Reply& reply) {
@@ -140,9 +162,7 @@ std::uint32_t Inbound::connections() const {
 }
 
 bool Inbound::closed() const {
-    const auto& listeners = implementation_->listeners;
-    return implementation_->connection_pool.used() == 0 &&
-           std::none_of(listeners.begin(), listeners.end(), [](const auto& l) { return l->open; });
+    return implementation_->connection_pool.used() == 0 && implementation_->listeners.empty();
 }
 
 std::uint64_t Inbound::held_connection_octets() const {

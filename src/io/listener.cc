@@ -25,7 +25,9 @@ void Listener::open(int descriptor) {
 void Listener::on_accept(Completion& self, Done done) {
     Listener& listener = static_cast<Operation&>(self).listener;
     if (listener.closing_) {
-        if (done.result >= 0) {
+        if (done.result >= 0 && listener.draining_) {
+            listener.owner_.on_accepted(done.result);
+        } else if (done.result >= 0) {
             listener.ring_.close(done.result);
         }
         listener.close_when_quiet();
@@ -50,12 +52,24 @@ void Listener::on_pause_over(Timer& self) {
 
 void Listener::close() {
     if (closing_) {
+        draining_ = false;
         return;
     }
+    ring_.shut_down(descriptor_);
+    stop_accepting();
+}
+
+void Listener::drain() {
+    if (!closing_) {
+        draining_ = true;
+        stop_accepting();
+    }
+}
+
+void Listener::stop_accepting() {
     POSTERN_ASSERT(descriptor_ >= 0, "a listener that was never opened cannot be closed");
     closing_ = true;
     pause_.cancel();
-    ring_.shut_down(descriptor_);
     ring_.cancel(cancel_, accept_);
 }
 
@@ -66,6 +80,14 @@ void Listener::on_cancel(Completion& self, Done) {
 void Listener::close_when_quiet() {
     if (accept_.armed() || cancel_.armed()) {
         return;
+    }
+    // The kernel resets what it has connected and nobody has accepted.
+    while (draining_) {
+        const int accepted = ring_.accept_waiting(descriptor_);
+        if (accepted < 0) {
+            break;
+        }
+        owner_.on_accepted(accepted);
     }
     ring_.close(std::exchange(descriptor_, -1));
     owner_.on_listener_closed();

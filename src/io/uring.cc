@@ -362,6 +362,15 @@ void Ring::accept(Completion& completion, int listener) {
         implementation_->next_entry(completion), listener, nullptr, nullptr, SOCK_CLOEXEC);
 }
 
+int Ring::accept_waiting(int listener) {
+    // Polled first: the socket blocks, and whoever has come stays in its queue, gone or not.
+    pollfd waiting{listener, POLLIN, 0};
+    if (::poll(&waiting, 1, 0) != 1 || (waiting.revents & POLLIN) == 0) {
+        return -1;
+    }
+    return ::accept4(listener, nullptr, nullptr, SOCK_CLOEXEC);
+}
+
 void Ring::connect(Completion& completion, int socket, const Address& to) {
     io_uring_prep_connect(implementation_->next_entry(completion), socket, to.raw(), to.raw_size());
 }

@@ -72,7 +72,7 @@ struct Corridor {
     World& world;
     shared::HostTable& hosts;
     metrics::Meters& meters;
-    const Timeouts timeouts;
+    Timeouts timeouts;
     bool shutting_down = false;
     bool cutting = false;
     std::uint64_t hosts_numbered = 0;  // there ever were

@@ -86,6 +86,10 @@ void Relay::let_go(std::uint32_t pool) {
     implementation_->pool(pool).let_go();
 }
 
+void Relay::set_timeouts(const Timeouts& timeouts) {
+    implementation_->corridor.timeouts = timeouts;
+}
+
 void Relay::Implementation::clear_away() {
     for (Pool* pool = corridor.leaving.front(); pool != nullptr;) {
         Pool* const next = corridor.leaving.next(*pool);

@@ -2,6 +2,7 @@
 #include <libpsl.h>
 
 #include <algorithm>
+#include <numeric>
 
 #include "postern/route/explain.h"
 
@@ -109,10 +110,11 @@ std::string_view name_of(Pattern kind) {
     return {};
 }
 
-std::vector<std::string> public_suffix_warnings(const Table& table) {
+std::vector<std::string> public_suffix_warnings(
+    const Table& table, std::span<const std::uint32_t> rules) {
     std::vector<std::string> warnings;
     const psl_ctx_t* list = psl_builtin();
-    for (std::uint32_t rule = 0; rule < table.rule_count(); ++rule) {
+    for (const std::uint32_t rule : rules) {
         RuleText text = table.text_of(rule);
         bool is_domain = text.kind == Pattern::domain || text.kind == Pattern::exact ||
                          text.kind == Pattern::subdomains;
@@ -138,7 +140,9 @@ Report check(
     for (std::uint32_t rule = 0; rule < table.rule_count(); ++rule) {
         ++report.rules_of_kind[static_cast<std::size_t>(table.text_of(rule).kind)];
     }
-    report.warnings = public_suffix_warnings(table);
+    std::vector<std::uint32_t> rules(table.rule_count());
+    std::iota(rules.begin(), rules.end(), 0);
+    report.warnings = public_suffix_warnings(table, rules);
     warn_of_idle_rules(table, report.warnings);
     auto warn_if_ourselves = [&](std::string_view host, std::string_view where) {
         for (const std::string& listener : listeners) {

@@ -76,18 +76,16 @@ std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
     return answer.permanent() ? "refused" : "deferred";
 }
 
-/// "main.rules:12"
-void add_rule(log::Line& line, const route::Table& table, std::uint32_t number) {
-    char place[512];
-    const route::RuleText rule = table.text_of(number);
-    const std::size_t file = std::min(rule.file.size(), sizeof place - 16);
-    std::memcpy(place, rule.file.data(), file);
-    place[file] = ':';
-    const auto end = std::to_chars(place + file + 1, place + sizeof place, rule.line).ptr;
-    line.text(Field::rule, {place, static_cast<std::size_t>(end - place)});
-}
-
 }  // namespace
+
+std::string_view place_of(const route::RuleText& rule, PlaceText& memory) {
+    const std::size_t file = std::min(rule.file.size(), memory.size() - 16);
+    std::memcpy(memory.data(), rule.file.data(), file);
+    memory[file] = ':';
+    const auto end =
+        std::to_chars(memory.data() + file + 1, memory.data() + memory.size(), rule.line).ptr;
+    return {memory.data(), static_cast<std::size_t>(end - memory.data())};
+}
 
 Lines::Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers)
     : buffer_(buffer),
@@ -97,14 +95,14 @@ Lines::Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers)
           [](io::Timer& self) { static_cast<SummaryTimer&>(self).lines.sum_up(); }, *this) {}
 
 void Lines::message(
-    const Snapshot& snapshot,
+    std::string_view listener,
     const mail::Submission& submission,
     std::string_view pool,
     const mail::Outcome& outcome,
     const mail::Reply& answer) {
     log::Line line = buffer_.line(ring_.wall_now(), event_of(outcome.kind, answer));
     line.text(Field::id, submission.id());
-    line.text(Field::listener, snapshot.config.listeners[submission.client.listener].name);
+    line.text(Field::listener, listener);
     line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
     line.text(Field::from, submission.envelope.reverse_path);
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
@@ -112,8 +110,8 @@ void Lines::message(
         line.text(Field::to, r->address);
     }
     if (const mail::Recipient* first = submission.envelope.first_recipient;
-        first != nullptr && first->rule != route::none) {
-        add_rule(line, *snapshot.table, first->rule);
+        first != nullptr && !first->rule.empty()) {
+        line.text(Field::rule, first->rule);
     }
     line.number(Field::generation, submission.generation).text(Field::pool, pool);
     if (!outcome.host.empty()) {
@@ -125,9 +123,9 @@ void Lines::message(
 }
 
 void Lines::refused(
-    const Snapshot& snapshot,
-    std::uint32_t rule,
     std::string_view listener,
+    std::string_view rule,
+    std::uint64_t generation,
     std::uint64_t client_key,
     const mail::Client& client,
     const mail::Submission* submission,
@@ -161,11 +159,10 @@ void Lines::refused(
     } else if (!address.empty()) {
         line.text(verb == "MAIL" ? Field::from : Field::to, in_brackets(address));
     }
-    if (rule != route::none) {
-        add_rule(line, *snapshot.table, rule);
+    if (!rule.empty()) {
+        line.text(Field::rule, rule);
     }
-    line.number(
-        Field::generation, submission != nullptr ? submission->generation : snapshot.generation);
+    line.number(Field::generation, generation);
     line.text(Field::reply, ReplyText(answer).view());
     line.commit();
 }

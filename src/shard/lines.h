@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <string_view>
 
 #include "postern/io/ring.h"
@@ -7,9 +8,14 @@
 #include "postern/log/buffer.h"
 #include "postern/log/refusals.h"
 #include "postern/mail/submission.h"
-#include "postern/shard/snapshot.h"
+#include "postern/route/table.h"
 
 namespace postern::shard {
+
+using PlaceText = std::array<char, 512>;
+
+/// "FILE:LINE" of a rule, in `memory`.
+std::string_view place_of(const route::RuleText& rule, PlaceText& memory);
 
 /// One worker's log lines: one for each message, one for each refusal (those of a client past ten a
 /// second are summed up), one for each trouble with a smart host.
@@ -19,17 +25,17 @@ class Lines {
 
     /// `answer`: what the sender was told.
     void message(
-        const Snapshot& snapshot,
+        std::string_view listener,
         const mail::Submission& submission,
         std::string_view pool,
         const mail::Outcome& outcome,
         const mail::Reply& answer);
-    /// `client_key`: its address, hashed with the process's key. `rule`: that refused a recipient,
-    /// or none.
+    /// `client_key`: its address, hashed with the process's key. `rule`: the place of the one that
+    /// refused a recipient, or empty. `generation`: that answered.
     void refused(
-        const Snapshot& snapshot,
-        std::uint32_t rule,
         std::string_view listener,
+        std::string_view rule,
+        std::uint64_t generation,
         std::uint64_t client_key,
         const mail::Client& client,
         const mail::Submission* submission,

@@ -4,6 +4,7 @@
 
 #include "postern/inbound/inbound.h"
 #include "postern/mail/submission.h"
+#include "postern/shard/snapshot.h"
 
 namespace postern::shard {
 namespace {
@@ -69,8 +70,8 @@ std::vector<MemoryHolder> memory_sum(
          "what the kernel may fill in one turn, for each worker"});
     sum.push_back(
         {Holder::rules,
-         table_octets * 4,
-         "the table in force, and at most four generations of it"});
+         table_octets * (generations_max + 1),
+         "the table in force, three generations before it, and one that is being built"});
     sum.push_back(
         {Holder::rings,
          workers * std::uint64_t{io::locked_octets(ring)},

@@ -1,6 +1,10 @@
 #include "postern/shard/snapshot.h"
 
 #include <algorithm>
+#include <string_view>
+#include <unordered_map>
+
+#include "postern/shard/common.h"
 
 namespace postern::shard {
 namespace {
@@ -67,6 +71,42 @@ std::vector<relay::PoolSettings> pools_of(const config::Config& config, const ro
         }
     }
     return pools;
+}
+
+void identify_pools(Snapshot& snapshot, const Snapshot* before, std::uint64_t& next_identity) {
+    std::unordered_map<std::string_view, std::size_t> known;  // by name, which is part of it
+    for (std::size_t i = 0; before != nullptr && i < before->pools.size(); ++i) {
+        known.emplace(before->pools[i].name, i);
+    }
+    for (const relay::PoolSettings& pool : snapshot.pools) {
+        const auto same = known.find(pool.name);
+        const bool unchanged = same != known.end() && before->pools[same->second] == pool;
+        snapshot.pool_identities.push_back(
+            unchanged ? before->pool_identities[same->second] : next_identity++);
+    }
+}
+
+void number_listeners(Snapshot& snapshot, const Snapshot* before, Common& common) {
+    if (before != nullptr) {
+        snapshot.listeners = before->listeners;
+        for (ListenerState& listener : snapshot.listeners) {
+            listener.open = false;
+        }
+    }
+    for (std::size_t i = 0; i < snapshot.config.listeners.size(); ++i) {
+        const config::Listener& listener = snapshot.config.listeners[i];
+        auto place = std::find_if(
+            snapshot.listeners.begin(), snapshot.listeners.end(), [&](const ListenerState& known) {
+                return known.config.address == listener.address;
+            });
+        if (place == snapshot.listeners.end()) {
+            place = snapshot.listeners.emplace(snapshot.listeners.end());
+            place->connections = &common.listeners.emplace_back();
+        }
+        place->config = listener;
+        place->relaying = snapshot.relaying[i];
+        place->open = true;
+    }
 }
 
 }  // namespace postern::shard

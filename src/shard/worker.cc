@@ -4,6 +4,7 @@
 #include <array>
 #include <charconv>
 #include <cstring>
+#include <unordered_map>
 #include <utility>
 
 #include "lines.h"
@@ -30,12 +31,38 @@ constexpr mail::Reply other_group{
     452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
 constexpr mail::Reply too_many_for_host{
     452, {4, 5, 3}, "the smart host takes no more recipients, send it separately"};
+constexpr mail::Reply rules_gone{
+    451, {4, 3, 2}, "the rules have changed too often since MAIL, try again"};
 constexpr mail::Reply no_smtputf8{
     553, {5, 6, 7}, "the smart host takes no internationalized addresses"};
 
 bool is_ascii(std::string_view text) {
     return std::all_of(
         text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
+}
+
+relay::Timeouts timeouts_of(const config::Config& config) {
+    return {
+        config.timeouts.connect,
+        config.timeouts.reply,
+        config.timeouts.busy,
+        config.timeouts.data_done};
+}
+
+inbound::ListenerSettings settings_of(
+    const config::Listener& listener, const config::Config& config) {
+    inbound::ListenerSettings settings;
+    settings.name = listener.name;
+    settings.hostname = config.hostname;
+    settings.reject_bare_newline = listener.bare_newline == config::BareNewline::reject;
+    settings.ehlo_hide = listener.ehlo_hide;
+    settings.message_size_max = listener.limits.message_size.octets;
+    settings.recipients_max = listener.limits.recipients;
+    settings.errors_max = listener.limits.errors;
+    settings.received_max = listener.limits.received_max;
+    settings.command_timeout = config.timeouts.command;
+    settings.data_timeout = config.timeouts.data;
+    return settings;
 }
 
 }  // namespace
@@ -50,6 +77,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         const WorkerSettings& settings,
         const Snapshot& snapshot,
         Common& common,
+        Control& control,
         log::Buffer& buffer);
     ~Implementation();
 
@@ -61,6 +89,10 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         if (!pulse_letter_.under_way.exchange(true)) {
             mailbox_.post(pulse_letter_);
         }
+    }
+
+    void publish(const Snapshot& snapshot, std::vector<OpenedListener> opened) {
+        mailbox_.post(*new SnapshotLetter(*this, snapshot, std::move(opened)));
     }
 
    private:
@@ -94,9 +126,38 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     shared::KeptAnswerKey kept_key(
         const mail::Submission& submission, const mail::Recipient& recipient);
 
-    const config::Listener& listener_of(const mail::Client& client) const {
-        return snapshot_.config.listeners[client.listener];
+    // --- generations ---
+    /// What this worker has of a snapshot.
+    struct Generation {
+        const Snapshot* snapshot = nullptr;
+        std::vector<std::uint32_t> pools;  // by target: its number in the relay, or route::none
+        std::uint32_t transactions = 0;    // begun under it, and may still name recipients
+    };
+
+    void take(const Snapshot& next, const std::vector<OpenedListener>& opened);
+    void take_pools(Generation& next);
+    void take_listeners(const Snapshot& next, const std::vector<OpenedListener>& opened);
+    void unpin(mail::Submission& submission);
+    void let_pool_go(mail::Submission& submission);
+    void retire(std::size_t index);
+
+    const Snapshot& current() const { return *generations_.back().snapshot; }
+
+    /// nullptr: it had to go.
+    Generation* find(std::uint64_t generation) {
+        for (Generation& each : generations_) {
+            if (each.snapshot->generation == generation) {
+                return &each;
+            }
+        }
+        return nullptr;
     }
+
+    const config::Listener& listener_of(const mail::Client& client) const {
+        return current().listeners[client.listener].config;
+    }
+
+    void judge(mail::Client& client, const base::IpAddress& ip) const;
 
     static std::uint64_t budget_network(const mail::Submission& submission) {
         return submission.client.exempt ? 0 : submission.client.network;
@@ -129,6 +190,22 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         std::atomic<bool> under_way{false};
     };
 
+    struct SnapshotLetter final : io::Letter {
+        SnapshotLetter(
+            Implementation& owner, const Snapshot& next, std::vector<OpenedListener> sockets)
+            : worker(owner), snapshot(next), opened(std::move(sockets)) {}
+
+        void deliver() override {
+            worker.take(snapshot, opened);
+            worker.control_.taken(snapshot);
+            delete this;
+        }
+
+        Implementation& worker;
+        const Snapshot& snapshot;
+        const std::vector<OpenedListener> opened;
+    };
+
     struct ShutdownTimer final : io::Timer {
         ShutdownTimer(Function on_due, Implementation& owner) : Timer(on_due), worker(owner) {}
 
@@ -136,8 +213,8 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     };
 
     const std::uint64_t locked_octets_;
-    const Snapshot& snapshot_;
     Common& common_;
+    Control& control_;
     std::unique_ptr<io::Ring> ring_;
     io::Timers timers_;
     io::Mailbox mailbox_;
@@ -151,12 +228,16 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     Lines lines_;
     inbound::Inbound inbound_;
     relay::Relay relay_;
-    std::vector<std::uint32_t> pool_of_target_;
+    // The oldest first, the one in force last. Law: all but the last have transactions.
+    std::vector<Generation> generations_;
     std::vector<std::string> pool_names_;  // by number in the relay
+    std::vector<bool> listening_;          // by listener
     route::DecisionText decision_text_{};
     shared::KeptAnswer kept_{};
     KeptText kept_text_{};
-    std::uint32_t refused_rule_ = route::none;  // of the recipient whose refusal is logged next
+    PlaceText place_text_{};
+    std::string_view
+        refused_rule_;  // of the recipient whose refusal is logged next; in place_text_
     Stage stage_ = Stage::serving;
     PulseLetter pulse_letter_{*this};
     ShutdownLetter shutdown_letter_{*this};
@@ -168,10 +249,11 @@ Worker::Implementation::Implementation(
     const WorkerSettings& settings,
     const Snapshot& snapshot,
     Common& common,
+    Control& control,
     log::Buffer& buffer)
     : locked_octets_(io::locked_octets(settings.bounds.ring)),
-      snapshot_(snapshot),
       common_(common),
+      control_(control),
       ring_(std::move(ring)),
       timers_(ring_->now()),
       mailbox_(*ring_),
@@ -190,39 +272,11 @@ Worker::Implementation::Implementation(
           *this,
           common.hosts,
           common.metrics.worker(settings.index),
-          {snapshot.config.timeouts.connect,
-           snapshot.config.timeouts.reply,
-           snapshot.config.timeouts.busy,
-           snapshot.config.timeouts.data_done}),
+          timeouts_of(snapshot.config)),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {
-    for (const relay::PoolSettings& pool : snapshot.pools) {
-        if (pool.hosts.empty()) {  // a target that is no pool
-            pool_of_target_.push_back(route::none);
-            continue;
-        }
-        pool_of_target_.push_back(relay_.add_pool(pool));
-        pool_names_.push_back(pool.name);
-        POSTERN_ASSERT(
-            pool_names_.size() == pool_of_target_.back() + 1, "the relay numbers pools from 0");
-    }
-    const config::Config& config = snapshot.config;
-    for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-        const config::Listener& listener = config.listeners[i];
-        inbound::ListenerSettings s;
-        s.name = listener.name;
-        s.hostname = config.hostname;
-        s.reject_bare_newline = listener.bare_newline == config::BareNewline::reject;
-        s.ehlo_hide = listener.ehlo_hide;
-        s.message_size_max = listener.limits.message_size.octets;
-        s.recipients_max = listener.limits.recipients;
-        s.errors_max = listener.limits.errors;
-        s.received_max = listener.limits.received_max;
-        s.command_timeout = config.timeouts.command;
-        s.data_timeout = config.timeouts.data;
-        tally_.add_listener(inbound_.add_listener(settings.listeners[i], s), s.name);
-    }
+    take(snapshot, settings.listeners);
 }
 
 Worker::Implementation::~Implementation() = default;
@@ -242,27 +296,128 @@ void Worker::Implementation::run() {
     }
 }
 
+// --- generations
+// -----------------------------------------------------------------------------------------------------------------
+
+/// From now on transactions begin under `next`; what has begun goes on as it began.
+void Worker::Implementation::take(const Snapshot& next, const std::vector<OpenedListener>& opened) {
+    // The transactions of those that must go keep the recipients they have, and may name no more.
+    while (!generations_.empty() && generations_.front().snapshot != &current() &&
+           generations_.front().snapshot->generation < next.oldest_kept) {
+        retire(0);
+    }
+    Generation fresh;
+    fresh.snapshot = &next;
+    take_pools(fresh);
+    generations_.push_back(std::move(fresh));
+    if (generations_.size() > 1 && generations_[generations_.size() - 2].transactions == 0) {
+        retire(generations_.size() - 2);
+    }
+    relay_.set_timeouts(timeouts_of(next.config));
+    take_listeners(next, opened);
+}
+
+/// Pools with the same definition go on; those that are no more in use finish.
+void Worker::Implementation::take_pools(Generation& next) {
+    std::unordered_map<std::uint64_t, std::uint32_t> known;
+    if (!generations_.empty()) {
+        const Generation& before = generations_.back();
+        for (std::size_t i = 0; i < before.pools.size(); ++i) {
+            if (before.pools[i] != route::none) {
+                known.emplace(before.snapshot->pool_identities[i], before.pools[i]);
+                relay_.hold(before.pools[i]);  // until `before` retires
+            }
+        }
+    }
+    for (std::size_t i = 0; i < next.snapshot->pools.size(); ++i) {
+        const relay::PoolSettings& pool = next.snapshot->pools[i];
+        if (pool.hosts.empty()) {  // a target that is no pool
+            next.pools.push_back(route::none);
+            continue;
+        }
+        if (const auto same = known.find(next.snapshot->pool_identities[i]); same != known.end()) {
+            next.pools.push_back(same->second);
+            known.erase(same);
+            continue;
+        }
+        const std::uint32_t number = relay_.add_pool(pool);
+        next.pools.push_back(number);
+        pool_names_.resize(std::max<std::size_t>(pool_names_.size(), number + 1));
+        pool_names_[number] = pool.name;
+    }
+    for (const auto& [identity, number] : known) {
+        relay_.retire_pool(number);
+    }
+}
+
+void Worker::Implementation::take_listeners(
+    const Snapshot& next, const std::vector<OpenedListener>& opened) {
+    listening_.resize(next.listeners.size());
+    for (std::uint32_t number = 0; number < next.listeners.size(); ++number) {
+        const ListenerState& listener = next.listeners[number];
+        const bool was_open = listening_[number];
+        listening_[number] = listener.open;
+        if (was_open && listener.open) {
+            inbound_.change_listener(number, settings_of(listener.config, next.config));
+        } else if (was_open) {
+            inbound_.remove_listener(number);
+        }
+    }
+    for (const OpenedListener& each : opened) {
+        tally_.add_listener(each.number, next.listeners[each.number].config.name);
+        inbound_.add_listener(
+            each.number,
+            each.descriptor,
+            settings_of(next.listeners[each.number].config, next.config));
+    }
+}
+
+/// The transaction looks at its rules no more: what it chose is copied or held.
+void Worker::Implementation::unpin(mail::Submission& submission) {
+    if (!submission.takes_recipients) {
+        return;
+    }
+    submission.takes_recipients = false;
+    Generation* const generation = find(submission.generation);
+    if (generation != nullptr && --generation->transactions == 0 &&
+        generation != &generations_.back()) {
+        retire(static_cast<std::size_t>(generation - generations_.data()));
+    }
+}
+
+/// An old generation: the control thread may free it.
+void Worker::Implementation::retire(std::size_t index) {
+    for (const std::uint32_t pool : generations_[index].pools) {
+        if (pool != route::none) {
+            relay_.let_go(pool);
+        }
+    }
+    const Snapshot& snapshot = *generations_[index].snapshot;
+    generations_.erase(generations_.begin() + static_cast<std::ptrdiff_t>(index));
+    control_.done(snapshot);
+}
+
 // --- senders
 // -----------------------------------------------------------------------------------------------------------------
 
 mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Address& address) {
     const config::Listener& listener = listener_of(client);
+    shared::Gauge& of_listener = *current().listeners[client.listener].connections;
     const base::IpAddress ip = base::IpAddress::from(address.host_octets());
-    client.trusted = !listener.relay.deny.contains(ip) &&
-                     (listener.trusted || listener.relay.networks.contains(ip));
     client.network = shared::network_key(common_.client_key, ip);
-    client.exempt = listener.relay.networks.contains(ip) || listener.proxy_networks.contains(ip);
+    judge(client, ip);
     if (!common_.connections.add(common_.connections_max)) {
         return too_many_connections;
     }
-    if (!common_.listeners[client.listener].add(listener.limits.connections)) {
+    if (!of_listener.add(listener.limits.connections)) {
         common_.connections.remove();
         return too_many_connections;
     }
     const std::uint32_t limit = listener.limits.connections_per_client;
-    if (limit != 0 && !client.exempt &&
+    client.counted = limit != 0 && !client.exempt;
+    if (client.counted &&
         !common_.clients.add(shared::client_key(common_.client_key, ip), 1, limit)) {
-        common_.listeners[client.listener].remove();
+        of_listener.remove();
         common_.connections.remove();
         return too_many_connections_of_client;
     }
@@ -270,12 +425,21 @@ mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Addr
     return {};
 }
 
+/// What the client may, by the generation in force.
+void Worker::Implementation::judge(mail::Client& client, const base::IpAddress& ip) const {
+    const config::Listener& listener = listener_of(client);
+    client.generation = current().generation;
+    client.trusted = !listener.relay.deny.contains(ip) &&
+                     (listener.trusted || listener.relay.networks.contains(ip));
+    client.exempt = listener.relay.networks.contains(ip) || listener.proxy_networks.contains(ip);
+}
+
 void Worker::Implementation::left(const mail::Client& client, const io::Address& address) {
-    if (listener_of(client).limits.connections_per_client != 0 && !client.exempt) {
+    if (client.counted) {
         const base::IpAddress ip = base::IpAddress::from(address.host_octets());
         common_.clients.remove(shared::client_key(common_.client_key, ip), 1);
     }
-    common_.listeners[client.listener].remove();
+    current().listeners[client.listener].connections->remove();
     common_.connections.remove();
     tally_.left(client);
 }
@@ -296,7 +460,13 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
     submission->client.address = *address;
     submission->client.helo = *helo;
     submission->id_size = ids_.next(ring_->wall_now(), submission->id_text);
-    submission->generation = snapshot_.generation;
+    submission->generation = current().generation;
+    ++generations_.back().transactions;
+    if (client.generation != submission->generation) {
+        if (const auto ip = base::IpAddress::parse(client.address)) {
+            judge(submission->client, *ip);
+        }
+    }
     submission->began = ring_->now();
     tally_.began(*submission);
     return submission;
@@ -304,6 +474,11 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
 
 mail::Reply Worker::Implementation::recipient(
     mail::Submission& submission, mail::Recipient& recipient) {
+    const Generation* const generation = find(submission.generation);
+    if (generation == nullptr) {
+        return rules_gone;
+    }
+    const Snapshot& snapshot = *generation->snapshot;
     if (!recipient.domain.empty()) {
         mail::DomainKey key;
         if (!mail::make_domain_key(recipient.domain, key)) {
@@ -317,19 +492,22 @@ mail::Reply Worker::Implementation::recipient(
     }
     const base::Instant asked = io::monotonic_time();
     const route::Decision decision = route::decide(
-        *snapshot_.table,
-        snapshot_.relaying[submission.client.listener],
+        *snapshot.table,
+        snapshot.listeners[submission.client.listener].relaying,
         {recipient.address, recipient.local_part, recipient.domain_key},
         submission.client.trusted,
         decision_text_);
     tally_.routed(asked);
     if (!decision.accepted()) {
-        refused_rule_ = decision.match.rule;
+        if (decision.match.found()) {
+            refused_rule_ = place_of(snapshot.table->text_of(decision.match.rule), place_text_);
+        }
         return decision.reply;
     }
     const std::uint32_t pool =
-        pool_of_target_[snapshot_.table->action(decision.match.action).target];
-    if (submission.envelope.recipient_count > 0 && pool != submission.pool) {
+        generation->pools[snapshot.table->action(decision.match.action).target];
+    const bool first = submission.envelope.recipient_count == 0;
+    if (!first && pool != submission.pool) {
         return other_group;
     }
     if (submission.envelope.recipient_count >= relay_.recipients_max(pool)) {
@@ -342,7 +520,6 @@ mail::Reply Worker::Implementation::recipient(
                              !submission.envelope.reverse_path_a_label.empty()))) {
         return no_smtputf8;
     }
-    recipient.rule = decision.match.rule;
     recipient.pool = pool;
     if (common_.kept.take(kept_key(submission, recipient), ring_->now(), kept_)) {
         return {
@@ -355,7 +532,14 @@ mail::Reply Worker::Implementation::recipient(
         }
         recipient.outgoing = *copy;
     }
-    if (!submission.holds_pool) {
+    if (first) {
+        const auto place = submission.arena.copy(
+            place_of(snapshot.table->text_of(decision.match.rule), place_text_));
+        if (!place) {
+            return no_memory;
+        }
+        recipient.rule = *place;
+        let_pool_go(submission);  // of one that was not taken after all
         submission.holds_pool = true;
         submission.pool = pool;
         relay_.hold(pool);
@@ -371,6 +555,7 @@ bool Worker::Implementation::reserve(
         return false;
     }
     submission.reserved_octets = octets;
+    unpin(submission);  // no recipient comes behind the beginning of a body
     return true;
 }
 
@@ -386,13 +571,18 @@ void Worker::Implementation::abandon(mail::Submission& submission) {
     free(submission);
 }
 
+void Worker::Implementation::let_pool_go(mail::Submission& submission) {
+    if (std::exchange(submission.holds_pool, false)) {
+        relay_.let_go(submission.pool);
+    }
+}
+
 void Worker::Implementation::free(mail::Submission& submission) {
+    unpin(submission);
     if (submission.reserved_octets != 0) {
         bodies_.give_back(budget_network(submission), submission.reserved_octets);
     }
-    if (submission.holds_pool) {
-        relay_.let_go(submission.pool);
-    }
+    let_pool_go(submission);
     submissions_.destroy(&submission);
 }
 
@@ -406,9 +596,9 @@ void Worker::Implementation::refused(
     const auto ip = base::IpAddress::parse(client.address);
     const std::uint64_t key = ip ? shared::client_key(common_.client_key, *ip) : 0;
     lines_.refused(
-        snapshot_,
-        std::exchange(refused_rule_, route::none),
         listener_of(client).name,
+        std::exchange(refused_rule_, {}),
+        submission != nullptr ? submission->generation : current().generation,
         key,
         client,
         submission,
@@ -426,7 +616,12 @@ void Worker::Implementation::settled(mail::Submission& submission, const mail::O
         keep_refusals(submission);
     }
     tally_.settled(submission, reply);
-    lines_.message(snapshot_, submission, pool_names_[submission.pool], outcome, reply);
+    lines_.message(
+        listener_of(submission.client).name,
+        submission,
+        pool_names_[submission.pool],
+        outcome,
+        reply);
     inbound_.answer(submission, reply);
 }
 
@@ -511,7 +706,7 @@ void Worker::Implementation::begin_shutdown() {
     stage_ = Stage::grace;
     tally_.stopping();
     inbound_.shut_down();
-    timers_.set(shutdown_timer_, ring_->now() + snapshot_.config.timeouts.shutdown_grace);
+    timers_.set(shutdown_timer_, ring_->now() + current().config.timeouts.shutdown_grace);
 }
 
 void Worker::Implementation::go_on_shutting_down() {
@@ -519,7 +714,7 @@ void Worker::Implementation::go_on_shutting_down() {
         stage_ = Stage::owed;
         inbound_.cut();
         relay_.give_up_unsent();
-        timers_.set(shutdown_timer_, ring_->now() + snapshot_.config.timeouts.data_done);
+        timers_.set(shutdown_timer_, ring_->now() + current().config.timeouts.data_done);
     } else if (stage_ == Stage::owed) {
         relay_.cut();
     }
@@ -529,13 +724,17 @@ void Worker::Implementation::go_on_shutting_down() {
 // ----------------------------------------------------------------------------------------------------------------
 
 base::Result<std::unique_ptr<Worker>> Worker::create(
-    const WorkerSettings& settings, const Snapshot& snapshot, Common& common, log::Buffer& lines) {
+    const WorkerSettings& settings,
+    const Snapshot& snapshot,
+    Common& common,
+    Control& control,
+    log::Buffer& lines) {
     auto ring = io::Ring::create(settings.bounds.ring);
     if (!ring) {
         return ring.error();
     }
-    auto implementation =
-        std::make_unique<Implementation>(std::move(*ring), settings, snapshot, common, lines);
+    auto implementation = std::make_unique<Implementation>(
+        std::move(*ring), settings, snapshot, common, control, lines);
     return std::unique_ptr<Worker>(new Worker(std::move(implementation)));
 }
 
@@ -550,6 +749,10 @@ void Worker::run() {
 
 void Worker::request_pulse() {
     implementation_->request_pulse();
+}
+
+void Worker::publish(const Snapshot& snapshot, std::vector<OpenedListener> opened) {
+    implementation_->publish(snapshot, std::move(opened));
 }
 
 void Worker::request_shutdown() {

@@ -319,6 +319,11 @@ void Ring::accept(Completion& completion, int listener) {
         {.kind = Operation::Kind::accept, .completion = &completion, .descriptor = listener});
 }
 
+int Ring::accept_waiting(int listener) {
+    std::shared_ptr<sim::Socket> accepted = implementation_->socket_of(listener).accept();
+    return accepted ? implementation_->world.open(std::move(accepted)) : -1;
+}
+
 void Ring::connect(Completion& completion, int socket, const Address& to) {
     implementation_->arm(
         {.kind = Operation::Kind::connect,

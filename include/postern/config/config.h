@@ -73,6 +73,7 @@ struct Relay {
     bool allow_open_relay = false;
     bool soft_reject = false;
     bool routed_local_parts = false;
+    bool operator==(const Relay&) const = default;
 };
 
 struct Limits {
@@ -89,6 +90,7 @@ struct Limits {
     std::uint32_t recipient_rate = 0;
     std::uint32_t refused_rate = 0;
     Size byte_rate;
+    bool operator==(const Limits&) const = default;
 };
 
 struct Delivery {
@@ -98,6 +100,7 @@ struct Delivery {
     Defer defer{};
     std::string postmaster;   // empty: none
     std::string notify_pool;  // empty: none
+    bool operator==(const Delivery&) const = default;
 };
 
 struct Retry {
@@ -132,6 +135,7 @@ struct Listener {
     Relay relay;
     Limits limits;
     Delivery delivery;
+    bool operator==(const Listener&) const = default;
 };
 
 struct Pool {

@@ -49,6 +49,9 @@ Parsed parse(
 /// Reads `file` and parses it, with the globs of rules.files expanded.
 Parsed load(const std::string& file, std::string_view system_hostname);
 
+/// The keys whose values differ and are applied by a restart alone: "log.format".
+std::vector<std::string> changed_for_restart(Config running, Config next);
+
 /// The manual's page of all keys, in Markdown.
 std::string reference();
 

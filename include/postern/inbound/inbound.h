@@ -28,6 +28,7 @@ struct ListenerSettings {
     std::uint32_t received_max = 0;
     base::Duration command_timeout{};
     base::Duration data_timeout{};
+    bool operator==(const ListenerSettings&) const = default;
 };
 
 /// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments
@@ -35,8 +36,8 @@ struct ListenerSettings {
 class World {
    public:
     /// May this client connect? code 0: yes; else the answer that it is closed with (421).
-    /// `client.trusted` and `client.network` are set by the call. Every admitted client is given
-    /// back with `left`.
+    /// What the client may is set by the call (mail::Client). Every admitted client is given back
+    /// with `left`.
     virtual mail::Reply arrived(mail::Client& client, const io::Address& address) = 0;
     virtual void left(const mail::Client& client, const io::Address& address) = 0;
 
@@ -74,9 +75,13 @@ class Inbound {
     Inbound(io::Ring& ring, io::Timers& timers, World& world);
     ~Inbound();
 
-    /// Begins to accept; the descriptor (io::open_listener) is taken over. Returns the listener's
-    /// number.
-    std::uint32_t add_listener(int descriptor, const ListenerSettings& settings);
+    /// Begins to accept; the descriptor (io::open_listener) is taken over. `number`: the caller's,
+    /// not one of a listener that is open; connections know their listener by it.
+    void add_listener(std::uint32_t number, int descriptor, const ListenerSettings& settings);
+    /// For connections to come; a session keeps to what it was greeted with.
+    void change_listener(std::uint32_t number, const ListenerSettings& settings);
+    /// Accepts what has been connected, then closes the socket; connections go on.
+    void remove_listener(std::uint32_t number);
 
     /// The sender's final answer to a submission. Its connection goes on; the submission is no
     /// longer inbound's. Does nothing where the sender has gone (inbound_owner is null).

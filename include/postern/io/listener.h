@@ -39,6 +39,9 @@ class Listener {
     /// Ends in on_listener_closed. A connection that is accepted meanwhile is closed. REQUIRES:
     /// open; again does nothing.
     void close();
+    /// The same, but every connection that waits is accepted first, and handed to the owner: for a
+    /// listener that goes while the others go on. REQUIRES: open; again does nothing.
+    void drain();
 
     int descriptor() const { return descriptor_; }
 
@@ -58,6 +61,7 @@ class Listener {
     static void on_accept(Completion& self, Done done);
     static void on_cancel(Completion& self, Done done);
     static void on_pause_over(Timer& self);
+    void stop_accepting();
     void close_when_quiet();
 
     Ring& ring_;
@@ -65,6 +69,7 @@ class Listener {
     ListenerOwner& owner_;
     int descriptor_ = -1;
     bool closing_ = false;
+    bool draining_ = false;
     Operation accept_;
     Operation cancel_;
     Pause pause_;

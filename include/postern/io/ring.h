@@ -121,6 +121,10 @@ class Ring {
     // --- answered at once ------------------------------------------------------------------------
     /// A stream socket with NODELAY, bound to `from` (any port of it) unless null.
     base::Result<int> open_socket(const Address& to, const Address* from);
+    /// The next connection that waits at a listening socket, as `accept` gives it, or -1: none
+    /// waits, or it can not be had. For a socket that is about to be closed: it waits for nobody
+    /// any more.
+    int accept_waiting(int listener);
     /// Both ways: a receive or a send of a connected socket that is under way ends.
     void shut_down(int socket);
     void shut_down_sending(int socket);

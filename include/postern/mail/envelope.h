@@ -23,8 +23,8 @@ struct Recipient {
     std::string_view outgoing;  // what the smart host is told, when a rule rewrites; else empty and
                                 // `address` goes out
     std::uint32_t pool = 0;     // chosen at RCPT: index of the pool in the worker's relay
-    std::uint32_t rule =
-        0;         // chosen at RCPT: index of the rule in the generation's table, for the log
+    std::string_view rule;      // "FILE:LINE" of the rule that chose it, for the log; of a
+                                // transaction's first recipient only
     Reply answer;  // the smart host's to its RCPT, once known; text in the arena; code 0: none
     Recipient* next = nullptr;  // in the order in which they were accepted
 };

@@ -19,10 +19,12 @@ struct Client {
     std::string_view helo;     // as given; empty before HELO
     std::uint64_t network =
         0;  // the client's network (IPv4 /24, IPv6 /64), hashed with the process's key
-    std::uint32_t listener = 0;
-    bool trusted = false;  // [relay] allows it, or its listener is trusted
-    bool exempt = false;   // no limit by client or network holds for it
-    bool esmtp = false;    // EHLO, not HELO
+    std::uint64_t generation = 0;  // whose [relay] and limits decided what follows
+    std::uint32_t listener = 0;    // its number; it keeps it over generations
+    bool trusted = false;          // [relay] allows it, or its listener is trusted
+    bool exempt = false;           // no limit by client or network holds for it
+    bool counted = false;          // among its network's connections
+    bool esmtp = false;            // EHLO, not HELO
 };
 
 /// One message and where it is on its way. Made at MAIL, filled by `inbound`, delivered by `relay`,
@@ -50,6 +52,7 @@ struct Submission {
     base::Instant handed_over;     // given to a smart host's connection, the last time
     base::Instant deadline;        // when the sender must have its answer (sync_limit)
     std::uint64_t generation = 0;  // of the rules that its recipients were looked up in
+    bool takes_recipients = true;  // more may be named: its generation must stay
     std::uint32_t pool = 0;        // of the group that takes it: index in this worker's relay
     bool holds_pool = false;       // which stays there until it is done with
 

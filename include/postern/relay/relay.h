@@ -119,6 +119,8 @@ class Relay {
     /// A transaction has chosen the pool and may still submit to it, retired or not.
     void hold(std::uint32_t pool);
     void let_go(std::uint32_t pool);
+    /// For what begins to be waited for from now on.
+    void set_timeouts(const Timeouts& timeouts);
 
     // --- mail ------------------------------------------------------------------------------------
     /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in

@@ -67,10 +67,11 @@ struct Report {
 /// "domain", "exact domain" and so on, as counts name them.
 std::string_view name_of(Pattern kind);
 
-/// Rules that name a public suffix ("co.uk") without saying who may send to it. libpsl takes longer
-/// for a name than everything else that a rule needs, so this is not part of load(): a reload warns
-/// after the swap.
-std::vector<std::string> public_suffix_warnings(const Table& table);
+/// Those of `rules` that name a public suffix ("co.uk") without saying who may send to it. libpsl
+/// takes longer for a name than everything else that a rule needs, so this is not part of load(): a
+/// reload warns after the swap.
+std::vector<std::string> public_suffix_warnings(
+    const Table& table, std::span<const std::uint32_t> rules);
 
 /// Warns of rules that change nothing, of public suffixes that anyone may send to because nothing
 /// was stated, of pools that no rule uses, and of smart hosts that are one of our own `listeners`

@@ -15,19 +15,18 @@ namespace postern::shard {
 /// The few facts that all workers know (room `shared`), and where each of them counts. Made by the
 /// control thread, outlives the workers.
 struct Common {
-    /// `connections`: the most there may be. `keys`: random numbers of this process.
+    /// `most`: the most connections there may be. `keys`: random numbers of this process.
     Common(
         const config::Config& config,
-        std::uint32_t connections,
+        std::uint32_t most,
         std::uint32_t workers,
         const base::HashKey& client_keys,
         const base::HashKey& answer_keys)
         : metrics(workers),
-          connections_max(connections),
+          connections_max(most),
           client_key(client_keys),
-          listeners(config.listeners.size()),
-          clients(connections),
-          bodies(config.limits.body_memory.octets, workers, connections),
+          clients(most),
+          bodies(config.limits.body_memory.octets, workers, most),
           kept(kept_answers_max, answer_keys),
           hosts(hosts_max, client_keys) {}
 
@@ -38,7 +37,7 @@ struct Common {
     const std::uint32_t connections_max;
     const base::HashKey client_key;
     shared::Gauge connections;
-    std::deque<shared::Gauge> listeners;  // connections of each
+    std::deque<shared::Gauge> listeners;  // connections of each; the control thread alone adds
     shared::CountTable clients;
     shared::Budget bodies;
     shared::KeptAnswers kept;

@@ -37,7 +37,7 @@ struct MemoryHolder {
 };
 
 /// What the whole process may hold at most, a row a holder. `table_octets`: of the rules now in
-/// force.
+/// force, names included.
 std::vector<MemoryHolder> memory_sum(
     const config::Config& config,
     std::uint32_t connections,

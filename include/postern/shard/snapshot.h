@@ -8,22 +8,47 @@
 #include "postern/relay/relay.h"
 #include "postern/route/decide.h"
 #include "postern/route/table.h"
+#include "postern/shared/counts.h"
 
 namespace postern::shard {
+
+/// How many generations may live at a time, the one in force included.
+inline constexpr std::size_t generations_max = 4;
+
+/// A listener in one generation. Its number is its place in Snapshot::listeners, and stays the same
+/// over generations: an address that comes again gets the number that it had.
+struct ListenerState {
+    config::Listener config;        // of a removed one as it was last, for its sessions
+    route::RelaySettings relaying;  // the same
+    shared::Gauge* connections;     // one for all generations: lives in Common
+    bool open = false;              // false: it was removed
+};
 
 /// Configuration, rules and pools of one generation: built and checked by the control thread, then
 /// only read, by all workers.
 struct Snapshot {
     std::uint64_t generation = 1;
+    std::uint64_t oldest_kept = 0;  // with this one in force, those before that generation must go
     config::Config config;
     std::unique_ptr<const route::Table> table;
     std::vector<relay::PoolSettings>
         pools;  // what the table's targets stand for: index as in Table::targets()
-    std::vector<route::RelaySettings> relaying;  // by listener
+    std::vector<std::uint64_t> pool_identities;  // of `pools`: see identify_pools
+    std::vector<route::RelaySettings> relaying;  // by the configuration's listener
+    std::vector<ListenerState> listeners;        // by number: see number_listeners
 };
+
+struct Common;
 
 /// The pool that each of the table's targets stands for: the named one, or one of that single host.
 /// Those that are no pool (reject, defer) get an empty one.
 std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table);
+
+/// Before a snapshot is published, by the control thread; `before`: the one in force, or null.
+/// Gives each pool the number that the pool with the same definition had before, or one that none
+/// ever had.
+void identify_pools(Snapshot& snapshot, const Snapshot* before, std::uint64_t& next_identity);
+/// Makes `listeners` of the configuration's, numbered as before.
+void number_listeners(Snapshot& snapshot, const Snapshot* before, Common& common);
 
 }  // namespace postern::shard

@@ -21,25 +21,50 @@ namespace postern::shard {
 
 struct Common;  // what all workers know: common.h
 
+/// A listening socket of one worker's own.
+struct OpenedListener {
+    std::uint32_t number = 0;  // in Snapshot::listeners
+    int descriptor = -1;       // taken over
+};
+
 struct WorkerSettings {
     std::uint32_t index = 0;
     WorkerBounds bounds;
-    std::vector<int>
-        listeners;  // descriptors, in the order of the configuration's listeners; taken over
+    std::vector<OpenedListener> listeners;  // all of the first snapshot's
+};
+
+/// What a worker tells the control thread. Called on the worker's thread, between two completions;
+/// must not wait.
+class Control {
+   public:
+    /// The snapshot is the one in force on this worker.
+    virtual void taken(const Snapshot& snapshot) = 0;
+    /// This worker looks at the snapshot no more. Once, and never before a later one was taken.
+    virtual void done(const Snapshot& snapshot) = 0;
+
+   protected:
+    ~Control() = default;
 };
 
 class Worker {
    public:
-    /// `snapshot`, `common` and `lines` outlive the worker.
+    /// `snapshot`, `common`, `control` and `lines` outlive the worker; `snapshot` at least until it
+    /// is done with it.
     static base::Result<std::unique_ptr<Worker>> create(
         const WorkerSettings& settings,
         const Snapshot& snapshot,
         Common& common,
+        Control& control,
         log::Buffer& lines);
     ~Worker();
 
     /// Serves until a shutdown that was requested is done.
     void run();
+
+    /// The control thread, before request_shutdown: transactions that begin from now on go by
+    /// `snapshot`. `opened`: this worker's socket of each listener that it has and the one before
+    /// did not have.
+    void publish(const Snapshot& snapshot, std::vector<OpenedListener> opened);
 
     /// Any thread, once: the graceful end of product.md, section 2, timeouts.shutdown_grace.
     void request_shutdown();

@@ -136,7 +136,7 @@ Gateway::Gateway(const ListenerSettings& settings, int socket_buffer)
                 loopback.descriptor, SOL_SOCKET, option, &socket_buffer, sizeof socket_buffer);
         }
     }
-    inbound->add_listener(loopback.release(), settings);
+    inbound->add_listener(0, loopback.release(), settings);
 }
 
 Gateway::~Gateway() {

@@ -1,0 +1,342 @@
+#include "control.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "load.h"
+#include "notify.h"
+#include "postern/config/parse.h"
+#include "postern/io/clock.h"
+#include "postern/io/listener.h"
+#include "postern/route/explain.h"
+
+namespace postern::app {
+namespace {
+
+constexpr std::size_t warnings_logged_max = 20;
+/// A worker's turn is over in milliseconds; one that is not has stood still, and a reload does not
+/// wait for it for ever.
+constexpr std::chrono::seconds patience{30};
+
+void close_all(const std::vector<std::vector<int>>& sockets) {
+    for (const std::vector<int>& of_listener : sockets) {
+        for (const int descriptor : of_listener) {
+            ::close(descriptor);
+        }
+    }
+}
+
+bool open_in(const shard::Snapshot& snapshot, const config::Endpoint& address) {
+    return std::any_of(
+        snapshot.config.listeners.begin(),
+        snapshot.config.listeners.end(),
+        [&](const config::Listener& listener) { return listener.address == address; });
+}
+
+}  // namespace
+
+base::Result<std::vector<int>> open_sockets(
+    const config::Listener& listener, std::uint32_t workers) {
+    const auto address = io::Address::parse(listener.address.host, listener.address.port);
+    POSTERN_ASSERT(address.has_value(), "a listener's address was checked");
+    std::vector<int> sockets;
+    for (std::uint32_t i = 0; i < workers; ++i) {
+        const base::Result<int> descriptor = io::open_listener(*address);
+        if (!descriptor) {
+            close_all({sockets});
+            return descriptor.error();
+        }
+        sockets.push_back(*descriptor);
+    }
+    return sockets;
+}
+
+Control::Control(
+    std::string config_file,
+    std::uint32_t workers,
+    shard::Common& common,
+    log::Buffer& lines,
+    std::unique_ptr<shard::Snapshot> first)
+    : config_file_(std::move(config_file)),
+      worker_count_(workers),
+      common_(common),
+      started_(first->config),
+      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      lines_(lines) {
+    POSTERN_ASSERT(wake_ >= 0, "an eventfd can be had at the start");
+    shard::identify_pools(*first, nullptr, next_identity_);
+    shard::number_listeners(*first, nullptr, common_);
+    published_.push_back(std::make_unique<Published>());
+    published_.back()->snapshot = std::move(first);
+}
+
+Control::~Control() {
+    ::close(wake_);
+}
+
+void Control::start(std::vector<shard::Worker*> workers, base::Duration took) {
+    workers_ = std::move(workers);
+    const shard::Snapshot& snapshot = first();
+    metrics::count_reload(
+        common_.metrics.control(),
+        true,
+        snapshot.generation,
+        snapshot.table->rule_count(),
+        io::wall_time(),
+        took);
+}
+
+// --- on the workers' threads ---------------------------------------------------------------------
+
+Control::Published& Control::published(const shard::Snapshot& snapshot) {
+    const auto found = std::find_if(published_.begin(), published_.end(), [&](const auto& each) {
+        return each->snapshot.get() == &snapshot;
+    });
+    POSTERN_ASSERT(found != published_.end(), "a worker names a snapshot that lives");
+    return **found;
+}
+
+void Control::taken(const shard::Snapshot& snapshot) {
+    const std::lock_guard lock(mutex_);
+    if (++published(snapshot).taken == worker_count_) {
+        taken_by_all_.notify_all();
+    }
+}
+
+void Control::done(const shard::Snapshot& snapshot) {
+    const std::lock_guard lock(mutex_);
+    if (++published(snapshot).done == worker_count_) {
+        eventfd_write(wake_, 1);
+    }
+}
+
+// --- on the control thread, or that of admin -----------------------------------------------------
+
+std::shared_ptr<const shard::Snapshot> Control::in_force() const {
+    const std::lock_guard lock(mutex_);
+    return published_.back()->snapshot;
+}
+
+std::uint64_t Control::rules_octets() const {
+    const std::lock_guard lock(mutex_);
+    std::uint64_t octets = 0;
+    for (const auto& each : published_) {
+        const route::Table& table = *each->snapshot->table;
+        octets += table.octets() + table.name_octets();
+    }
+    return octets;
+}
+
+void Control::collect() {
+    eventfd_t count = 0;
+    eventfd_read(wake_, &count);
+    std::vector<std::unique_ptr<Published>> unused;  // freed with no lock held
+    const std::lock_guard lock(mutex_);
+    for (auto& each : published_) {
+        if (each->done == worker_count_) {
+            unused.push_back(std::move(each));
+        }
+    }
+    std::erase(published_, nullptr);
+}
+
+void Control::stop() {
+    const std::lock_guard lock(reloading_);
+    stopped_ = true;
+}
+
+ReloadReport Control::reload(const ReloadOptions& options) {
+    const std::lock_guard lock(reloading_);
+    const base::Instant began = io::monotonic_time();
+    if (!options.dry_run) {
+        notify(fmt::format(
+            "RELOADING=1\nMONOTONIC_USEC={}",
+            began.time_since_epoch() / std::chrono::microseconds(1)));
+    }
+    ReloadReport report = look_and_apply(options);
+    const base::Duration took = io::monotonic_time() - began;
+    report.ms = static_cast<std::uint64_t>(base::to_ms(took));
+    if (report.result == ReloadReport::Result::applied) {
+        // What takes longest is looked at last: the new rules are in force already.
+        const auto more =
+            route::public_suffix_warnings(*in_force()->table, report.rules.rules_added);
+        report.warnings.insert(report.warnings.end(), more.begin(), more.end());
+    }
+    if (!options.dry_run) {
+        count(report, took);
+        log(report);
+        notify("READY=1");
+    }
+    return report;
+}
+
+ReloadReport Control::look_and_apply(const ReloadOptions& options) {
+    ReloadReport report;
+    report.generation = in_force()->generation;
+    if (stopped_) {
+        report.errors.push_back("it is shutting down");
+        return report;
+    }
+    collect();
+    const auto before = in_force();
+    Loaded loaded = load(config_file_, before->generation + 1);
+    report.warnings = std::move(loaded.warnings);
+    report.errors = std::move(loaded.errors);
+    if (!loaded.snapshot) {
+        return report;
+    }
+    compare(*before, *loaded.snapshot, report);
+    report.warnings.insert(
+        report.warnings.end(), report.rules.warnings.begin(), report.rules.warnings.end());
+    report.restart = config::changed_for_restart(started_, loaded.snapshot->config);
+    const std::uint32_t shrink_max = before->config.rules.shrink_max.value;
+    if (report.rules.shrinks(shrink_max) && !options.force) {
+        report.errors.push_back(fmt::format(
+            "{}: {} of {} rules are gone, more than rules.shrink_max = \"{} %\" allows; if that is "
+            "meant: postern reload --force",
+            config_file_,
+            report.rules.removed,
+            report.rules.before,
+            shrink_max));
+        return report;
+    }
+    if (options.dry_run) {
+        report.result = ReloadReport::Result::would_apply;
+        report.generation = loaded.snapshot->generation;
+        return report;
+    }
+    if (apply(std::move(loaded.snapshot), report)) {
+        report.result = ReloadReport::Result::applied;
+        report.generation = in_force()->generation;
+    }
+    return report;
+}
+
+/// Hands the snapshot out and waits until every worker has it. False: a listener's socket can not
+/// be had, and `report` says so.
+bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report) {
+    const auto before = in_force();
+    std::vector<std::vector<int>> sockets;  // of the new listeners, in the configuration's order
+    for (const config::Listener& listener : next->config.listeners) {
+        if (open_in(*before, listener.address)) {
+            continue;
+        }
+        auto opened = open_sockets(listener, worker_count_);
+        if (!opened) {
+            close_all(sockets);
+            report.errors.push_back(fmt::format("{}: {}", config_file_, opened.error().text));
+            return false;
+        }
+        sockets.push_back(std::move(*opened));
+    }
+    shard::identify_pools(*next, before.get(), next_identity_);
+    shard::number_listeners(*next, before.get(), common_);
+    std::vector<std::vector<shard::OpenedListener>> opened(worker_count_);  // by worker
+    std::size_t used = 0;
+    for (const config::Listener& listener : next->config.listeners) {
+        if (open_in(*before, listener.address)) {
+            continue;
+        }
+        const auto number = static_cast<std::uint32_t>(
+            std::find_if(
+                next->listeners.begin(),
+                next->listeners.end(),
+                [&](const shard::ListenerState& each) {
+                    return each.config.address == listener.address;
+                }) -
+            next->listeners.begin());
+        for (std::uint32_t worker = 0; worker < worker_count_; ++worker) {
+            opened[worker].push_back({number, sockets[used][worker]});
+        }
+        ++used;
+    }
+
+    std::unique_lock lock(mutex_);
+    published_.push_back(std::make_unique<Published>());
+    Published& published = *published_.back();
+    if (published_.size() > shard::generations_max) {
+        next->oldest_kept =
+            published_[published_.size() - shard::generations_max]->snapshot->generation;
+    }
+    published.snapshot = std::move(next);
+    lock.unlock();
+    for (std::uint32_t worker = 0; worker < worker_count_; ++worker) {
+        workers_[worker]->publish(*published.snapshot, std::move(opened[worker]));
+    }
+    lock.lock();
+    if (!taken_by_all_.wait_for(lock, patience, [&] { return published.taken == worker_count_; })) {
+        report.warnings.push_back(fmt::format(
+            "{} of {} workers have not taken the new generation for {} s: they stand still",
+            worker_count_ - published.taken,
+            worker_count_,
+            patience.count()));
+    }
+    lock.unlock();
+    collect();
+    return true;
+}
+
+/// The control thread's numbers are written under reloading_, whatever thread that is.
+void Control::count(const ReloadReport& report, base::Duration took) {
+    metrics::count_reload(
+        common_.metrics.control(),
+        report.result == ReloadReport::Result::applied,
+        report.generation,
+        in_force()->table->rule_count(),
+        io::wall_time(),
+        took);
+}
+
+// --- the log -------------------------------------------------------------------------------------
+
+void Control::say(std::string_view event) {
+    const std::lock_guard lock(lines_mutex_);
+    lines_.line(io::wall_time(), event).commit();
+}
+
+void Control::line(std::string_view event, std::uint64_t generation, std::string_view text) {
+    const std::lock_guard lock(lines_mutex_);
+    lines_.line(io::wall_time(), event)
+        .number(log::Field::generation, generation)
+        .text(log::Field::reply, text)
+        .commit();
+}
+
+/// What the last reload warned of already is not told again.
+void Control::log(ReloadReport report) {
+    std::vector<std::string> all = report.warnings;
+    std::erase_if(report.warnings, [&](const std::string& warning) {
+        return std::find(warned_of_.begin(), warned_of_.end(), warning) != warned_of_.end();
+    });
+    warned_of_ = std::move(all);
+    for (std::size_t i = 0; i < std::min(report.warnings.size(), warnings_logged_max); ++i) {
+        line("reload warning", report.generation, report.warnings[i]);
+    }
+    if (report.warnings.size() > warnings_logged_max) {
+        line(
+            "reload warning",
+            report.generation,
+            fmt::format(
+                "and {} more: postern check prints them",
+                report.warnings.size() - warnings_logged_max));
+    }
+    const bool applied = report.result == ReloadReport::Result::applied;
+    std::string text = applied ? difference_line(report) : report.errors.front();
+    if (!applied && report.errors.size() > 1) {
+        text += fmt::format(" (and {} more: postern check prints them)", report.errors.size() - 1);
+    }
+    const std::lock_guard lock(lines_mutex_);
+    lines_.line(io::wall_time(), applied ? "reloaded" : "reload refused")
+        .number(log::Field::generation, report.generation)
+        .text(log::Field::reply, text)
+        .number(log::Field::ms, report.ms)
+        .commit();
+}
+
+}  // namespace postern::app
