@@ -43,6 +43,42 @@ TEST(inbound, a_message_comes_through_with_our_line_in_front) {
     EXPECT_EQ(gateway.world.abandoned, 0);
 }
 
+TEST(inbound, a_session_keeps_to_what_it_was_greeted_with) {
+    Gateway gateway;
+    Sender before(gateway);
+    EXPECT_TRUE(before.reply().starts_with("220 gw.example.net "));
+    ListenerSettings settings = Gateway::usual();
+    settings.hostname = "other.example.net";
+    settings.recipients_max = 1;
+    gateway.inbound->change_listener(0, settings);
+    Sender behind(gateway);
+    EXPECT_TRUE(behind.reply().starts_with("220 other.example.net "));
+    EXPECT_TRUE(before.ask("EHLO c.example").starts_with("250-gw.example.net\r\n"));
+    EXPECT_NE(behind.ask("EHLO c.example").find("RCPTMAX=1\r\n"), std::string::npos);
+}
+
+TEST(inbound, a_listener_goes_and_its_sessions_go_on) {
+    Gateway gateway;
+    Sender sender(gateway);
+    begin_transaction(sender);
+    Sender waiting(gateway);  // has connected, and is not accepted yet
+    gateway.inbound->remove_listener(0);
+    EXPECT_TRUE(waiting.reply().starts_with("220 gw.example.net "));
+    EXPECT_TRUE(sender.ask("DATA").starts_with("354 "));
+    EXPECT_TRUE(sender.ask("Subject: x\r\n\r\n.").starts_with("250 2.0.0 queued\r\n"));
+    const int late = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    const io::Address& address = gateway.loopback.address;
+    EXPECT_NE(::connect(late, address.raw(), address.raw_size()), 0);
+    ::close(late);
+    // Its number is free for another one.
+    io::test::Loopback again;
+    const io::Address new_address = again.address;
+    gateway.inbound->add_listener(0, again.release(), Gateway::usual());
+    gateway.loopback.address = new_address;
+    Sender behind(gateway);
+    EXPECT_TRUE(behind.reply().starts_with("220 gw.example.net "));
+}
+
 TEST(inbound, a_client_that_may_not_come_hears_why) {
     Gateway gateway;
     gateway.world.greeting_refusal = {421, {4, 7, 0}, "too many connections"};

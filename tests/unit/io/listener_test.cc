@@ -132,6 +132,41 @@ TEST(Listener, WhatComesWhileItClosesIsClosed) {
     ::close(far);
 }
 
+/// Everything that has connected is accepted, also what comes while it ends.
+TEST(Listener, DrainedItLosesNobody) {
+    NoLeak leak;
+    auto ring = make_ring();
+    Host host(*ring);
+    Loopback loopback;
+    host.listener.open(loopback.release());
+    std::vector<int> far;
+    for (int i = 0; i < 20; ++i) {
+        far.push_back(loopback.dial());
+    }
+    host.listener.drain();
+    far.push_back(loopback.dial());
+    host.listener.drain();
+    ASSERT_TRUE(host.run_until([&] { return host.closed == 1; }));
+    EXPECT_EQ(host.accepted.size(), far.size());
+    EXPECT_EQ(host.listener.descriptor(), -1);
+    for (int socket : host.accepted) {
+        ::close(socket);
+    }
+    for (int socket : far) {
+        ::close(socket);
+    }
+}
+
+TEST(Listener, ClosedWhileItDrainsItIsSoonOver) {
+    NoLeak leak;
+    auto ring = make_ring();
+    Host host(*ring);
+    Loopback loopback;
+    host.listener.open(loopback.release());
+    host.listener.drain();
+    host.close();
+}
+
 TEST(Listener, TwoWorkersShareAnAddressAndOthersMayNot) {
     Loopback first;
     auto second = open_listener(first.address);

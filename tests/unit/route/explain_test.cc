@@ -137,8 +137,10 @@ TEST(Check, WarnsOfRulesThatChangeNothing) {
 TEST(Check, WarnsOfPublicSuffixesWhereNothingIsStated) {
     auto table =
         table_of("co.uk one\n#com.br two\nac.uk one restricted\nexample.co.uk two\n* two\n");
+    constexpr std::uint32_t all[] = {0, 1, 2, 3, 4};
+    EXPECT_EQ(public_suffix_warnings(*table, std::span(all).last(4)).size(), 1u);
     EXPECT_THAT(
-        public_suffix_warnings(*table),
+        public_suffix_warnings(*table, all),
         ElementsAre(
             "a.rules:1: 'co.uk' is a public suffix, under which anyone may register: it should "
             "state "
