@@ -320,7 +320,7 @@ void Ring::accept(Completion& completion, int listener) {
 }
 
 int Ring::accept_waiting(int listener) {
-    std::shared_ptr<sim::Socket> accepted = implementation_->socket_of(listener).accept();
+    std::shared_ptr<sim::Socket> accepted = socket_of(listener).accept();
     return accepted ? implementation_->world.open(std::move(accepted)) : -1;
 }
 
