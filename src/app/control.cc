@@ -1,6 +1,6 @@
 #include "control.h"
 
-#include <sys/eventfd.h>
+#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -67,9 +67,7 @@ Control::Control(
       worker_count_(workers),
       common_(common),
       started_(first->config),
-      wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       lines_(lines) {
-    POSTERN_ASSERT(wake_ >= 0, "an eventfd can be had at the start");
     shard::identify_pools(*first, nullptr, next_identity_);
     shard::number_listeners(*first, nullptr, common_);
     published_.push_back(std::make_unique<Published>());
@@ -77,7 +75,7 @@ Control::Control(
 }
 
 Control::~Control() {
-    ::close(wake_);
+    stop();
 }
 
 void Control::start(std::vector<shard::Worker*> workers, base::Duration took) {
@@ -90,6 +88,10 @@ void Control::start(std::vector<shard::Worker*> workers, base::Duration took) {
         snapshot.table->rule_count(),
         io::wall_time(),
         took);
+    thread_ = std::thread([this] {
+        pthread_setname_np(pthread_self(), "rules");
+        serve();
+    });
 }
 
 // --- on the workers' threads ---------------------------------------------------------------------
@@ -112,11 +114,12 @@ void Control::taken(const shard::Snapshot& snapshot) {
 void Control::done(const shard::Snapshot& snapshot) {
     const std::lock_guard lock(mutex_);
     if (++published(snapshot).done == worker_count_) {
-        eventfd_write(wake_, 1);
+        done_ = true;
+        asked_.notify_all();
     }
 }
 
-// --- on the control thread, or that of admin -----------------------------------------------------
+// --- on any thread -------------------------------------------------------------------------------
 
 std::shared_ptr<const shard::Snapshot> Control::in_force() const {
     const std::lock_guard lock(mutex_);
@@ -133,11 +136,81 @@ std::uint64_t Control::rules_octets() const {
     return octets;
 }
 
+ReloadReport Control::reload(const ReloadOptions& options) {
+    std::future<ReloadReport> report;
+    {
+        const std::lock_guard lock(mutex_);
+        requests_.push_back({options, {}});
+        report = requests_.back().report.get_future();
+        if (stopped_) {
+            refuse_all();
+        }
+        asked_.notify_all();
+    }
+    return report.get();
+}
+
+void Control::request_reload() {
+    const std::lock_guard lock(mutex_);
+    requested_ = true;
+    asked_.notify_all();
+}
+
+/// With mutex_ held.
+void Control::refuse_all() {
+    for (Request& request : requests_) {
+        ReloadReport report;
+        report.generation = published_.back()->snapshot->generation;
+        report.errors.push_back("it is shutting down");
+        request.report.set_value(std::move(report));
+    }
+    requests_.clear();
+}
+
+void Control::stop() {
+    {
+        const std::lock_guard lock(mutex_);
+        stopped_ = true;
+        refuse_all();
+        asked_.notify_all();
+    }
+    if (thread_.joinable()) {
+        thread_.join();
+    }
+}
+
+// --- on the thread of its own --------------------------------------------------------------------
+
+void Control::serve() {
+    std::unique_lock lock(mutex_);
+    for (;;) {
+        asked_.wait(lock, [&] { return stopped_ || done_ || requested_ || !requests_.empty(); });
+        if (stopped_) {
+            return;
+        }
+        if (requested_) {
+            requested_ = false;
+            lock.unlock();
+            do_reload({});
+            lock.lock();
+        } else if (!requests_.empty()) {
+            Request request = std::move(requests_.front());
+            requests_.pop_front();
+            lock.unlock();
+            request.report.set_value(do_reload(request.options));
+            lock.lock();
+        } else {
+            lock.unlock();
+            collect();
+            lock.lock();
+        }
+    }
+}
+
 void Control::collect() {
-    eventfd_t count = 0;
-    eventfd_read(wake_, &count);
     std::vector<std::unique_ptr<Published>> unused;  // freed with no lock held
     const std::lock_guard lock(mutex_);
+    done_ = false;
     for (auto& each : published_) {
         if (each->done == worker_count_) {
             unused.push_back(std::move(each));
@@ -146,13 +219,7 @@ void Control::collect() {
     std::erase(published_, nullptr);
 }
 
-void Control::stop() {
-    const std::lock_guard lock(reloading_);
-    stopped_ = true;
-}
-
-ReloadReport Control::reload(const ReloadOptions& options) {
-    const std::lock_guard lock(reloading_);
+ReloadReport Control::do_reload(const ReloadOptions& options) {
     const base::Instant began = io::monotonic_time();
     if (!options.dry_run) {
         notify(fmt::format(
@@ -179,10 +246,6 @@ ReloadReport Control::reload(const ReloadOptions& options) {
 ReloadReport Control::look_and_apply(const ReloadOptions& options) {
     ReloadReport report;
     report.generation = in_force()->generation;
-    if (stopped_) {
-        report.errors.push_back("it is shutting down");
-        return report;
-    }
     collect();
     const auto before = in_force();
     Loaded loaded = load(config_file_, before->generation + 1);
@@ -282,7 +345,6 @@ bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report)
     return true;
 }
 
-/// The control thread's numbers are written under reloading_, whatever thread that is.
 void Control::count(const ReloadReport& report, base::Duration took) {
     metrics::count_reload(
         common_.metrics.control(),

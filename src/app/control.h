@@ -2,10 +2,13 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "postern/log/log.h"
@@ -16,8 +19,9 @@
 namespace postern::app {
 
 /// Owns the snapshots: builds the next one beside the one in force, hands it to the workers, and
-/// frees those that no worker looks at any more. Made and destroyed by the control thread; the
-/// workers are gone before it.
+/// frees those that no worker looks at any more: all of it on one thread of its own, since an
+/// allocator keeps for each thread what it freed, and a table is large. Made and destroyed by the
+/// control thread; the workers are gone before it.
 class Control final : public shard::Control {
    public:
     /// `lines`: the control thread's; from now on only `say` builds lines there.
@@ -38,21 +42,18 @@ class Control final : public shard::Control {
     void start(std::vector<shard::Worker*> workers, base::Duration took);
 
     /// Any thread; one at a time, the others wait. Comes back when the new generation is in force
-    /// on every worker, or refused, or looked at. Its lines are in the log by then.
+    /// on every worker, or refused, or looked at. Its lines are in the log by then. Before `start`
+    /// it waits for that.
     ReloadReport reload(const ReloadOptions& options);
+    /// Asks for one, and does not wait. Any thread.
+    void request_reload();
+    /// No reload any more; one that is under way is waited for. Control thread.
+    void stop();
 
     /// The generation in force; it lives at least as long as it is held. Any thread.
     std::shared_ptr<const shard::Snapshot> in_force() const;
     /// Memory of the tables of all generations that live. Any thread.
     std::uint64_t rules_octets() const;
-
-    /// Becomes readable when there is something for `collect`. Control thread.
-    int descriptor() const { return wake_; }
-
-    /// Frees the snapshots that every worker is done with. Any thread.
-    void collect();
-    /// No reload any more; one that is under way is waited for.
-    void stop();
 
     /// A line of the log. Any thread.
     void say(std::string_view event);
@@ -69,9 +70,22 @@ class Control final : public shard::Control {
     void taken(const shard::Snapshot& snapshot) override;
     void done(const shard::Snapshot& snapshot) override;
 
+    /// A reload that somebody waits for.
+    struct Request {
+        ReloadOptions options;
+        std::promise<ReloadReport> report;
+    };
+
     Published& published(const shard::Snapshot& snapshot);
+    void refuse_all();
+
+    // On the thread of its own.
+    void serve();
+    ReloadReport do_reload(const ReloadOptions& options);
     ReloadReport look_and_apply(const ReloadOptions& options);
     bool apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report);
+    /// Frees the snapshots that every worker is done with.
+    void collect();
     void log(ReloadReport report);
     void count(const ReloadReport& report, base::Duration took);
     void line(std::string_view event, std::uint64_t generation, std::string_view text);
@@ -81,18 +95,20 @@ class Control final : public shard::Control {
     shard::Common& common_;
     const config::Config started_;  // what a key that needs a restart is
     std::uint64_t next_identity_ = 1;
-    const int wake_;  // eventfd
     std::vector<shard::Worker*> workers_;
-
-    std::mutex reloading_;                // held by the reload that is under way
-    bool stopped_ = false;                // under reloading_
-    std::vector<std::string> warned_of_;  // in the log, by the last reload; under reloading_
+    std::vector<std::string> warned_of_;  // in the log, by the last reload
+    std::thread thread_;
 
     std::mutex lines_mutex_;
     log::Buffer& lines_;
 
     mutable std::mutex mutex_;  // for what follows; held for a moment
     std::condition_variable taken_by_all_;
+    std::condition_variable asked_;  // something for `serve`
+    std::deque<Request> requests_;
+    bool requested_ = false;  // by `request_reload`
+    bool done_ = false;       // every worker is done with some snapshot
+    bool stopped_ = false;
     // The oldest first, the one in force last. Law: but for the moment in which a new one is handed
     // out, at most shard::generations_max.
     std::vector<std::unique_ptr<Published>> published_;

@@ -101,18 +101,14 @@ log::Options log_options(const config::Log& config) {
     return options;
 }
 
-/// Does what signals ask for, looks after the workers, and frees what they are done with, until it
-/// is told to stop.
+/// Does what signals ask for, and looks after the workers, until it is told to stop.
 void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
     for (;;) {
-        pollfd ready[] = {{signals, POLLIN, 0}, {control.descriptor(), POLLIN, 0}};
-        ::poll(ready, 2, static_cast<int>(base::to_ms(Watch::interval)));
+        pollfd ready{signals, POLLIN, 0};
+        ::poll(&ready, 1, static_cast<int>(base::to_ms(Watch::interval)));
         watch.tick();
-        if (ready[1].revents != 0) {
-            control.collect();
-        }
         signalfd_siginfo signal{};
-        if (ready[0].revents == 0 || ::read(signals, &signal, sizeof signal) != sizeof signal) {
+        if (ready.revents == 0 || ::read(signals, &signal, sizeof signal) != sizeof signal) {
             continue;
         }
         switch (signal.ssi_signo) {
@@ -124,7 +120,7 @@ void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
                     fmt::print(
                         stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
                 }
-                control.reload({});
+                control.request_reload();
                 break;
             default:
                 return;
@@ -232,10 +228,10 @@ int serve_until_told(
         control.say("ready");
         notify("READY=1");
         serve_signals(control, **log, watch, signals);
-        control.stop();
         control.say("shutting down");
         notify("STOPPING=1");
     }
+    control.stop();  // nobody waits for a reload any more, or for one that will never be
     readiness = Readiness::stopping;
     for (shard::Worker* worker : running) {
         worker->request_shutdown();
