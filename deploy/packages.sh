@@ -12,10 +12,10 @@
 set -euo pipefail
 
 build=(meson ninja-build g++ pkg-config liburing-dev libssl-dev libmimalloc-dev libfmt-dev libtomlplusplus-dev
-       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libcpp-httplib-dev libxxhash-dev
+       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libcpp-httplib-dev libc-ares-dev libxxhash-dev
        systemtap-sdt-dev dpkg-dev)
 test_=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libgtest-dev libgmock-dev python3 python3-aiosmtpd
-       swaks curl valgrind systemd python3-seccomp iproute2 adduser debootstrap)
+       swaks curl valgrind systemd python3-seccomp iproute2 adduser debootstrap nsd unbound)
 # Debian has npm apart from Node.js, others' packages of Node.js bring it.
 [[ -n $(type -P npm) ]] || test_+=(npm)
 peers=(postfix haproxy libdb5.3 libevent-2.1-7 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0)

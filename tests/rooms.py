@@ -19,6 +19,7 @@ KNOWS = {
     "metrics": ["base"],
     "log": ["base"],
     "shared": ["base"],
+    "names": ["base"],
     "io": ["base"],
     "inbound": ["smtp", "io", "log", "shared"],
     "relay": ["smtp", "io", "metrics", "log", "shared"],
