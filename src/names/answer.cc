@@ -26,9 +26,8 @@ std::string describe_hosts(const Answer& answer) {
             text += fmt::format("{}{}", text.empty() ? "" : ", ", address.text());
         }
     }
-    return answer.trouble.empty()
-               ? text
-               : fmt::format("{} (the last answer; now {})", text, answer.trouble);
+    return answer.trouble.empty() ? text
+                                  : fmt::format("{} (not renewed: {})", text, answer.trouble);
 }
 
 }  // namespace

@@ -133,7 +133,7 @@ TEST(Describe, SaysItInOneLine) {
     EXPECT_EQ(describe(hosts({best, equal})), "192.0.2.10, 192.0.2.20");
     EXPECT_EQ(
         describe({Answer::Kind::hosts, {best}, "A of mx1.example.net: no answer"}),
-        "192.0.2.10 (the last answer; now A of mx1.example.net: no answer)");
+        "192.0.2.10 (not renewed: A of mx1.example.net: no answer)");
     EXPECT_EQ(describe({Answer::Kind::null_mx, {}, {}}), "takes no mail (null MX)");
     EXPECT_EQ(describe({Answer::Kind::no_such_name, {}, {}}), "no such name");
     EXPECT_EQ(describe({Answer::Kind::no_addresses, {}, {}}), "has no address");
