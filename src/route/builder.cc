@@ -409,7 +409,7 @@ void Builder::check_open_relay() {
     }
     const Action& action = table_->action(match.action);
     TargetKind kind = table_->targets_[action.target].kind;
-    if (!action.restricted && (kind == TargetKind::pool || kind == TargetKind::address)) {
+    if (!action.restricted && kind != TargetKind::reject && kind != TargetKind::defer) {
         error(
             match.rule,
             word_at(match.rule, 0),

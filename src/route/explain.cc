@@ -106,7 +106,10 @@ std::string target_text(const Target& target, std::span<const PoolHosts> pools) 
             }
             return fmt::format("pool {}", target.text);
         case TargetKind::address:
+        case TargetKind::host:
             return fmt::format("the host {}", target.text);
+        case TargetKind::mx:
+            return fmt::format("the MX hosts of {}", target.text);
         case TargetKind::reject:
             return target.text.empty() ? "reject" : fmt::format("reject: {}", target.text);
         case TargetKind::defer:
@@ -239,7 +242,7 @@ std::string to_json(
         json["restricted"] = action.restricted;
         json["delivery"] =
             action.delivery == Delivery::sync ? nlohmann::json("sync") : nlohmann::json(nullptr);
-        constexpr const char* kinds[] = {"pool", "address", "reject", "defer"};
+        constexpr const char* kinds[] = {"pool", "address", "host", "mx", "reject", "defer"};
         json["target"]["kind"] = kinds[static_cast<int>(target.kind)];
         json["target"]["text"] = target.text;
         if (target.kind == TargetKind::pool) {

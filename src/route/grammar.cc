@@ -179,16 +179,6 @@ std::string known_pools(const std::vector<std::string>& pools) {
                          : fmt::format("the configuration has {}", fmt::join(pools, ", "));
 }
 
-/// Names need a resolver, which this version does not have: what asks for one ends here.
-bool fail_unresolved(std::string_view word, Fault& fault) {
-    return fail(
-        fault,
-        fmt::format(
-            "'{}': names are not resolved in this version yet; allowed: an address, such as "
-            "192.0.2.1 or [2001:db8::1], or a pool",
-            word));
-}
-
 bool read_port(std::string_view text, std::size_t at, unsigned& port, Fault& fault) {
     unsigned value = 0;
     auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
@@ -242,10 +232,15 @@ bool read_v4(std::string_view word, StatementContext& context, Fault& fault) {
 }
 
 /// host.name[:port]; `begin`: octets of the word before it.
-bool read_host(std::string_view word, std::size_t begin, Fault& fault) {
+bool read_host(
+    std::string_view word,
+    std::size_t begin,
+    TargetKind kind,
+    StatementContext& context,
+    Fault& fault) {
     std::string_view host = word.substr(begin);
     std::size_t colon = std::min(host.find(':'), host.size());
-    unsigned port = 0;
+    unsigned port = 25;
     mail::DomainKey key;
     mail::DomainFault why;
     if (colon < host.size() && !read_port(host.substr(colon + 1), begin + colon + 1, port, fault)) {
@@ -260,7 +255,8 @@ bool read_host(std::string_view word, std::size_t begin, Fault& fault) {
                 why.what != nullptr ? why.what : "an address stands there without this"),
             begin + why.at);
     }
-    return fail_unresolved(word, fault);
+    context.target = {kind, fmt::format("{}:{}", key.view(), port)};
+    return true;
 }
 
 bool read_as(std::string_view word, StatementContext& context, Fault& fault) {
@@ -335,11 +331,15 @@ constexpr TargetRow target_rows[] = {
      }},
     {[](std::string_view w) { return w.starts_with("as:"); }, read_as},
     {[](std::string_view w) { return w.starts_with("mx:"); },
-     [](std::string_view w, StatementContext&, Fault& f) { return read_host(w, 3, f); }},
+     [](std::string_view w, StatementContext& c, Fault& f) {
+         return read_host(w, 3, TargetKind::mx, c, f);
+     }},
     {[](std::string_view w) { return w.front() == '['; }, read_bracketed},
     {is_v4_and_port, read_v4},
     {[](std::string_view w) { return has(w, '.') || has(w, ':'); },
-     [](std::string_view w, StatementContext&, Fault& f) { return read_host(w, 0, f); }},
+     [](std::string_view w, StatementContext& c, Fault& f) {
+         return read_host(w, 0, TargetKind::host, c, f);
+     }},
     {[](std::string_view) { return true; }, read_pool},
 };
 

@@ -45,14 +45,15 @@ struct Secrets {
 };
 
 enum class Pattern : std::uint8_t { domain, exact, subdomains, user, literal, everything };
-enum class TargetKind : std::uint8_t { pool, address, reject, defer };
+enum class TargetKind : std::uint8_t { pool, address, host, mx, reject, defer };
 enum class Delivery : std::uint8_t { unstated, sync };
 
 /// Where recipients go.
 struct Target {
     TargetKind kind = TargetKind::pool;
-    std::string text;  // the pool's name; "192.0.2.1:25", "[2001:db8::1]:25"; what the sender is
-                       // told, empty: the usual words
+    std::string text;  // the pool's name; "192.0.2.1:25", "[2001:db8::1]:25"; of a host or mx the
+                       // name and port, "mx1.internal:25"; what the sender is told, empty: the
+                       // usual words
     bool operator==(const Target&) const = default;
 };
 

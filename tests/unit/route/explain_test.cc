@@ -76,6 +76,19 @@ TEST(Explain, SaysWhenThereIsNothing) {
     EXPECT_EQ(routed.answer_to_trusted, "");
 }
 
+TEST(Explain, NamesHostsAndMxDomains) {
+    auto table = table_of("a.com mx1.internal:26\nb.com mx:example.net\n");
+    const auto text = [&](const char* address) {
+        return to_text(explain(*table, {}, address, {}), *table, pools);
+    };
+    EXPECT_THAT(text("u@a.com"), testing::HasSubstr("target    the host mx1.internal:26\n"));
+    EXPECT_THAT(text("u@b.com"), testing::HasSubstr("target    the MX hosts of example.net:25\n"));
+    const auto json =
+        nlohmann::json::parse(to_json(explain(*table, {}, "u@b.com", {}), *table, pools));
+    EXPECT_EQ(json["target"]["kind"], "mx");
+    EXPECT_EQ(json["target"]["text"], "example.net:25");
+}
+
 TEST(Explain, IsJsonForPrograms) {
     auto table = table_of("example.com one rewrite=x.org\n* two\n");
     auto json = nlohmann::json::parse(

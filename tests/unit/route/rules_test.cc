@@ -238,6 +238,15 @@ TEST(Rules, ReadsTargets) {
     EXPECT_EQ(target_of("[2001:DB8:0::1]"), (Target{K::address, "[2001:db8::1]:25"}));
     EXPECT_EQ(target_of("[2001:db8::1]:26"), (Target{K::address, "[2001:db8::1]:26"}));
     EXPECT_EQ(target_of("[IPv6:2001:db8::1]:26"), (Target{K::address, "[2001:db8::1]:26"}));
+    EXPECT_EQ(target_of("mx1.internal"), (Target{K::host, "mx1.internal:25"}));
+    EXPECT_EQ(target_of("MX1.Internal.:2525"), (Target{K::host, "mx1.internal:2525"}));
+    EXPECT_EQ(target_of("localhost:26"), (Target{K::host, "localhost:26"}));
+    EXPECT_EQ(
+        target_of("b\xc3\xbc"
+                  "cher.example"),
+        (Target{K::host, "xn--bcher-kva.example:25"}));
+    EXPECT_EQ(target_of("mx:example.net"), (Target{K::mx, "example.net:25"}));
+    EXPECT_EQ(target_of("mx:Example.net:26"), (Target{K::mx, "example.net:26"}));
     EXPECT_EQ(target_of("reject"), (Target{K::reject, ""}));
     EXPECT_EQ(target_of("reject:gone"), (Target{K::reject, "gone"}));
     EXPECT_EQ(target_of("defer:\"try: later\""), (Target{K::defer, "try: later"}));
@@ -261,12 +270,7 @@ TEST(Rules, RefusesTargetsThatAreNone) {
         {"reject:\"\"", "behind the colon stands a text"},
         {"reject:caf\xc3\xa9", "the text of an answer is printable ASCII"},
         {"reject:" + std::string(501, 'x'), "the text has 501 octets; allowed: 500"},
-        {"mx1.internal",
-         "1:7: 'mx1.internal': names are not resolved in this version yet; allowed:"},
-        {"mx1.internal:26", "names are not resolved in this version yet"},
-        {"localhost:26", "names are not resolved in this version yet"},
-        {"mx:example.net", "names are not resolved in this version yet"},
-        {"mx:example.net:26", "names are not resolved in this version yet"},
+        {"mx:[192.0.2.1]", "1:10: '[192.0.2.1]' is no host name: an address stands there without"},
         {"mx:a..b", "1:12: 'a..b' is no host name: a label is empty"},
         {"mx:", "1:10: '' is no host name: the domain is empty"},
         {"mx1.internal:99999", "1:20: '99999' is no port"},
@@ -366,6 +370,8 @@ TEST(Rules, RefusesAnOpenRelay) {
         "always-relay with relay.allow_open_relay = true";
     EXPECT_EQ(error_of("* one always-relay\n"), expected);
     EXPECT_EQ(error_of("* 192.0.2.1 always-relay\n"), expected);
+    EXPECT_EQ(error_of("* mx1.internal always-relay\n"), expected);
+    EXPECT_EQ(error_of("* mx:example.net always-relay\n"), expected);
     EXPECT_EQ(error_of("* as:a.com\na.com one\n"), expected);
     EXPECT_THAT(load_text("* reject always-relay\n").errors, IsEmpty());
     EXPECT_THAT(load_text("* as:a.com restricted\na.com one\n").errors, IsEmpty());
