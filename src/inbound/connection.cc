@@ -36,10 +36,7 @@ std::string_view in_a_labels(
     std::string_view local_part,
     std::string_view domain_key,
     std::span<char> into) {
-    const auto ascii = [](std::string_view text) {
-        return std::all_of(text.begin(), text.end(), smtp::is_ascii);
-    };
-    if (ascii(address) || !ascii(local_part) || domain_key.empty()) {
+    if (smtp::is_ascii(address) || !smtp::is_ascii(local_part) || domain_key.empty()) {
         return address;
     }
     char* at = std::copy(local_part.begin(), local_part.end(), into.data());
@@ -387,7 +384,7 @@ bool Connection::append_received_line() {
          .recipient = recipient,
          .time = corridor_.ring.wall_now()},
         line);
-    const bool ascii = std::all_of(recipient.begin(), recipient.end(), smtp::is_ascii);
+    const bool ascii = smtp::is_ascii(recipient);
     submission_->has_eight_bit = submission_->has_utf8_header = !ascii;
     return submission_->body.append_copy({line.data(), size}, true, false);
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "postern/base/assert.h"
+#include "postern/smtp/characters.h"
 
 namespace postern::smtp {
 namespace {
@@ -18,10 +19,6 @@ constexpr base::Duration late_floor = 50ms;
 // way: the first message on it keeps its last octet back until the host has answered something,
 // since what was sent whole could not be tried again.
 constexpr base::Duration fresh_for = 5s;
-
-bool is_ascii(std::string_view text) {
-    return std::all_of(text.begin(), text.end(), [](char c) { return (c & 0x80) == 0; });
-}
 
 std::string_view told_address(const mail::Recipient& recipient) {
     return recipient.outgoing.empty() ? recipient.address : recipient.outgoing;

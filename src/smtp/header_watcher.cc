@@ -1,7 +1,6 @@
 #include "postern/smtp/header_watcher.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "postern/smtp/characters.h"
 
@@ -14,17 +13,6 @@ constexpr std::string_view product = "(Postern)";
 
 constexpr bool is_space(char c) {
     return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
-bool all_ascii(const char* at, const char* end) {
-    constexpr std::uint64_t high_bits = 0x8080808080808080;
-    std::uint64_t seen = 0;
-    for (; end - at >= 8; at += 8) {
-        std::uint64_t octets = 0;
-        std::memcpy(&octets, at, sizeof octets);
-        seen |= octets;
-    }
-    return (seen & high_bits) == 0 && std::all_of(at, end, is_ascii);
 }
 
 bool continues(std::string_view word, std::size_t at, char c) {
@@ -49,7 +37,8 @@ void HeaderWatcher::watch(std::string_view run, std::string_view hostname) {
                 const void* newline = std::memchr(at, '\n', static_cast<std::size_t>(end - at));
                 const char* const line_end =
                     newline == nullptr ? end : static_cast<const char*>(newline);
-                non_ascii_ |= !all_ascii(at, line_end);
+                non_ascii_ |=
+                    !is_ascii(std::string_view(at, static_cast<std::size_t>(line_end - at)));
                 at = line_end;
                 if (at == end) {
                     return;

@@ -98,7 +98,7 @@ PathError take_domain(std::string_view text, Path& path) {
     if (text.ends_with('.')) {
         path.domain.remove_suffix(1);
     }
-    if (!std::all_of(text.begin(), text.end(), is_ascii)) {
+    if (!is_ascii(text)) {
         path.non_ascii = true;
     }
     return check_domain(path.domain);

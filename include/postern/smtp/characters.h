@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <string_view>
 
 /// The character classes of RFC 5321 and RFC 6531, and comparison without regard to ASCII case.
@@ -21,6 +23,21 @@ constexpr bool is_alphanumeric(char c) {
 
 constexpr bool is_ascii(char c) {
     return static_cast<signed char>(c) >= 0;
+}
+
+/// All of it. Eight octets at a time: bodies' headers are looked at.
+inline bool is_ascii(std::string_view text) {
+    constexpr std::uint64_t high_bits = 0x8080808080808080;
+    std::uint64_t seen = 0;
+    for (; text.size() >= sizeof seen; text.remove_prefix(sizeof seen)) {
+        std::uint64_t octets = 0;
+        std::memcpy(&octets, text.data(), sizeof octets);
+        seen |= octets;
+    }
+    for (const char c : text) {
+        seen |= static_cast<unsigned char>(c);
+    }
+    return (seen & high_bits) == 0;
 }
 
 /// VCHAR of RFC 5234: ASCII that prints, without the blank.

@@ -109,6 +109,20 @@ TEST(path, knows_address_literals) {
     }
 }
 
+TEST(characters, is_ascii_sees_every_octet) {
+    for (std::size_t size = 0; size < 20; ++size) {
+        const std::string text(size, '\x7f');
+        EXPECT_TRUE(is_ascii(text));
+        for (std::size_t at = 0; at < size; ++at) {
+            for (const char c : {'\x80', '\xff'}) {
+                std::string other = text;
+                other[at] = c;
+                EXPECT_FALSE(is_ascii(other)) << size << " " << at;
+            }
+        }
+    }
+}
+
 TEST(characters, atext_is_rfc_5322s) {
     const std::string_view symbols = "!#$%&'*+-/=?^_`{|}~";
     for (int i = -128; i < 128; ++i) {

@@ -135,8 +135,7 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
             return;
         case Wish::submit: {
             EXPECT_TRUE(open_);
-            EXPECT_EQ(
-                session.has_eight_bit(), !std::all_of(content_.begin(), content_.end(), is_ascii));
+            EXPECT_EQ(session.has_eight_bit(), !is_ascii(content_));
             open_ = false;
             std::string envelope = (from_.empty() ? "<>" : from_) + " ->";
             for (const std::string& to : to_) {
