@@ -23,7 +23,7 @@ KNOWS = {
     "io": ["base"],
     "inbound": ["smtp", "io", "log", "shared"],
     "relay": ["smtp", "io", "metrics", "log", "shared"],
-    "shard": ["inbound", "relay", "route", "config"],
+    "shard": ["inbound", "relay", "route", "config", "names"],
     "app": ["shard"],
 }
 

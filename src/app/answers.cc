@@ -50,10 +50,11 @@ std::map<std::pair<std::string, std::string>, HostHealth> hosts_of(
 }  // namespace
 
 AdminAnswer answer_metrics(
-    metrics::Registry& registry, const log::Log& log, std::uint64_t rules_octets) {
+    metrics::Registry& registry, const log::Log& log, const Control& control) {
     metrics::Series& own = registry.control().own();
     own.set<Metric::log_lines_dropped>(log.dropped());
-    own.set<Metric::memory>(rules_octets, metrics::Holder::rules);
+    own.set<Metric::names_unresolved>(control.unresolved_names());
+    own.set<Metric::memory>(control.rules_octets(), metrics::Holder::rules);
     return {200, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(registry)};
 }
 

@@ -16,10 +16,10 @@ namespace postern::app {
 
 enum class Readiness : std::uint8_t { starting, serving, stopping };
 
-/// All numbers, for Prometheus. Those that no worker counts (dropped log lines, the rules' memory)
-/// are read now.
+/// All numbers, for Prometheus. Those that no worker counts (dropped log lines, the rules' memory,
+/// names without an address) are read now.
 AdminAnswer answer_metrics(
-    metrics::Registry& registry, const log::Log& log, std::uint64_t rules_octets);
+    metrics::Registry& registry, const log::Log& log, const Control& control);
 /// 503 where a worker stands still, and which.
 AdminAnswer answer_health(const Watch& watch, std::uint64_t generation);
 /// 503 while starting and stopping.

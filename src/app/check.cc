@@ -13,6 +13,7 @@
 
 #include "commands.h"
 #include "from_postfix.h"
+#include "host_names.h"
 #include "load.h"
 #include "postern/base/units.h"
 #include "postern/io/entropy.h"
@@ -54,6 +55,42 @@ std::string greeting_trouble(const io::Address& host) {
     }
     close(socket);
     return trouble;
+}
+
+/// What asking the network brings up: names that have no address, hosts that do not greet.
+std::vector<std::string> connect_warnings(const shard::Snapshot& snapshot) {
+    const auto answers = resolve_now(snapshot);
+    if (!answers) {
+        return {answers.error().text};
+    }
+    std::vector<std::string> warnings;
+    for (const relay::PoolSettings& pool : snapshot.pools) {
+        for (const names::Question& question : shard::questions_of(pool)) {
+            const names::Answer& answer = *answers->at(question);
+            if (answer.kind != names::Answer::Kind::hosts) {
+                warnings.push_back(fmt::format(
+                    "pool {}: {}: {}", pool.name, question.name, names::describe(answer)));
+            }
+        }
+        const shard::PoolAddresses addresses =
+            shard::addresses_of(pool, *answers, snapshot.ourselves);
+        if (addresses.hosts.empty() && addresses.absence == relay::Absence::own_mx) {
+            warnings.push_back(
+                fmt::format("pool {}: we ourselves are its best MX host", pool.name));
+        }
+        for (const relay::HostAddress& host : addresses.hosts) {
+            const std::string trouble = greeting_trouble(host.address);
+            if (!trouble.empty()) {
+                warnings.push_back(fmt::format(
+                    "pool {}: the smart host {}{} {}",
+                    pool.name,
+                    host.address.text(),
+                    host.name.empty() ? "" : fmt::format(" ({})", host.name),
+                    trouble));
+            }
+        }
+    }
+    return warnings;
 }
 
 /// Why the log cannot be written where it is to be; empty: it can. Makes nothing.
@@ -107,18 +144,9 @@ int check(const std::string& config_file, const CheckOptions& options) {
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;
     if (options.connect) {
-        for (const relay::PoolSettings& pool : snapshot.pools) {
-            for (const relay::HostSettings& host : pool.hosts) {
-                const std::string trouble = greeting_trouble(host.address);
-                if (!trouble.empty()) {
-                    fmt::print(
-                        stderr,
-                        "warning: pool {}: the smart host {} {}\n",
-                        pool.name,
-                        host.address.text(),
-                        trouble);
-                }
-            }
+        for (const std::string& line : connect_warnings(snapshot)) {
+            fmt::print(stderr, "warning: {}\n", line);
+            loaded.warnings.push_back(line);
         }
     }
     fmt::print(

@@ -67,6 +67,15 @@ Control::Control(
       worker_count_(workers),
       common_(common),
       started_(first->config),
+      host_names_(
+          [this](const shard::Snapshot& snapshot, std::size_t pool, const auto& addresses) {
+              for (shard::Worker* const worker : workers_) {
+                  worker->set_hosts(snapshot.pool_identities[pool], addresses);
+              }
+          },
+          [this](const std::string& name, bool resolved, const std::string& what) {
+              tell(name, resolved, what);
+          }),
       lines_(lines) {
     shard::identify_pools(*first, nullptr, next_identity_);
     shard::number_listeners(*first, nullptr, common_);
@@ -182,10 +191,12 @@ void Control::stop() {
 // --- on the thread of its own --------------------------------------------------------------------
 
 void Control::serve() {
+    host_names_.use(in_force());
     std::unique_lock lock(mutex_);
     for (;;) {
         asked_.wait(lock, [&] { return stopped_ || done_ || requested_ || !requests_.empty(); });
         if (stopped_) {
+            host_names_.stop();
             return;
         }
         if (requested_) {
@@ -341,6 +352,7 @@ bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report)
             patience.count()));
     }
     lock.unlock();
+    host_names_.use(in_force());
     collect();
     return true;
 }
@@ -367,6 +379,14 @@ void Control::line(std::string_view event, std::uint64_t generation, std::string
     lines_.line(io::wall_time(), event)
         .number(log::Field::generation, generation)
         .text(log::Field::reply, text)
+        .commit();
+}
+
+void Control::tell(const std::string& name, bool resolved, const std::string& what) {
+    const std::lock_guard lock(lines_mutex_);
+    lines_.line(io::wall_time(), resolved ? "name resolved" : "name unresolved")
+        .text(log::Field::host, name)
+        .text(log::Field::reply, what)
         .commit();
 }
 

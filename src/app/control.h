@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "host_names.h"
 #include "postern/log/log.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
@@ -52,6 +53,10 @@ class Control final : public shard::Control {
 
     /// The generation in force; it lives at least as long as it is held. Any thread.
     std::shared_ptr<const shard::Snapshot> in_force() const;
+
+    /// Names of smart hosts that have no address now. Any thread.
+    std::size_t unresolved_names() const { return host_names_.unresolved(); }
+
     /// Memory of the tables of all generations that live. Any thread.
     std::uint64_t rules_octets() const;
 
@@ -88,6 +93,7 @@ class Control final : public shard::Control {
     void collect();
     void log(ReloadReport report);
     void count(const ReloadReport& report, base::Duration took);
+    void tell(const std::string& name, bool resolved, const std::string& what);
     void line(std::string_view event, std::uint64_t generation, std::string_view text);
 
     const std::string config_file_;
@@ -97,6 +103,7 @@ class Control final : public shard::Control {
     std::uint64_t next_identity_ = 1;
     std::vector<shard::Worker*> workers_;
     std::vector<std::string> warned_of_;  // in the log, by the last reload
+    HostNames host_names_;                // of the thread below
     std::thread thread_;
 
     std::mutex lines_mutex_;

@@ -66,16 +66,7 @@ std::string pool_of(const route::Explanation& explanation, const route::Table& t
     if (!explanation.match.found()) {
         return {};
     }
-    const route::Target& target = table.targets()[table.action(explanation.match.action).target];
-    switch (target.kind) {
-        case route::TargetKind::pool:
-        case route::TargetKind::address:
-            return target.text;
-        case route::TargetKind::reject:
-        case route::TargetKind::defer:
-            break;
-    }
-    return {};
+    return shard::pool_name_of(table.targets()[table.action(explanation.match.action).target]);
 }
 
 }  // namespace postern::app

@@ -109,6 +109,15 @@ std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
     return all;
 }
 
+names::Ourselves ourselves_of(const config::Config& config) {
+    names::Ourselves ourselves{key_of(config.hostname), {}};
+    for (const io::Address& address : listening_addresses(config)) {
+        ourselves.listeners.push_back(
+            {base::IpAddress::from(address.host_octets()), address.port()});
+    }
+    return ourselves;
+}
+
 /// A postmaster's address that no rule takes leaves <postmaster> refused, which RFC 5321, section
 /// 4.5.1, does not allow.
 void warn_of_postmasters(
@@ -166,7 +175,9 @@ std::vector<route::PoolHosts> pool_hosts(const config::Config& config) {
         pools.push_back({pool.name, {}});
         for (const auto* hosts : {&pool.hosts, &pool.backup}) {
             for (const config::Endpoint& host : *hosts) {
-                pools.back().hosts.push_back(io::Address::parse(host.host, host.port)->text());
+                pools.back().hosts.push_back(
+                    host.is_address ? io::Address::parse(host.host, host.port)->text()
+                                    : fmt::format("{}:{}", host.host, host.port));
             }
         }
     }
@@ -228,6 +239,7 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     snapshot->generation = generation;
     snapshot->pools = shard::pools_of(config, *rules.table);
     snapshot->relaying = relaying_of(config);
+    snapshot->ourselves = ourselves_of(config);
     snapshot->table = std::move(rules.table);
     snapshot->config = std::move(config);
     loaded.snapshot = std::move(snapshot);

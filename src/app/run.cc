@@ -137,9 +137,7 @@ AdminAnswers answers_of(
     const Watch& watch,
     const std::atomic<Readiness>& readiness) {
     return {
-        [&registry, &log, &control] {
-            return answer_metrics(registry, log, control.rules_octets());
-        },
+        [&registry, &log, &control] { return answer_metrics(registry, log, control); },
         [&watch, &control] { return answer_health(watch, control.in_force()->generation); },
         [&readiness] { return answer_ready(readiness.load()); },
         [&registry, &control](const auto& addresses, const std::string& from, bool json) {

@@ -25,6 +25,10 @@ char upper(char c) {
     return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
 }
 
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 bool is_label(std::string_view label) {
     return !label.empty() && label.size() <= label_size_max && label.front() != '-' &&
            label.back() != '-' && std::all_of(label.begin(), label.end(), [](char c) {
@@ -148,6 +152,7 @@ std::optional<Endpoint> parse_endpoint(std::string_view text, std::optional<std:
             return std::nullopt;
         }
         endpoint.host = host;
+        std::transform(host.begin(), host.end(), endpoint.host.begin(), lower);
         endpoint.is_address = address.has_value();
     }
     if (!rest.empty()) {

@@ -247,8 +247,6 @@ constexpr Restriction not_yet[] = {
     {"listener", "xforward_networks", Still::only_default, ""},
     {"listener", "auth_file", Still::only_default, ""},
     {"listener", "greeting_pause", Still::only_default, ""},
-    {"pool", "hosts", Still::addresses, ""},
-    {"pool", "backup", Still::addresses, ""},
     {"pool", "tls", Still::choices, "none | opportunistic"},
     {"pool", "tls_ca", Still::only_default, ""},
     {"pool", "tls_name", Still::only_default, ""},

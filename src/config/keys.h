@@ -112,7 +112,6 @@ struct Restriction {
     enum class Still : std::uint8_t {
         only_default,  // nothing but the default
         choices,       // those in `choices`
-        addresses,     // hosts: no names
     };
     std::string_view section;
     std::string_view key;

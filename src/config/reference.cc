@@ -18,9 +18,6 @@ std::string row(std::string_view section, const Key<T>& key) {
             case Restriction::Still::choices:
                 allowed += "only " + describe(Type::choice, restriction->choices);
                 break;
-            case Restriction::Still::addresses:
-                allowed += "only addresses";
-                break;
         }
     }
     std::string fallback(key.fallback);

@@ -394,16 +394,6 @@ void read_value(const Node& node, const Wanted& wanted, std::vector<Endpoint>& i
         value = endpoint.value_or(Endpoint{});
         return endpoint.has_value();
     });
-    if (wanted.restriction != nullptr &&
-        wanted.restriction->still == Restriction::Still::addresses) {
-        for (const Node& item : node.items) {
-            const auto endpoint = parse_endpoint(item.text, smtp_port);
-            if (endpoint && !endpoint->is_address) {
-                reject_restricted(
-                    item, wanted, "addresses with or without a port, such as [\"192.0.2.1:25\"]");
-            }
-        }
-    }
 }
 
 void read_value(const Node& node, const Wanted& wanted, std::vector<Certificate>& into) {

@@ -343,12 +343,15 @@ Reply parse_reply(std::string_view message, std::string_view name, RecordType ty
     }
     found->kind = Reply::Kind::records;
     found->ttl_s = ttl_s;
-    put_in_order(
-        found->addresses, addresses_max, [](const base::IpAddress& a, const base::IpAddress& b) {
-            return a.octets < b.octets;
-        });
+    put_in_order(found->addresses);
     put_in_order(found->exchanges, exchanges_max, std::less<>());
     return *found;
+}
+
+void put_in_order(std::vector<base::IpAddress>& addresses) {
+    put_in_order(addresses, addresses_max, [](const base::IpAddress& a, const base::IpAddress& b) {
+        return a.octets < b.octets;
+    });
 }
 
 }  // namespace postern::names

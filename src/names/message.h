@@ -46,4 +46,7 @@ inline constexpr std::uint32_t no_ttl_s = 30;
 /// (an address in digits, octets that names do not have) are left out.
 Reply parse_reply(std::string_view message, std::string_view name, RecordType type);
 
+/// As Reply::addresses are: ascending, each once, at most `addresses_max`.
+void put_in_order(std::vector<base::IpAddress>& addresses);
+
 }  // namespace postern::names

@@ -2,6 +2,7 @@
 
 #include <ares.h>
 #include <arpa/nameser.h>
+#include <netdb.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -25,6 +26,13 @@ namespace {
 
 /// Queries in flight at a time; more wait their turn. So many fit into a socket's buffers.
 constexpr std::size_t queries_max = 64;
+
+/// How often the hosts file is read again; it is on a disk near by.
+constexpr std::uint32_t hosts_file_ttl_s = 10;
+
+struct HostEntryEnd {
+    void operator()(hostent* entry) const { ares_free_hostent(entry); }
+};
 
 struct ChannelEnd {
     void operator()(ares_channel channel) const { ares_destroy(channel); }
@@ -111,19 +119,20 @@ struct Resolver::Implementation {
 
     /// False: it is over.
     bool take_orders() {
-        std::optional<std::vector<Question>> questions;
+        std::vector<std::vector<Question>> orders;
         {
             const std::lock_guard lock(mutex);
             if (over) {
                 return false;
             }
-            questions.swap(wanted);
+            orders.swap(wanted);
         }
-        if (questions) {
-            if (open_channel()) {  // else the one before goes on
-                book.ask_again(clock());
-            }
-            book.watch(*questions, clock());
+        if (!orders.empty() && open_channel()) {  // else the one before goes on
+            book.ask_again(clock());
+        }
+        // Each of them: a question that went and came again is a new one, and answered as such.
+        for (const std::vector<Question>& questions : orders) {
+            book.watch(questions, clock());
         }
         return true;
     }
@@ -134,6 +143,10 @@ struct Resolver::Implementation {
             if (!query) {
                 return;
             }
+            if (const std::optional<Reply> reply = look_into_hosts_file(*query)) {
+                book.answered(*query, *reply, clock());
+                continue;
+            }
             ++in_flight;
             ares_query(
                 channel.get(),
@@ -143,6 +156,37 @@ struct Resolver::Implementation {
                 landed,
                 new Flight{*this, *query});
         }
+    }
+
+    /// nullopt: the hosts file does not have the name. A name that is there has the addresses that
+    /// stand there, and no others.
+    std::optional<Reply> look_into_hosts_file(const Book::Query& query) {
+        if (query.type == RecordType::mx) {
+            return std::nullopt;
+        }
+        Reply reply;
+        reply.kind = Reply::Kind::no_records;
+        reply.ttl_s = hosts_file_ttl_s;
+        bool found = false;
+        for (const int family : {AF_INET, AF_INET6}) {
+            hostent* entry = nullptr;
+            if (ares_gethostbyname_file(channel.get(), query.name.c_str(), family, &entry) !=
+                ARES_SUCCESS) {
+                continue;
+            }
+            const std::unique_ptr<hostent, HostEntryEnd> kept(entry);
+            found = true;
+            for (char** address = entry->h_addr_list;
+                 *address != nullptr &&
+                 family == (query.type == RecordType::a ? AF_INET : AF_INET6);
+                 ++address) {
+                reply.kind = Reply::Kind::records;
+                reply.addresses.push_back(
+                    base::IpAddress::from({*address, static_cast<std::size_t>(entry->h_length)}));
+            }
+        }
+        put_in_order(reply.addresses);
+        return found ? std::optional(reply) : std::nullopt;
     }
 
     /// Until a server answers, a query times out or is due, or there is an order.
@@ -237,7 +281,7 @@ struct Resolver::Implementation {
     int wake = -1;
 
     std::mutex mutex;  // for the two below
-    std::optional<std::vector<Question>> wanted;
+    std::vector<std::vector<Question>> wanted;
     bool over = false;
 
     // The resolver's thread alone; behind what the channel's end calls back to.
@@ -270,7 +314,7 @@ Resolver::~Resolver() {
 }
 
 void Resolver::watch(std::vector<Question> questions) {
-    implementation_->order([&] { implementation_->wanted = std::move(questions); });
+    implementation_->order([&] { implementation_->wanted.push_back(std::move(questions)); });
 }
 
 }  // namespace postern::names

@@ -245,8 +245,11 @@ std::string to_json(
         constexpr const char* kinds[] = {"pool", "address", "host", "mx", "reject", "defer"};
         json["target"]["kind"] = kinds[static_cast<int>(target.kind)];
         json["target"]["text"] = target.text;
-        if (target.kind == TargetKind::pool) {
+        if (target.kind == TargetKind::pool || target.kind == TargetKind::address) {
             json["target"]["hosts"] = nlohmann::json::array();
+            if (target.kind == TargetKind::address) {
+                json["target"]["hosts"].push_back(target.text);
+            }
             for (const PoolHosts& pool : pools) {
                 if (pool.name == target.text) {
                     json["target"]["hosts"] = pool.hosts;

@@ -1,6 +1,7 @@
 #include "postern/shard/snapshot.h"
 
 #include <algorithm>
+#include <charconv>
 #include <string_view>
 #include <unordered_map>
 
@@ -11,9 +12,27 @@ namespace {
 
 relay::HostSettings host_of(const config::Endpoint& host, std::uint32_t level) {
     relay::HostSettings settings;
-    // Names are refused when the configuration is read.
-    settings.address = *io::Address::parse(host.host, host.port);
+    if (host.is_address) {
+        settings.address = *io::Address::parse(host.host, host.port);
+    } else {
+        settings.name = host.host;
+        settings.port = host.port;
+    }
     settings.level = level;
+    return settings;
+}
+
+relay::HostSettings host_of(const route::Target& target) {
+    relay::HostSettings settings;
+    if (target.kind == route::TargetKind::address) {
+        settings.address = *io::Address::parse(target.text);
+    } else {
+        const std::size_t colon = target.text.rfind(':');
+        settings.name = target.text.substr(0, colon);
+        std::from_chars(
+            target.text.data() + colon + 1, target.text.data() + target.text.size(), settings.port);
+        settings.mx = target.kind == route::TargetKind::mx;
+    }
     return settings;
 }
 
@@ -42,6 +61,21 @@ relay::PoolSettings settings_of(const config::Pool& pool, const std::string& hos
 
 }  // namespace
 
+std::string pool_name_of(const route::Target& target) {
+    switch (target.kind) {
+        case route::TargetKind::pool:
+        case route::TargetKind::address:
+        case route::TargetKind::host:
+            return target.text;
+        case route::TargetKind::mx:
+            return "mx:" + target.text;
+        case route::TargetKind::reject:
+        case route::TargetKind::defer:
+            break;
+    }
+    return {};
+}
+
 std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table) {
     std::vector<relay::PoolSettings> pools;
     for (const route::Target& target : table.targets()) {
@@ -56,11 +90,13 @@ std::vector<relay::PoolSettings> pools_of(const config::Config& config, const ro
                 pools.push_back(settings_of(*pool, config.hostname));
                 break;
             }
-            case route::TargetKind::address: {
+            case route::TargetKind::address:
+            case route::TargetKind::host:
+            case route::TargetKind::mx: {
                 relay::PoolSettings settings = settings_of(config.host_pool, config.hostname);
-                settings.name = target.text;
+                settings.name = pool_name_of(target);
                 settings.by_rule = true;
-                settings.hosts.emplace_back().address = *io::Address::parse(target.text);
+                settings.hosts.push_back(host_of(target));
                 pools.push_back(std::move(settings));
                 break;
             }

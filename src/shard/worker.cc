@@ -4,9 +4,9 @@
 #include <array>
 #include <charconv>
 #include <cstring>
-#include <unordered_map>
 #include <utility>
 
+#include "generations.h"
 #include "lines.h"
 #include "postern/base/object_pool.h"
 #include "postern/inbound/inbound.h"
@@ -18,6 +18,7 @@
 #include "postern/shard/common.h"
 #include "postern/shard/message_id.h"
 #include "postern/shard/sync.h"
+#include "postern/smtp/characters.h"
 #include "tally.h"
 
 namespace postern::shard {
@@ -35,11 +36,6 @@ constexpr mail::Reply rules_gone{
     451, {4, 3, 2}, "the rules have changed too often since MAIL, try again"};
 constexpr mail::Reply no_smtputf8{
     553, {5, 6, 7}, "the smart host takes no internationalized addresses"};
-
-bool is_ascii(std::string_view text) {
-    return std::all_of(
-        text.begin(), text.end(), [](char c) { return static_cast<signed char>(c) >= 0; });
-}
 
 relay::Timeouts timeouts_of(const config::Config& config) {
     return {
@@ -95,6 +91,10 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         mailbox_.post(*new SnapshotLetter(*this, snapshot, std::move(opened)));
     }
 
+    void set_hosts(std::uint64_t pool_identity, PoolAddresses addresses) {
+        mailbox_.post(*new HostsLetter(*this, pool_identity, std::move(addresses)));
+    }
+
    private:
     // --- inbound::World ---
     mail::Reply arrived(mail::Client& client, const io::Address& address) override;
@@ -127,31 +127,12 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         const mail::Submission& submission, const mail::Recipient& recipient);
 
     // --- generations ---
-    /// What this worker has of a snapshot.
-    struct Generation {
-        const Snapshot* snapshot = nullptr;
-        std::vector<std::uint32_t> pools;  // by target: its number in the relay, or route::none
-        std::uint32_t transactions = 0;    // begun under it, and may still name recipients
-    };
-
     void take(const Snapshot& next, const std::vector<OpenedListener>& opened);
-    void take_pools(Generation& next);
     void take_listeners(const Snapshot& next, const std::vector<OpenedListener>& opened);
     void unpin(mail::Submission& submission);
     void let_pool_go(mail::Submission& submission);
-    void retire(std::size_t index);
 
-    const Snapshot& current() const { return *generations_.back().snapshot; }
-
-    /// nullptr: it had to go.
-    Generation* find(std::uint64_t generation) {
-        for (Generation& each : generations_) {
-            if (each.snapshot->generation == generation) {
-                return &each;
-            }
-        }
-        return nullptr;
-    }
+    const Snapshot& current() const { return generations_.current(); }
 
     const config::Listener& listener_of(const mail::Client& client) const {
         return current().listeners[client.listener].config;
@@ -206,6 +187,20 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         const std::vector<OpenedListener> opened;
     };
 
+    struct HostsLetter final : io::Letter {
+        HostsLetter(Implementation& owner, std::uint64_t identity, PoolAddresses wanted)
+            : worker(owner), pool_identity(identity), addresses(std::move(wanted)) {}
+
+        void deliver() override {
+            worker.generations_.set_hosts(pool_identity, addresses);
+            delete this;
+        }
+
+        Implementation& worker;
+        const std::uint64_t pool_identity;
+        const PoolAddresses addresses;
+    };
+
     struct ShutdownTimer final : io::Timer {
         ShutdownTimer(Function on_due, Implementation& owner) : Timer(on_due), worker(owner) {}
 
@@ -228,10 +223,8 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     Lines lines_;
     inbound::Inbound inbound_;
     relay::Relay relay_;
-    // The oldest first, the one in force last. Law: all but the last have transactions.
-    std::vector<Generation> generations_;
-    std::vector<std::string> pool_names_;  // by number in the relay
-    std::vector<bool> listening_;          // by listener
+    Generations generations_;
+    std::vector<bool> listening_;  // by listener
     route::DecisionText decision_text_{};
     shared::KeptAnswer kept_{};
     KeptText kept_text_{};
@@ -273,6 +266,7 @@ Worker::Implementation::Implementation(
           common.hosts,
           common.metrics.worker(settings.index),
           timeouts_of(snapshot.config)),
+      generations_(relay_, control),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {
@@ -301,53 +295,9 @@ void Worker::Implementation::run() {
 
 /// From now on transactions begin under `next`; what has begun goes on as it began.
 void Worker::Implementation::take(const Snapshot& next, const std::vector<OpenedListener>& opened) {
-    // The transactions of those that must go keep the recipients they have, and may name no more.
-    while (!generations_.empty() && generations_.front().snapshot != &current() &&
-           generations_.front().snapshot->generation < next.oldest_kept) {
-        retire(0);
-    }
-    Generation fresh;
-    fresh.snapshot = &next;
-    take_pools(fresh);
-    generations_.push_back(std::move(fresh));
-    if (generations_.size() > 1 && generations_[generations_.size() - 2].transactions == 0) {
-        retire(generations_.size() - 2);
-    }
+    generations_.take(next);
     relay_.set_timeouts(timeouts_of(next.config));
     take_listeners(next, opened);
-}
-
-/// Pools with the same definition go on; those that are no more in use finish.
-void Worker::Implementation::take_pools(Generation& next) {
-    std::unordered_map<std::uint64_t, std::uint32_t> known;
-    if (!generations_.empty()) {
-        const Generation& before = generations_.back();
-        for (std::size_t i = 0; i < before.pools.size(); ++i) {
-            if (before.pools[i] != route::none) {
-                known.emplace(before.snapshot->pool_identities[i], before.pools[i]);
-                relay_.hold(before.pools[i]);  // until `before` retires
-            }
-        }
-    }
-    for (std::size_t i = 0; i < next.snapshot->pools.size(); ++i) {
-        const relay::PoolSettings& pool = next.snapshot->pools[i];
-        if (pool.hosts.empty()) {  // a target that is no pool
-            next.pools.push_back(route::none);
-            continue;
-        }
-        if (const auto same = known.find(next.snapshot->pool_identities[i]); same != known.end()) {
-            next.pools.push_back(same->second);
-            known.erase(same);
-            continue;
-        }
-        const std::uint32_t number = relay_.add_pool(pool);
-        next.pools.push_back(number);
-        pool_names_.resize(std::max<std::size_t>(pool_names_.size(), number + 1));
-        pool_names_[number] = pool.name;
-    }
-    for (const auto& [identity, number] : known) {
-        relay_.retire_pool(number);
-    }
 }
 
 void Worker::Implementation::take_listeners(
@@ -374,27 +324,9 @@ void Worker::Implementation::take_listeners(
 
 /// The transaction looks at its rules no more: what it chose is copied or held.
 void Worker::Implementation::unpin(mail::Submission& submission) {
-    if (!submission.takes_recipients) {
-        return;
+    if (std::exchange(submission.takes_recipients, false)) {
+        generations_.unpin(submission.generation);
     }
-    submission.takes_recipients = false;
-    Generation* const generation = find(submission.generation);
-    if (generation != nullptr && --generation->transactions == 0 &&
-        generation != &generations_.back()) {
-        retire(static_cast<std::size_t>(generation - generations_.data()));
-    }
-}
-
-/// An old generation: the control thread may free it.
-void Worker::Implementation::retire(std::size_t index) {
-    for (const std::uint32_t pool : generations_[index].pools) {
-        if (pool != route::none) {
-            relay_.let_go(pool);
-        }
-    }
-    const Snapshot& snapshot = *generations_[index].snapshot;
-    generations_.erase(generations_.begin() + static_cast<std::ptrdiff_t>(index));
-    control_.done(snapshot);
 }
 
 // --- senders
@@ -461,7 +393,7 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
     submission->client.helo = *helo;
     submission->id_size = ids_.next(ring_->wall_now(), submission->id_text);
     submission->generation = current().generation;
-    ++generations_.back().transactions;
+    generations_.pin();
     if (client.generation != submission->generation) {
         if (const auto ip = base::IpAddress::parse(client.address)) {
             judge(submission->client, *ip);
@@ -474,7 +406,7 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
 
 mail::Reply Worker::Implementation::recipient(
     mail::Submission& submission, mail::Recipient& recipient) {
-    const Generation* const generation = find(submission.generation);
+    const Generations::Generation* const generation = generations_.find(submission.generation);
     if (generation == nullptr) {
         return rules_gone;
     }
@@ -516,8 +448,8 @@ mail::Reply Worker::Implementation::recipient(
     const std::string_view told =
         decision.outgoing.empty() ? recipient.local_part : decision.outgoing;
     if (relay_.lacks_smtputf8(pool) &&
-        !(is_ascii(told) && (is_ascii(submission.envelope.reverse_path) ||
-                             !submission.envelope.reverse_path_a_label.empty()))) {
+        !(smtp::is_ascii(told) && (smtp::is_ascii(submission.envelope.reverse_path) ||
+                                   !submission.envelope.reverse_path_a_label.empty()))) {
         return no_smtputf8;
     }
     recipient.pool = pool;
@@ -619,7 +551,7 @@ void Worker::Implementation::settled(mail::Submission& submission, const mail::O
     lines_.message(
         listener_of(submission.client).name,
         submission,
-        pool_names_[submission.pool],
+        generations_.pool_name(submission.pool),
         outcome,
         reply);
     inbound_.answer(submission, reply);
@@ -672,7 +604,7 @@ shared::KeptAnswerKey Worker::Implementation::kept_key(
     put(recipient.domain_key, same);
     const std::string_view text(kept_text_.data(), used);
     return {
-        pool_names_[recipient.pool],
+        generations_.pool_name(recipient.pool),
         text.substr(0, path_size),
         text.substr(path_size),
         submission.client.network};
@@ -753,6 +685,10 @@ void Worker::request_pulse() {
 
 void Worker::publish(const Snapshot& snapshot, std::vector<OpenedListener> opened) {
     implementation_->publish(snapshot, std::move(opened));
+}
+
+void Worker::set_hosts(std::uint64_t pool_identity, PoolAddresses addresses) {
+    implementation_->set_hosts(pool_identity, std::move(addresses));
 }
 
 void Worker::request_shutdown() {

@@ -147,7 +147,7 @@ x = 1
             ('i.test reject:"unfinished', None),
             ("j.test cluster-a always-relay restricted", None),
             ("[192.0.2.999] cluster-a", None),
-            ("k.test mx:example.net", None),
+            ("k.test mx:192.0.2.1", None),
             ("l.test cluster-a delivery=queue", None),
         ]
         self.write("main.rules", "ok.test cluster-a\n" + "".join(rule + "\n" for rule, _ in bad))

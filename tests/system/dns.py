@@ -140,13 +140,14 @@ class Query:
 class FakeDns:
     """Answers over UDP and TCP what `respond(query)` says: octets, a list of them, or None: nothing now (by TCP: never, it closes)."""
 
-    def __init__(self, respond):
+    def __init__(self, respond, ip=LOOPBACK, port=None):
         self.respond = respond
         self.asked = []
-        self.port = free_port()
+        self.ip = ip
+        self.port = port or free_port()
         self.udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.udp.bind((LOOPBACK, self.port))
-        self.tcp = socket.create_server((LOOPBACK, self.port))
+        self.udp.bind((self.ip, self.port))
+        self.tcp = socket.create_server((self.ip, self.port))
         self.threads = [threading.Thread(target=run, daemon=True) for run in (self.serve_udp, self.serve_tcp)]
         for thread in self.threads:
             thread.start()
@@ -185,8 +186,8 @@ class FakeDns:
     def close(self):
         """Each thread is ended by an empty message."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(b"", (LOOPBACK, self.port))
-        with socket.create_connection((LOOPBACK, self.port)) as s:
+            s.sendto(b"", (self.ip, self.port))
+        with socket.create_connection((self.ip, self.port)) as s:
             s.sendall(b"\0\0")
             for thread in self.threads:
                 thread.join(10)

@@ -150,13 +150,23 @@ class Process:
         return self.child.returncode
 
 
+def with_resolv_conf(folder, text):
+    """What stands before a command that is to find that in /etc/resolv.conf; None: the system's own."""
+    if text is None:
+        return []
+    file = folder / "resolv.conf"
+    file.write_text(text)
+    return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file]
+
+
 class Gateway(Process):
     """`postern run`. `pools`: name -> hosts' address, a list of them, or a table of keys. Further settings are tables of the
-    configuration, or its top-level keys: Gateway(place, rules, limits={"connections": 10}, workers=2)."""
+    configuration, or its top-level keys: Gateway(place, rules, limits={"connections": 10}, workers=2). `resolv_conf`: what it finds
+    in /etc/resolv.conf, for which it gets a mount namespace."""
 
     count = 0
 
-    def __init__(self, place, rules, pools=None, listener=None, environment=None, **settings):
+    def __init__(self, place, rules, pools=None, listener=None, environment=None, resolv_conf=None, **settings):
         Gateway.count += 1
         self.folder = place.folder / f"gateway{Gateway.count}"
         self.folder.mkdir()
@@ -165,7 +175,8 @@ class Gateway(Process):
         self.rules = self.folder / "main.rules"
         self.write_rules(rules)
         self.config.write_text(self.configuration(pools or {}, listener or {}, settings))
-        super().__init__([POSTERN, "run", "-c", self.config], self.folder, "postern", environment)
+        command = with_resolv_conf(self.folder, resolv_conf) + [POSTERN, "run", "-c", self.config]
+        super().__init__(command, self.folder, "postern", environment)
         self.wait_listening(self.port)
 
     def configuration(self, pools, listener, settings):
@@ -342,6 +353,7 @@ class FakeHost:
         body="250 2.0.0 taken",
         data_needs_recipients=True,
         port=0,
+        ip=LOOPBACK,
     ):
         self.extensions = extensions
         self.greeting, self.ehlo, self.helo, self.mail, self.rcpt, self.data, self.body = greeting, ehlo, helo, mail, rcpt, data, body
@@ -353,9 +365,9 @@ class FakeHost:
         self.sockets = []
         self.closing = threading.Event()
         self.lock = threading.Lock()
-        self.listener = socket.create_server((LOOPBACK, port), backlog=1024)
+        self.listener = socket.create_server((ip, port), backlog=1024)
         self.port = self.listener.getsockname()[1]
-        self.address = f"{LOOPBACK}:{self.port}"
+        self.address = f"{ip}:{self.port}"
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self):

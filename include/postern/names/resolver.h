@@ -12,9 +12,10 @@
 /// Keeps host names and MX records resolved. It has a thread of its own, the only one that uses
 /// c-ares; made and destroyed by the control thread.
 ///
-/// Names are asked of the DNS alone (no hosts file, no search domains), again whenever their TTL
-/// has ended. What cannot be renewed is tried again with growing pauses, and the last good answer
-/// serves on for an hour; then the answer is `failed`.
+/// Addresses come from the hosts file for the names that it has, as everywhere on the system, else
+/// from the DNS (no search domains), which is asked again whenever a TTL has ended. What cannot be
+/// renewed is tried again with growing pauses, and the last good answer serves on for an hour; then
+/// the answer is `failed`.
 namespace postern::names {
 
 class Resolver {

@@ -2,9 +2,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "postern/config/config.h"
+#include "postern/names/answer.h"
 #include "postern/relay/relay.h"
 #include "postern/route/decide.h"
 #include "postern/route/table.h"
@@ -36,9 +38,13 @@ struct Snapshot {
     std::vector<std::uint64_t> pool_identities;  // of `pools`: see identify_pools
     std::vector<route::RelaySettings> relaying;  // by the configuration's listener
     std::vector<ListenerState> listeners;        // by number: see number_listeners
+    names::Ourselves ourselves;                  // to those who look for us by MX records
 };
 
 struct Common;
+
+/// What the log, metrics and people call the pool of a target; empty: it is none.
+std::string pool_name_of(const route::Target& target);
 
 /// The pool that each of the table's targets stands for: the named one, or one of that single host.
 /// Those that are no pool (reject, defer) get an empty one.

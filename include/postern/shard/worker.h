@@ -9,6 +9,7 @@
 #include "postern/base/result.h"
 #include "postern/io/ring.h"
 #include "postern/shard/memory.h"
+#include "postern/shard/resolved.h"
 #include "postern/shard/snapshot.h"
 
 namespace postern::log {
@@ -65,6 +66,10 @@ class Worker {
     /// `snapshot`. `opened`: this worker's socket of each listener that it has and the one before
     /// did not have.
     void publish(const Snapshot& snapshot, std::vector<OpenedListener> opened);
+
+    /// Any thread, before request_shutdown: what the names of a pool of Snapshot::pool_identities
+    /// stand for from now on. Nothing, where no pool in force is that one.
+    void set_hosts(std::uint64_t pool_identity, PoolAddresses addresses);
 
     /// Any thread, once: the graceful end of product.md, section 2, timeouts.shutdown_grace.
     void request_shutdown();

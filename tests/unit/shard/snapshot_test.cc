@@ -30,6 +30,26 @@ TEST(Snapshot, APoolIsItsWholeDefinition) {
     EXPECT_GT(fourth->pool_identities[1], second->pool_identities[1]);
 }
 
+TEST(Snapshot, HostsMayBeNames) {
+    const auto snapshot = snapshot_of(
+        1,
+        "[pool.p]\nhosts = [\"MX1.internal\", \"192.0.2.1:26\"]\nbackup = "
+        "[\"mx2.internal:2525\"]\n",
+        "a.test p\nb.test mx3.internal:26\nc.test mx:Example.net\n");
+    ASSERT_EQ(snapshot->pools.size(), 3u);
+    const auto& hosts = snapshot->pools[0].hosts;
+    ASSERT_EQ(hosts.size(), 3u);
+    EXPECT_EQ(hosts[0], (relay::HostSettings{{}, "mx1.internal", 25, false, 0}));
+    EXPECT_EQ(hosts[1].address.text(), "192.0.2.1:26");
+    EXPECT_EQ(hosts[2], (relay::HostSettings{{}, "mx2.internal", 2525, false, 1}));
+    EXPECT_EQ(snapshot->pools[1].name, "mx3.internal:26");
+    ASSERT_EQ(snapshot->pools[1].hosts.size(), 1u);
+    EXPECT_EQ(snapshot->pools[1].hosts[0], (relay::HostSettings{{}, "mx3.internal", 26, false, 0}));
+    EXPECT_EQ(snapshot->pools[2].name, "mx:example.net:25");
+    ASSERT_EQ(snapshot->pools[2].hosts.size(), 1u);
+    EXPECT_EQ(snapshot->pools[2].hosts[0], (relay::HostSettings{{}, "example.net", 25, true, 0}));
+}
+
 TEST(Snapshot, AListenerKeepsItsNumber) {
     const std::string rules = "a.test one\n";
     const std::string one = pool("one", 2501);
