@@ -62,7 +62,7 @@ constexpr ForeignPattern foreign_patterns[] = {
      "'{0}' is written '.{1}' here (every subdomain), or '{1}' (the domain and every subdomain)"},
     {[](std::string_view w, std::string_view& part) {
          part = w.substr(w.find('@') + 1);
-         return w.starts_with("@") || w.starts_with("*@");
+         return !part.empty() && (w.starts_with("@") || w.starts_with("*@"));
      },
      "'{0}' is written '#{1}' here (that domain alone), or '{1}' (with every subdomain)"},
     {[](std::string_view w, std::string_view&) {
@@ -246,6 +246,10 @@ bool read_host(
     if (colon < host.size() && !read_port(host.substr(colon + 1), begin + colon + 1, port, fault)) {
         return false;
     }
+    if (begin == 0 && host.substr(0, colon).find_first_not_of("0123456789.") == npos) {
+        return fail(
+            fault, fmt::format("'{}' is no IPv4 address; allowed: 192.0.2.1[:port]", word), 0);
+    }
     if (!mail::make_domain_key(host.substr(0, colon), key, &why) || key.is_literal()) {
         return fail(
             fault,
@@ -370,6 +374,14 @@ constexpr std::string_view transports[] = {
 
 constexpr ForeignTarget foreign_targets[] = {
     {[](std::string_view w, std::string& part) {
+         const std::string_view address = w.substr(0, w.find('%'));
+         return w.front() != '[' && std::count(address.begin(), address.end(), ':') > 1 &&
+                read_address(address, part);
+     },
+     "'{0}': an IPv6 address stands in brackets, and without a zone: '{1}'"},
+    {[](std::string_view w, std::string&) { return w.find("unix:") != npos && !is_answer(w); },
+     "'{0}': a smart host is reached by SMTP over TCP alone, as HOST:PORT"},
+    {[](std::string_view w, std::string& part) {
          std::size_t colon = w.find(':');
          bool known = std::find(std::begin(transports), std::end(transports), w.substr(0, colon)) !=
                       std::end(transports);
@@ -411,10 +423,6 @@ constexpr ForeignTarget foreign_targets[] = {
          return w.ends_with("/mx") && !is_answer(w);
      },
      "'{0}' is written 'mx:{1}' here"},
-    {[](std::string_view w, std::string& part) {
-         return w.front() != '[' && has(w, ':') && read_address(w, part);
-     },
-     "an IPv6 address stands in brackets: '{1}'"},
     {[](std::string_view w, std::string& part) {
          std::size_t colons = w.find("::");
          part =

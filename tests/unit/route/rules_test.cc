@@ -274,7 +274,7 @@ TEST(Rules, RefusesTargetsThatAreNone) {
         {"mx:a..b", "1:12: 'a..b' is no host name: a label is empty"},
         {"mx:", "1:10: '' is no host name: the domain is empty"},
         {"mx1.internal:99999", "1:20: '99999' is no port"},
-        {"256.1.1.1", "'256.1.1.1' is no host name: the last label is a number"},
+        {"256.1.1.1", "'256.1.1.1' is no IPv4 address; allowed: 192.0.2.1[:port]"},
         {"as:", "1:10: as: stands before a domain; '' is none: the domain is empty"},
         {"as:a..b", "1:12: as: stands before a domain; 'a..b' is none: a label is empty"}};
     for (const auto& [target, expected] : rows) {
@@ -303,7 +303,11 @@ TEST(Rules, NamesTheRightFormOfForeignTargets) {
         {"DEFER", "'DEFER' is written 'defer' here"},
         {"mx1.internal,mx2.internal", "several hosts make a pool"},
         {"example.net/mx", "'example.net/mx' is written 'mx:example.net' here"},
-        {"2001:db8::1", "an IPv6 address stands in brackets: '[2001:db8::1]'"},
+        {"2001:db8::1", "an IPv6 address stands in brackets, and without a zone: '[2001:db8::1]'"},
+        {"::1", "'::1': an IPv6 address stands in brackets, and without a zone: '[::1]'"},
+        {"fe80::1%eth0", "and without a zone: '[fe80::1]'"},
+        {"lmtp:unix:/run/x", "a smart host is reached by SMTP over TCP alone, as HOST:PORT"},
+        {"1.2.3.400", "'1.2.3.400' is no IPv4 address"},
         {"mx1.internal::26", "'mx1.internal::26' is written 'mx1.internal:26' here"},
         {"bob@example.net", "a target is no mail address"},
         {"#comment", "behind the '#' of a comment stands a blank"}};
