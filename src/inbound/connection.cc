@@ -28,6 +28,9 @@ constexpr std::uint64_t reserve_ahead = 24 * 1024;
 
 constexpr std::string_view crlf = "\r\n";
 
+/// Logged, and said to nobody.
+constexpr mail::Reply left_in_body{421, {4, 4, 2}, "the sender went away inside the message"};
+
 /// An address whose domain alone is not ASCII, with that as A-labels, written into `into`; any
 /// other as it is. Needed where SMTPUTF8 may not be: towards hosts that lack it, and in Received:,
 /// so that our line is no reason to need it.
@@ -98,6 +101,9 @@ void Connection::on_received(base::BlockRef block, std::string_view bytes, int) 
     if (bytes.empty()) {
         closing_ = true;  // the sender has ended or reset its stream: what it asked before is
                           // answered, if it can be
+        if (submission_ != nullptr && session_.in_body()) {
+            refused("", "", left_in_body);
+        }
         leave_submission();
         flush();
         return;

@@ -24,6 +24,7 @@ constexpr std::array rows = {
     AnswerRow{vrfy,                     {252, {2, 5, 0}, "cannot verify; send mail and see"},                  false},
     AnswerRow{help,                     {214, {2, 0, 0}, "EHLO HELO MAIL RCPT DATA BDAT RSET NOOP QUIT VRFY HELP: RFC 5321"}, false},
     AnswerRow{goodbye,                  {221, {2, 0, 0}, "goodbye"},                                           false},
+    AnswerRow{not_tls,                  {500, {5, 5, 2}, "this is TLS, and plain SMTP comes first here, closing"}, false},
     AnswerRow{not_http,                 {221, {2, 7, 0}, "this is a mail server, it does not speak HTTP"},     false},
     AnswerRow{unrecognized,             {500, {5, 5, 1}, "command not recognized"},                            true },
     AnswerRow{bad_syntax,               {500, {5, 5, 2}, "syntax error: a line ends in CRLF and holds no other CR, LF or NUL"}, true },

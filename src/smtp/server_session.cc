@@ -6,6 +6,9 @@ namespace postern::smtp {
 namespace {
 
 constexpr std::string_view crlf = "\r\n";
+/// How a record of TLS's handshake begins, in every version (RFC 8446, section 5.1). It need not
+/// hold a CRLF, and whoever sends one waits for an answer.
+constexpr std::string_view tls_handshake = "\x16\x03";
 /// Received: lines of our own before a message is in a loop.
 constexpr std::uint32_t own_received_max = 3;
 
@@ -57,6 +60,11 @@ ServerSession::Next ServerSession::step_once(Exchange& exchange) {
 
 ServerSession::Next ServerSession::step_command(Exchange& exchange) {
     exchange.refusal = {};
+    if (exchange.input.starts_with(tls_handshake)) {
+        say_refusal(exchange, Answer::not_tls);
+        mode_ = Mode::closing;
+        return std::nullopt;
+    }
     const std::size_t end = exchange.input.substr(0, command_line_max).find(crlf);
     if (end != std::string_view::npos) {
         const std::string_view line = exchange.input.substr(0, end);

@@ -21,6 +21,7 @@ enum class Answer : std::uint8_t {
     vrfy,
     help,
     goodbye,
+    not_tls,
     not_http,
     // bad commands: each counts towards errors_max
     unrecognized,

@@ -289,6 +289,7 @@ TEST(inbound, a_sender_that_leaves_in_the_middle_gives_its_transaction_back) {
         way == 0 ? sender.hang_up() : way == 1 ? sender.reset() : sender.end_sending();
         EXPECT_TRUE(gateway.turn_until([&] { return gateway.world.abandoned == way + 1; }));
     }
+    EXPECT_EQ(gateway.world.refusals, std::vector<std::string>(3, "||421"));
     EXPECT_TRUE(gateway.turn_until([&] { return gateway.inbound->connections() == 0; }));
     EXPECT_EQ(gateway.world.clients, 0);
 }
