@@ -15,8 +15,10 @@ import json
 import os
 import pathlib
 import re
+import shlex
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import unittest
@@ -145,10 +147,25 @@ class Package(SystemTest):
             *("--inh-caps", capabilities, "--ambient-caps", capabilities, "--bounding-set", capabilities),
             *settings["ExecStart"][0].split(),
         )
-        gateway = self.place.add(Process(command, self.place.folder, "postern"))
-        with self.debian.network():
-            gateway.wait_listening(25)
+        # What a service manager of the kind `Type` says listens on.
+        self.assertEqual(settings["Type"], ["notify"])
+        path = self.debian.path("/tmp/notify")
+        path.unlink(missing_ok=True)
+        self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(self.manager.close)
+        self.manager.settimeout(30)
+        self.manager.bind(str(path))
+        path.chmod(0o777)
+        gateway = self.place.add(Process(command, self.place.folder, "postern", {"NOTIFY_SOCKET": "/tmp/notify"}))
+        self.assertEqual(self.manager.recv(4096), b"READY=1")
         return gateway
+
+    def reload(self, gateway):
+        """`ExecReload`; comes back when it is done."""
+        command = self.debian.command(*shlex.split(unit_settings()["ExecReload"][0].replace("${MAINPID}", str(gateway.pid))))
+        subprocess.run(list(map(str, command)), check=True, timeout=30)
+        self.assertIn(b"RELOADING=1", self.manager.recv(4096))
+        self.assertEqual(self.manager.recv(4096), b"READY=1")
 
     def mail(self, recipient):
         with self.debian.network():
@@ -181,8 +198,14 @@ class Package(SystemTest):
         debian.path("/etc/postern/rules.d/more.rules").write_text("example.net reject\n")
         gateway = self.serve()
         self.assertEqual(self.mail("anna@example.com").code, 250)
-        gateway.signal(signal.SIGHUP)
-        self.assertEqual(self.mail("anna@example.com").code, 250)
+        self.assertEqual(self.mail("anna@example.org").code, 550)
+        debian.path("/etc/postern/rules.d/more.rules").write_text(f"example.net reject\nexample.org {host.address}\n")
+        self.reload(gateway)
+        self.assertEqual(self.mail("anna@example.org").code, 250)
+        debian.path("/etc/postern/rules.d/more.rules").write_text("example.net nowhere\n")
+        self.reload(gateway)  # refused: what was in force stays
+        self.assertEqual(self.mail("anna@example.org").code, 250)
+        debian.path("/etc/postern/rules.d/more.rules").write_text(f"example.org {host.address}\n")
 
         # An upgrade keeps all of it, and a process that is running goes on.
         debian.install(new)
@@ -194,7 +217,7 @@ class Package(SystemTest):
         gateway = self.serve()
         self.assertEqual(self.mail("anna@example.com").code, 250)
         self.assertEqual(gateway.close(), 0)
-        self.assertEqual(len(host.messages), 4)
+        self.assertEqual(len(host.messages), 5)
 
         # Removed: the programs are gone, configuration and spool stay. Purged: only what the administrator added stays.
         debian.path("/var/spool/postern/kept").write_text("mail")
