@@ -36,6 +36,8 @@ struct ListenerState final : io::ListenerOwner {
     void on_accepted(int descriptor) override;
     void on_accept_paused(int error) override;
     void on_listener_closed() override;
+    /// A session begins.
+    void begin(int descriptor);
 
     Corridor& corridor;
     std::shared_ptr<const Terms> terms;  // of connections to come

@@ -53,6 +53,12 @@ ListenerState::ListenerState(
       listener(the_corridor.ring, the_corridor.timers, *this) {}
 
 void ListenerState::on_accepted(int descriptor) {
+    if (!corridor.world.hand_over(terms->number, descriptor)) {
+        begin(descriptor);
+    }
+}
+
+void ListenerState::begin(int descriptor) {
     const base::Result<io::Address> address = corridor.ring.peer_address(descriptor);
     Connection* connection =
         address ? corridor.connection_pool.make(corridor, terms, *address) : nullptr;
@@ -124,6 +130,16 @@ void Inbound::remove_listener(std::uint32_t number) {
     ListenerState& state = implementation_->listener(number);
     state.removed = true;
     state.listener.drain();
+}
+
+void Inbound::take_over(std::uint32_t number, int descriptor) {
+    for (const auto& listener : implementation_->listeners) {
+        if (listener->terms->number == number && !implementation_->shutting_down) {
+            listener->begin(descriptor);
+            return;
+        }
+    }
+    implementation_->ring.close(descriptor);
 }
 
 void Inbound::answer(mail::Submission& submission, const mail::Reply& reply) {

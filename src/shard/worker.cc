@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "generations.h"
+#include "kept_refusals.h"
 #include "lines.h"
 #include "postern/base/object_pool.h"
 #include "postern/inbound/inbound.h"
@@ -14,7 +15,6 @@
 #include "postern/io/mailbox.h"
 #include "postern/io/timer.h"
 #include "postern/mail/domain.h"
-#include "postern/mail/local_part.h"
 #include "postern/shard/common.h"
 #include "postern/shard/message_id.h"
 #include "postern/shard/sync.h"
@@ -63,10 +63,9 @@ inbound::ListenerSettings settings_of(
 
 }  // namespace
 
-/// A reverse-path and a recipient, as long as the parser of paths lets them be.
-using KeptText = std::array<char, 2048>;
-
-class Worker::Implementation final : public inbound::World, public relay::World {
+class Worker::Implementation final : public inbound::World,
+                                     public relay::World,
+                                     public shared::Doors::Taker {
    public:
     Implementation(
         std::unique_ptr<io::Ring> ring,
@@ -96,7 +95,17 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     }
 
    private:
+    // --- shared::Doors::Taker, on another worker's thread ---
+    void take_over(std::uint32_t listener, int descriptor) override {
+        mailbox_.post(*new ConnectionLetter(*this, listener, descriptor));
+    }
+
     // --- inbound::World ---
+    bool hand_over(std::uint32_t listener, int descriptor) override {
+        return common_.doors.hand_over(
+            index_, inbound_.connections(), current().generation, listener, descriptor);
+    }
+
     mail::Reply arrived(mail::Client& client, const io::Address& address) override;
     void left(const mail::Client& client, const io::Address& address) override;
     mail::Submission* begin(const mail::Client& client) override;
@@ -122,9 +131,6 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     void trouble(std::string_view pool, std::string_view host, std::string_view what) override;
 
     void free(mail::Submission& submission);
-    void keep_refusals(const mail::Submission& submission);
-    shared::KeptAnswerKey kept_key(
-        const mail::Submission& submission, const mail::Recipient& recipient);
 
     // --- generations ---
     void take(const Snapshot& next, const std::vector<OpenedListener>& opened);
@@ -187,6 +193,21 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         const std::vector<OpenedListener> opened;
     };
 
+    struct ConnectionLetter final : io::Letter {
+        ConnectionLetter(Implementation& owner, std::uint32_t its_listener, int its_descriptor)
+            : worker(owner), listener(its_listener), descriptor(its_descriptor) {}
+
+        void deliver() override {
+            worker.common_.doors.arrived(worker.index_);
+            worker.inbound_.take_over(listener, descriptor);
+            delete this;
+        }
+
+        Implementation& worker;
+        const std::uint32_t listener;
+        const int descriptor;
+    };
+
     struct HostsLetter final : io::Letter {
         HostsLetter(Implementation& owner, std::uint64_t identity, PoolAddresses wanted)
             : worker(owner), pool_identity(identity), addresses(std::move(wanted)) {}
@@ -207,6 +228,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
         Implementation& worker;
     };
 
+    const std::uint32_t index_;
     const std::uint64_t locked_octets_;
     Common& common_;
     Control& control_;
@@ -226,8 +248,7 @@ class Worker::Implementation final : public inbound::World, public relay::World 
     Generations generations_;
     std::vector<bool> listening_;  // by listener
     route::DecisionText decision_text_{};
-    shared::KeptAnswer kept_{};
-    KeptText kept_text_{};
+    KeptRefusals kept_;
     PlaceText place_text_{};
     std::string_view
         refused_rule_;  // of the recipient whose refusal is logged next; in place_text_
@@ -244,7 +265,8 @@ Worker::Implementation::Implementation(
     Common& common,
     Control& control,
     log::Buffer& buffer)
-    : locked_octets_(io::locked_octets(settings.bounds.ring)),
+    : index_(settings.index),
+      locked_octets_(io::locked_octets(settings.bounds.ring)),
       common_(common),
       control_(control),
       ring_(std::move(ring)),
@@ -267,6 +289,7 @@ Worker::Implementation::Implementation(
           common.metrics.worker(settings.index),
           timeouts_of(snapshot.config)),
       generations_(relay_, control),
+      kept_(common.kept),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {
@@ -276,9 +299,11 @@ Worker::Implementation::Implementation(
 Worker::Implementation::~Implementation() = default;
 
 void Worker::Implementation::run() {
+    common_.doors.open(index_, *this);
     for (;;) {
         timers_.run(ring_->now());
-        if (stage_ != Stage::serving && submissions_.used() == 0 && inbound_.closed()) {
+        if (stage_ != Stage::serving && submissions_.used() == 0 && inbound_.closed() &&
+            !common_.doors.awaits(index_)) {
             relay_.shut_down();
             if (relay_.idle()) {
                 return;
@@ -287,6 +312,7 @@ void Worker::Implementation::run() {
         relay_.flush();
         ring_->turn(timers_.next());
         tally_.turned();
+        common_.doors.tell(index_, inbound_.connections(), current().generation);
     }
 }
 
@@ -453,9 +479,9 @@ mail::Reply Worker::Implementation::recipient(
         return no_smtputf8;
     }
     recipient.pool = pool;
-    if (common_.kept.take(kept_key(submission, recipient), ring_->now(), kept_)) {
-        return {
-            kept_.code, {kept_.enhanced[0], kept_.enhanced[1], kept_.enhanced[2]}, kept_.text()};
+    if (const auto kept =
+            kept_.take(submission, recipient, generations_.pool_name(pool), ring_->now())) {
+        return *kept;
     }
     if (!decision.outgoing.empty()) {
         const auto copy = submission.arena.copy(decision.outgoing);
@@ -545,7 +571,7 @@ void Worker::Implementation::refused(
 void Worker::Implementation::settled(mail::Submission& submission, const mail::Outcome& outcome) {
     const mail::Reply reply = sync_answer(outcome);
     if (outcome.kind == mail::Outcome::Kind::divided) {
-        keep_refusals(submission);
+        kept_.keep(submission, generations_.pool_name(submission.pool), ring_->now());
     }
     tally_.settled(submission, reply);
     lines_.message(
@@ -565,49 +591,6 @@ void Worker::Implementation::trouble(
     std::string_view pool, std::string_view host, std::string_view what) {
     tally_.trouble(pool, host);
     lines_.trouble(pool, host, what);
-}
-
-void Worker::Implementation::keep_refusals(const mail::Submission& submission) {
-    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
-         r = r->next) {
-        if (r->answer.code >= 400) {
-            const mail::EnhancedCode& enhanced = r->answer.enhanced;
-            kept_.code = r->answer.code;
-            kept_.enhanced = {enhanced.cls, enhanced.subject, enhanced.detail};
-            kept_.set_text(r->answer.text);
-            common_.kept.keep(kept_key(submission, *r), kept_, ring_->now());
-        }
-    }
-}
-
-/// One key for all ways of writing the two addresses: the case of a domain and the quotes of a
-/// local part say nothing. Valid until the next call.
-shared::KeptAnswerKey Worker::Implementation::kept_key(
-    const mail::Submission& submission, const mail::Recipient& recipient) {
-    std::size_t used = 0;
-    const auto put = [&](std::string_view part, auto as) {
-        const std::size_t size = std::min(part.size(), kept_text_.size() - used);
-        std::transform(part.begin(), part.begin() + size, kept_text_.begin() + used, as);
-        used += size;
-    };
-    const auto same = [](char c) { return c; };
-    const std::string_view path = submission.envelope.reverse_path;
-    const std::size_t domain = path.rfind('@') + 1;  // 0: the null path
-    put(path.substr(0, domain), same);
-    put(path.substr(domain),
-        [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; });
-    const std::size_t path_size = used;
-    mail::LocalPartKey local_part;
-    const bool short_enough = mail::make_local_part_key(recipient.local_part, local_part);
-    put(short_enough ? local_part.view() : recipient.local_part, same);
-    put("@", same);
-    put(recipient.domain_key, same);
-    const std::string_view text(kept_text_.data(), used);
-    return {
-        generations_.pool_name(recipient.pool),
-        text.substr(0, path_size),
-        text.substr(path_size),
-        submission.client.network};
 }
 
 /// What each holder of memory.h holds of it on this worker; those of the whole process are the
@@ -637,6 +620,7 @@ void Worker::Implementation::publish_memory() {
 void Worker::Implementation::begin_shutdown() {
     stage_ = Stage::grace;
     tally_.stopping();
+    common_.doors.close(index_);
     inbound_.shut_down();
     timers_.set(shutdown_timer_, ring_->now() + current().config.timeouts.shutdown_grace);
 }

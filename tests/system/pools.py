@@ -1,5 +1,7 @@
 """Pools of several hosts through the real binary: shares, trouble, backups, and a host that dies under load and comes back."""
 
+import re
+import signal
 import threading
 import time
 from collections import Counter
@@ -62,6 +64,19 @@ class Shares(Pools):
         for s in sessions:
             self.check(s.read(), 250)
         self.assertEqual({s.getpeername()[0] for s in host.sockets}, {"127.0.0.77", "127.0.0.78"})
+
+
+class Workers(Pools):
+    def test_long_senders_are_shared_out(self):
+        """The kernel's hash alone would leave one worker with half as many again as the other, most of the time."""
+        gateway = self.pool(self.host(), workers=2)
+        sessions = [self.session(gateway) for _ in range(50)]
+        gateway.signal(signal.SIGUSR1)
+        counts = wait_for(lambda: [int(n) for n in re.findall(r"^postern: worker \d: .*listener \S+: connections=(\d+)", gateway.said(), re.M)], "the state")
+        self.assertEqual((len(counts), sum(counts)), (2, 50), counts)
+        self.assertLessEqual(max(counts), 1.2 * min(counts), counts)
+        for s in sessions:
+            self.check(s.mail("x@a.test"), 250)
 
 
 class Trouble(Pools):

@@ -35,6 +35,8 @@ struct ListenerSettings {
 /// live for the call.
 class World {
    public:
+    /// A connection was accepted. True: another worker has it now, descriptor and all.
+    virtual bool hand_over(std::uint32_t listener, int descriptor) = 0;
     /// May this client connect? code 0: yes; else the answer that it is closed with (421).
     /// What the client may is set by the call (mail::Client). Every admitted client is given back
     /// with `left`.
@@ -82,6 +84,10 @@ class Inbound {
     void change_listener(std::uint32_t number, const ListenerSettings& settings);
     /// Accepts what has been connected, then closes the socket; connections go on.
     void remove_listener(std::uint32_t number);
+
+    /// Goes on with a connection that another worker's corridor has accepted, by its listener of
+    /// that number. Where none is open by now, it is closed.
+    void take_over(std::uint32_t number, int descriptor);
 
     /// The sender's final answer to a submission. Its connection goes on; the submission is no
     /// longer inbound's. Does nothing where the sender has gone (inbound_owner is null).

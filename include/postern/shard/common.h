@@ -7,6 +7,7 @@
 #include "postern/metrics/meters.h"
 #include "postern/shared/budget.h"
 #include "postern/shared/counts.h"
+#include "postern/shared/doors.h"
 #include "postern/shared/hosts.h"
 #include "postern/shared/kept_answers.h"
 
@@ -28,7 +29,8 @@ struct Common {
           clients(most),
           bodies(config.limits.body_memory.octets, workers, most),
           kept(kept_answers_max, answer_keys),
-          hosts(hosts_max, client_keys) {}
+          hosts(hosts_max, client_keys),
+          doors(workers) {}
 
     static constexpr std::size_t kept_answers_max = 16384;
     static constexpr std::size_t hosts_max = 16384;  // smart hosts of all pools
@@ -42,6 +44,7 @@ struct Common {
     shared::Budget bodies;
     shared::KeptAnswers kept;
     shared::HostTable hosts;
+    shared::Doors doors;
 };
 
 }  // namespace postern::shard

@@ -17,6 +17,13 @@ FakeWorld::~FakeWorld() {
     submissions_.clear();
 }
 
+bool FakeWorld::hand_over(std::uint32_t listener, int descriptor) {
+    if (hands_over) {
+        handed_over.emplace_back(listener, descriptor);
+    }
+    return hands_over;
+}
+
 mail::Reply FakeWorld::arrived(mail::Client& client, const io::Address&) {
     EXPECT_EQ(client.address, "127.0.0.1");
     if (greeting_refusal.code != 0) {

@@ -88,6 +88,24 @@ TEST(inbound, a_client_that_may_not_come_hears_why) {
     EXPECT_EQ(gateway.world.refusals, std::vector<std::string>{"||421"});
 }
 
+TEST(inbound, a_connection_may_be_another_workers) {
+    Gateway gateway;
+    gateway.world.hands_over = true;
+    Sender sender(gateway);
+    EXPECT_TRUE(gateway.turn_until([&] { return gateway.world.handed_over.size() == 1; }));
+    EXPECT_EQ(gateway.inbound->connections(), 0u);
+    const auto [listener, descriptor] = gateway.world.handed_over.front();
+    gateway.inbound->take_over(listener, descriptor);
+    EXPECT_EQ(gateway.inbound->connections(), 1u);
+    EXPECT_TRUE(sender.reply().starts_with("220 "));
+    EXPECT_TRUE(sender.ask("NOOP").starts_with("250 "));
+    // What comes for a listener that is no more is closed.
+    Sender late(gateway);
+    EXPECT_TRUE(gateway.turn_until([&] { return gateway.world.handed_over.size() == 2; }));
+    gateway.inbound->take_over(listener + 1, gateway.world.handed_over.back().second);
+    EXPECT_TRUE(late.closed_by_peer());
+}
+
 TEST(inbound, idle_senders_are_sent_away) {
     ListenerSettings settings = Gateway::usual();
     settings.command_timeout = milliseconds(150);
