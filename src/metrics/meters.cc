@@ -1,6 +1,7 @@
 #include "postern/metrics/meters.h"
 
 #include <cinttypes>
+#include <iterator>
 
 namespace postern::metrics {
 
@@ -97,11 +98,16 @@ void print_state(const Meters& meters, std::FILE* out) {
     }
     meters.for_each([out](const Series& series) {
         if (series.subject == Subject::listener) {
+            std::uint64_t messages = 0;
+            for (std::size_t i = 0; i < std::size(reply_class_names); ++i) {
+                messages += series.cell(offset_of(Metric::listener_messages) + i);
+            }
             std::fprintf(
                 out,
-                " listener %s: connections=%" PRIu64,
+                " listener %s: connections=%" PRIu64 " messages=%" PRIu64,
                 series.first.c_str(),
-                series.value<Metric::listener_connections_open>());
+                series.value<Metric::listener_connections_open>(),
+                messages);
         } else if (series.subject == Subject::host) {
             std::fprintf(
                 out,

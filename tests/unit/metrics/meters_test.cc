@@ -126,7 +126,8 @@ TEST(PrintState, SaysNumbersAndEvents) {
     std::free(text);
     EXPECT_NE(said.find("worker 0:"), std::string::npos) << said;
     EXPECT_NE(said.find("postern_worker_turns_total=77"), std::string::npos) << said;
-    EXPECT_NE(said.find("listener 0.0.0.0:25: connections=1"), std::string::npos) << said;
+    EXPECT_NE(said.find("listener 0.0.0.0:25: connections=1 messages=0"), std::string::npos)
+        << said;
     EXPECT_NE(said.find("host a 192.0.2.1:25: connections=0 trouble=1"), std::string::npos) << said;
     EXPECT_NE(said.find("2.000000 settled 250 ABC"), std::string::npos) << said;
 }
