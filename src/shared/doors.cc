@@ -43,6 +43,8 @@ bool Doors::hand_over(
     std::uint64_t generation,
     std::uint32_t listener,
     int descriptor) {
+    // Known at once, and not only with the next `tell`: many may be accepted in one turn.
+    doors_[from].connections.store(connections + 1, std::memory_order_relaxed);
     std::uint32_t least = std::numeric_limits<std::uint32_t>::max();
     Door* to = nullptr;
     for (std::uint32_t i = 0; i < workers_; ++i) {
@@ -62,6 +64,7 @@ bool Doors::hand_over(
     if (to->taker == nullptr) {
         return false;
     }
+    doors_[from].connections.store(connections, std::memory_order_relaxed);
     to->coming.fetch_add(1, std::memory_order_relaxed);
     to->taker->take_over(listener, descriptor);
     return true;

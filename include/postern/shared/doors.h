@@ -42,7 +42,7 @@ class Doors {
     // --- a worker that has accepted ---
     /// Gives the connection to the least busy worker that knows its listener, if that one has
     /// clearly fewer than `connections`, the caller's without this one. False: it stays the
-    /// caller's.
+    /// caller's, and counts as such from now on.
     bool hand_over(
         std::uint32_t from,
         std::uint32_t connections,
