@@ -12,7 +12,7 @@ import sys
 import tempfile
 
 MICRO = pathlib.Path(__file__).resolve().parents[1] / "build-bench/bench/micro"
-PROGRAMS = {"reply": ".*", "smtp": ".*", "route": "/(1000|1000000)/"}
+PROGRAMS = {"reply": ".*", "smtp": ".*", "worker": ".*", "route": "/(1000|1000000)/"}
 
 
 def names(program, pattern):

@@ -1,7 +1,5 @@
 #include "connection.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -63,7 +61,7 @@ Connection::~Connection() = default;
 
 void Connection::begin(int descriptor) {
     stream_.adopt(descriptor);
-    AddressText text;
+    io::Address::HostText text;
     mail::Client client = this->client(text);
     const mail::Reply reply = corridor_.world.arrived(client, address_);
     set_deadline(terms_->settings.command_timeout);
@@ -141,7 +139,7 @@ void Connection::on_due(io::Timer& self) {
 void Connection::on_closed() {
     leave_submission();
     if (admitted_) {
-        AddressText text;
+        io::Address::HostText text;
         corridor_.world.left(client(text), address_);
     }
     corridor_.remove(*this);
@@ -261,7 +259,7 @@ bool Connection::act(smtp::Wish wish, smtp::Exchange& exchange) {
 }
 
 void Connection::begin_submission(smtp::Exchange& exchange) {
-    AddressText text;
+    io::Address::HostText text;
     submission_ = corridor_.world.begin(client(text));
     if (submission_ != nullptr) {
         submission_->inbound_owner = this;
@@ -558,12 +556,9 @@ bool Connection::sender_gone() {
 // --- what the world is told ----------------------------------------------------------------------
 
 /// `text` holds the address while the value is used.
-mail::Client Connection::client(AddressText& text) const {
-    const std::string_view octets = address_.host_octets();
-    inet_ntop(
-        octets.size() == 4 ? AF_INET : AF_INET6, octets.data(), text.data(), INET6_ADDRSTRLEN);
+mail::Client Connection::client(io::Address::HostText& text) const {
     return {
-        .address = text.data(),
+        .address = address_.host_text(text),
         .helo = session_.hello_name(),
         .network = client_network_,
         .generation = client_generation_,
@@ -576,7 +571,7 @@ mail::Client Connection::client(AddressText& text) const {
 
 void Connection::refused(
     std::string_view what, std::string_view address, const mail::Reply& reply) {
-    AddressText text;
+    io::Address::HostText text;
     corridor_.world.refused(client(text), submission_, what, address, reply);
 }
 

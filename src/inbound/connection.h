@@ -69,8 +69,7 @@ class Connection final : private io::StreamOwner,
     void close();
     void refused(std::string_view what, std::string_view address, const mail::Reply& reply);
 
-    using AddressText = std::array<char, INET6_ADDRSTRLEN>;
-    mail::Client client(AddressText& text) const;
+    mail::Client client(io::Address::HostText& text) const;
 
     Corridor& corridor_;
     const std::shared_ptr<const Terms> terms_;

@@ -89,9 +89,22 @@ std::string_view Address::host_octets() const {
 }
 
 std::string Address::host_text() const {
-    std::array<char, INET6_ADDRSTRLEN> text{};
-    inet_ntop(is_v4() ? AF_INET : AF_INET6, host_octets().data(), text.data(), text.size());
-    return text.data();
+    HostText text;
+    return std::string(host_text(text));
+}
+
+std::string_view Address::host_text(HostText& into) const {
+    const std::string_view octets = host_octets();
+    if (octets.size() != 4) {
+        inet_ntop(AF_INET6, octets.data(), into.data(), INET6_ADDRSTRLEN);
+        return into.data();
+    }
+    char* at = into.data();
+    for (const char octet : octets) {
+        at = std::to_chars(at, into.data() + into.size(), static_cast<unsigned char>(octet)).ptr;
+        *at++ = '.';
+    }
+    return {into.data(), static_cast<std::size_t>(at - into.data()) - 1};
 }
 
 std::string Address::text() const {

@@ -1,5 +1,6 @@
 #include "escape.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -45,11 +46,41 @@ std::string_view hex_escape(std::array<char, N>& into, std::string_view prefix, 
     return {into.data(), prefix.size() + 2};
 }
 
+/// Octets that stand for themselves in a JSON string: printable ASCII without '"' and '\\'.
+constexpr auto is_plain = [] {
+    std::array<bool, 256> plain{};
+    for (unsigned octet = 0x20; octet < 0x7f; ++octet) {
+        plain[octet] = octet != '"' && octet != '\\';
+    }
+    return plain;
+}();
+
+/// How many of them `value` begins with.
+std::size_t plain_size(std::string_view value) {
+    std::size_t size = 0;
+    while (size < value.size() && is_plain[static_cast<unsigned char>(value[size])]) {
+        ++size;
+    }
+    return size;
+}
+
 }  // namespace
 
 Escaped escape_json(std::string_view value, char* out, std::size_t room) {
     std::size_t used = 0;
     while (!value.empty()) {
+        // Nearly all of nearly every text stands for itself.
+        const std::string_view as_it_is = value.substr(0, plain_size(value));
+        if (!as_it_is.empty()) {
+            const std::size_t size = std::min(as_it_is.size(), room - used);
+            std::memcpy(out + used, as_it_is.data(), size);
+            used += size;
+            value.remove_prefix(size);
+            if (size < as_it_is.size()) {
+                return {used, false};
+            }
+            continue;
+        }
         std::size_t taken = utf8_size(value);
         std::array<char, 6> escape;
         const auto octet = static_cast<unsigned char>(value[0]);

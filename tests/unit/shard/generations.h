@@ -1,7 +1,5 @@
 #pragma once
 
-#include <gtest/gtest.h>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,7 +29,7 @@ inline std::unique_ptr<Snapshot> snapshot_of(
     }
     text += "[rules]\nfiles = [\"a.rules\"]\n" + configuration;
     config::Parsed parsed = config::parse(text, "/a/p.toml", "gw.test");
-    EXPECT_TRUE(parsed.config) << parsed.errors.front().format();
+    POSTERN_ASSERT(parsed.config.has_value(), "a test's configuration is one");
     auto snapshot = std::make_unique<Snapshot>();
     snapshot->generation = generation;
     snapshot->config = std::move(*parsed.config);
@@ -48,7 +46,7 @@ inline std::unique_ptr<Snapshot> snapshot_of(
         }
     }
     route::Loaded loaded = route::load({&source, 1}, settings, secrets);
-    EXPECT_TRUE(loaded.table) << loaded.errors.front();
+    POSTERN_ASSERT(loaded.table != nullptr, "a test's rules are some");
     snapshot->table = std::move(loaded.table);
     snapshot->pools = pools_of(snapshot->config, *snapshot->table);
     snapshot->relaying.resize(ports.size());
