@@ -96,14 +96,18 @@ void Ledger::violation(std::string_view kind, std::string_view example) {
 }
 
 void Ledger::store(const std::string& name, std::string_view content) {
+    const auto create = [](const std::string& path) {
+        return ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
+    };
     std::string path = store_folder_ + "/" + name;
-    int file = -1;
-    for (int copy = 2;; ++copy) {
-        file = ::open(path.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0644);
-        if (file >= 0 || errno != EEXIST) {
-            break;
+    int file = create(path);
+    if (file < 0 && errno == EEXIST) {
+        unsigned& copies = copies_.try_emplace(name, 1).first->second;
+        // Some may be another worker's, or from before.
+        while (file < 0 && errno == EEXIST) {
+            path = fmt::format("{}/{}.{}", store_folder_, name, ++copies);
+            file = create(path);
         }
-        path = fmt::format("{}/{}.{}", store_folder_, name, copy);
     }
     const bool written = file >= 0 && ::write(file, content.data(), content.size()) ==
                                           static_cast<ssize_t>(content.size());

@@ -78,6 +78,9 @@ class Ledger {
 
    private:
     std::string store_folder_;
+    // Of names that came more than once, the last one's number: mail that is not from `load` has
+    // one name for all.
+    std::map<std::string, unsigned> copies_;
 };
 
 }  // namespace postern::bench
