@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import socket
@@ -27,9 +28,13 @@ LOOPBACK = "127.0.0.1"
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind((LOOPBACK, 0))
-        return s.getsockname()[1]
+    """One below those that outgoing connections get: none of these may sit on it while its server is started again."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.sample(range(min(10000, first // 2), first), 1000):
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind((LOOPBACK, port))
+            return port
+    raise RuntimeError("no free port")
 
 
 def wait_for(condition, what, seconds=20):
@@ -98,12 +103,12 @@ class SystemTest(unittest.TestCase):
 
 
 class Process:
-    """A child in the foreground, its output in a file."""
+    """A child in the foreground, its output in a file, behind what one of that name said before it."""
 
     def __init__(self, arguments, folder, name, environment=None):
         self.output = folder / f"{name}.out"
         self.name = name
-        with open(self.output, "wb") as out:
+        with open(self.output, "ab") as out:
             self.child = subprocess.Popen(
                 [str(a) for a in arguments],
                 stdin=subprocess.DEVNULL,
@@ -137,6 +142,11 @@ class Process:
 
     def signal(self, number):
         self.child.send_signal(number)
+
+    def signal_all(self, number):
+        """To it and its children, those too that outlive it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
 
     def close(self, seconds=20):
         """SIGTERM, then SIGKILL; returns the exit code."""

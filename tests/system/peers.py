@@ -14,6 +14,7 @@ import re
 import shlex
 import smtplib
 import subprocess
+import sys
 import tempfile
 
 from aiosmtpd.controller import Controller
@@ -70,23 +71,75 @@ class Maildir:
     def count(self):
         return sum(1 for _ in os.scandir(self.maildir / "new"))
 
-    def stored(self):
-        messages = {}
+    def copies(self):
+        """Of each message: the recipient, the server's own lines, the content. Without the server's own lines, of a server that
+        was killed while it wrote them: no recipient, and all that is there."""
         for file in (self.maildir / "new").iterdir():
             text = file.read_bytes()
             own = self.own_lines.match(text)
-            if not own:
-                raise AssertionError(f"{file}: not this server's own lines: {text[:500]!r}")
-            messages[own[1].decode()] = text[own.end() :].replace(b"\n", b"\r\n")
+            recipient, lines = (own[1].decode(), own[0]) if own else (None, b"")
+            yield recipient, lines, text[len(lines) :].replace(b"\n", b"\r\n")
+
+    def stored(self):
+        messages = {}
+        for recipient, _, content in self.copies():
+            if recipient is None:
+                raise AssertionError(f"{self.maildir}: not this server's own lines: {content[:500]!r}")
+            messages[recipient] = content
         return messages
 
 
-class Postfix(Maildir):
+class Daemon:
+    """A server that is a process: `start` starts it again, on the same port and with what it had on disk."""
+
+    place, process, port = None, None, None
+
+    def launch(self):
+        """Gives the Process."""
+        raise NotImplementedError
+
+    def start(self):
+        self.process = self.place.add(self.launch())
+        self.process.wait_listening(self.port)
+
+
+class AiosmtpdProgram(Daemon):
+    """aiosmtpd as a process, so that it may be killed: its Mailbox handler writes a file before it answers. A message has been
+    through Python's parser."""
+
+    own_headers = re.compile(rb"(?m)^X-Peer: .*\nX-MailFrom: .*\nX-RcptTo: (.*)\n")
+
+    def __init__(self, place):
+        self.place, self.folder = place, place.subfolder("aiosmtpd")
+        self.maildir = self.folder / "maildir"
+        self.port = free_port()
+        self.address = f"{LOOPBACK}:{self.port}"
+        self.start()
+
+    def launch(self):
+        handler = ["-c", "aiosmtpd.handlers.Mailbox", self.maildir]
+        return Process(
+            [sys.executable, "-m", "aiosmtpd", "--nosetuid", "--listen", self.address, *handler], self.folder, "aiosmtpd"
+        )
+
+    def count(self):
+        return sum(1 for _ in os.scandir(self.maildir / "new"))
+
+    def copies(self):
+        for file in (self.maildir / "new").iterdir():
+            text = file.read_bytes().replace(b"\r\n", b"\n")
+            own = self.own_headers.search(text)
+            content = (text[: own.start()] + text[own.end() :]).replace(b"\n", b"\r\n")
+            for recipient in own[1].decode().split(", "):
+                yield recipient, b"", content
+
+
+class Postfix(Maildir, Daemon):
     """A Postfix of its own: smtpd on one port, every message into one maildir. Nothing about a message is changed."""
 
     own_lines = re.compile(
         rb"Return-Path: .*\nX-Original-To: .*\nDelivered-To: (.*)\n"
-        rb"Received: from .*\n\tby postfix\.test \(Postfix\) .*\n(?:\tfor .*\n)?"
+        rb"Received: from .*\n\tby postfix\.test \(Postfix\) .*\n(?:\t.*\n)*"
     )
 
     def __init__(self, place, **parameters):
@@ -158,21 +211,25 @@ class Postfix(Maildir):
             for name, kind, limit, program in services
         ]
         (folder / "conf/master.cf").write_text("".join(lines))
-        # `postfix start-fg` would leave its master behind: this one is our child. The check makes the queue's folders.
+        self.place, self.folder = place, folder
+        # The check makes the queue's folders.
         subprocess.run(["postfix", "-c", str(folder / "conf"), "check"], check=True, capture_output=True)
+        self.start()
+
+    def launch(self):
+        # `postfix start-fg` would leave its master behind: this one is our child.
         master = (
             subprocess.run(["postconf", "-h", "daemon_directory"], check=True, capture_output=True, text=True).stdout.strip()
             + "/master"
         )
-        self.process = place.add(Process([master, "-c", folder / "conf", "-s"], folder, "postfix"))
-        self.process.wait_listening(self.port)
+        return Process([master, "-c", self.folder / "conf", "-s"], self.folder, "postfix")
 
 
 class Mounted:
     """Starts a program under `unshare --mount` with the users it insists on and its fixed folders in our own."""
 
     @staticmethod
-    def start(place, folder, name, users, mounts, command):
+    def launch(folder, name, users, mounts, command):
         passwd, group = folder / "passwd", folder / "group"
         passwd.write_text(
             pathlib.Path("/etc/passwd").read_text()
@@ -182,10 +239,10 @@ class Mounted:
         mounts = [(passwd, "/etc/passwd"), (group, "/etc/group"), *mounts]
         script = "set -e\n" + "".join(f"mount --bind {shlex.quote(str(a))} {shlex.quote(str(b))}\n" for a, b in mounts)
         script += "exec " + shlex.join(map(str, command)) + "\n"
-        return place.add(Process(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], folder, name))
+        return Process(["unshare", "--mount", "--propagation", "private", "sh", "-c", script], folder, name)
 
 
-class OpenSmtpd(Maildir):
+class OpenSmtpd(Maildir, Daemon):
     own_lines = re.compile(
         rb"Return-Path: .*\nDelivered-To: (.*)\nReceived: from .*\n\tby opensmtpd\.test \(OpenSMTPD\) .*\n(?:\t.*\n)*"
     )
@@ -211,31 +268,34 @@ match from any for any action "store"
 """
         )
         (folder / "smtpd.conf").chmod(0o600)
-        self.process = Mounted.start(
-            place,
-            folder,
+        self.place, self.folder = place, folder
+        self.start()
+
+    def launch(self):
+        return Mounted.launch(
+            self.folder,
             "opensmtpd",
             {"opensmtpd": 64001, "opensmtpq": 64002},
             [
-                (folder / "run", "/run"),
-                (folder / "spool", "/var/spool"),
-                (folder / "lib", "/var/lib"),
+                (self.folder / "run", "/run"),
+                (self.folder / "spool", "/var/spool"),
+                (self.folder / "lib", "/var/lib"),
                 (PEERS / "usr/libexec", "/usr/libexec"),
             ],
-            [PEERS / "usr/sbin/smtpd", "-d", "-f", folder / "smtpd.conf"],
+            [PEERS / "usr/sbin/smtpd", "-d", "-f", self.folder / "smtpd.conf"],
         )
-        self.process.wait_listening(self.port)
 
 
-class Exim(Maildir):
+class Exim(Maildir, Daemon):
     own_lines = re.compile(rb"Return-path: .*\nEnvelope-to: (.*)\nReceived: from .*\n\tby exim\.test .*\n(?:\t.*\n)*")
 
-    def __init__(self, place):
+    users = {"Debian-exim": 64003}
+
+    def __init__(self, place, *options):
         folder = place.subfolder("exim")
         for name in ("spool", "maildir", "lib"):
             (folder / name).mkdir()
         super().__init__(folder / "maildir")
-        users = {"Debian-exim": 64003}
         for path in (folder / "spool", self.maildir, *self.maildir.iterdir()):
             os.chown(path, 64003, 64003)
         self.port = free_port()
@@ -283,10 +343,12 @@ begin retry
 * * F,1h,1m
 """
         )
-        self.process = Mounted.start(
-            place, folder, "exim", users, [(folder / "lib", "/var/lib")], [PEERS / "usr/sbin/exim4", "-bdf"]
-        )
-        self.process.wait_listening(self.port)
+        self.place, self.folder, self.options = place, folder, options
+        self.start()
+
+    def launch(self):
+        command = [PEERS / "usr/sbin/exim4", "-bdf", *self.options]
+        return Mounted.launch(self.folder, "exim", self.users, [(self.folder / "lib", "/var/lib")], command)
 
 
 class HaProxy:
@@ -324,10 +386,18 @@ def by_smtplib(server, recipient, file):
     return content
 
 
+class ClientFailed(RuntimeError):
+    """`said`: what the program wrote, with the answer that it did not like."""
+
+    def __init__(self, program, code, said):
+        super().__init__(f"{program} ended with {code}: {said[-2000:]!r}")
+        self.said = said.decode(errors="replace")
+
+
 def run_client(*command):
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
     if done.returncode:
-        raise RuntimeError(f"{command[0]} ended with {done.returncode}: {done.stdout[-1000:]!r} {done.stderr[-1000:]!r}")
+        raise ClientFailed(command[0], done.returncode, done.stdout + done.stderr)
 
 
 def by_curl(server, recipient, file):
