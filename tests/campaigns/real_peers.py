@@ -48,8 +48,7 @@ from harness import BENCH, LOOPBACK, RECEIVED, Closed, Gateway, Place, Process, 
 
 SYNC_LIMIT = 8  # seconds
 LATE = 5  # more, for a machine that is busy with something else
-SETTLE = 15  # for the hosts to store what they took, and then a start of theirs
-SETTLE_STARTS = 4
+SETTLE = 60  # for the hosts to store what they took
 DISTURBED_MAX = 3  # good hosts at a time
 BAD_SINKS = 10
 TRUST = 3  # seconds in which a host that was in trouble earns its first, short pause again
@@ -851,19 +850,6 @@ def transactions(gateway):
     return [line for line in gateway.log() if "id" in line and line["event"] != "rejected"]
 
 
-def settle(judge, hosts):
-    """Until the hosts have stored what they took; what is still missing is told as lost. A Postfix that was ended amid deliveries
-    may keep some mail active and rest: a start reads its queue again."""
-    for _ in range(SETTLE_STARTS):
-        with contextlib.suppress(TimeoutError):
-            wait_for(judge.complete, "the hosts to store what they took", SETTLE)
-            return
-        for host in hosts:
-            if host.queues:
-                host.end("term")
-                host.start()
-
-
 def campaign(place, options):
     seed = options.seed
     hosts = good_hosts(place) + bad_hosts(place)
@@ -874,7 +860,8 @@ def campaign(place, options):
     if options.keep:
         shutil.copytree(gateway.folder, options.keep, dirs_exist_ok=True)
     judge = Judge(hosts, transactions(gateway))
-    settle(judge, hosts)
+    with contextlib.suppress(TimeoutError):  # what is missing is told below
+        wait_for(judge.complete, "the hosts to store what they took", SETTLE)
     for host in hosts:
         host.server.process.close()
     judge.read_copies()

@@ -205,9 +205,12 @@ class Postfix(Maildir, Daemon):
             ("postlog", "unix-dgram", 1, "postlogd"),
         ]
         public = ("cleanup", "qmgr", "postlog")
+        # Else what was in the queue at a start waits for the next message.
+        wakeup = {"qmgr": 1}
         lines = [f"{LOOPBACK}:{self.port} inet n - n - 100 smtpd\n"]
         lines += [
-            f"{name} {kind} {'n' if name in public else '-'} {'n' if name == 'virtual' else '-'} n - {limit} {program}\n"
+            f"{name} {kind} {'n' if name in public else '-'} {'n' if name == 'virtual' else '-'} n {wakeup.get(name, '-')} {limit} "
+            f"{program}\n"
             for name, kind, limit, program in services
         ]
         (folder / "conf/master.cf").write_text("".join(lines))
