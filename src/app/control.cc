@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <new>
 #include <utility>
 
 #include <fmt/format.h>
@@ -20,6 +21,7 @@ namespace postern::app {
 namespace {
 
 constexpr std::size_t warnings_logged_max = 20;
+constexpr const char* shutting_down = "it is shutting down";
 /// A worker's turn is over in milliseconds; one that is not has stood still, and a reload does not
 /// wait for it for ever.
 constexpr std::chrono::seconds patience{30};
@@ -85,6 +87,9 @@ Control::Control(
 
 Control::~Control() {
     stop();
+    if (thread_.joinable()) {
+        thread_.join();
+    }
 }
 
 void Control::start(std::vector<shard::Worker*> workers, base::Duration took) {
@@ -130,6 +135,11 @@ void Control::done(const shard::Snapshot& snapshot) {
 
 // --- on any thread -------------------------------------------------------------------------------
 
+bool Control::stopped() const {
+    const std::lock_guard lock(mutex_);
+    return stopped_;
+}
+
 std::shared_ptr<const shard::Snapshot> Control::in_force() const {
     const std::lock_guard lock(mutex_);
     return published_.back()->snapshot;
@@ -170,7 +180,7 @@ void Control::refuse_all() {
     for (Request& request : requests_) {
         ReloadReport report;
         report.generation = published_.back()->snapshot->generation;
-        report.errors.push_back("it is shutting down");
+        report.errors.emplace_back(shutting_down);
         request.report.set_value(std::move(report));
     }
     requests_.clear();
@@ -182,21 +192,22 @@ void Control::stop() {
         stopped_ = true;
         refuse_all();
         asked_.notify_all();
+        taken_by_all_.notify_all();
     }
-    if (thread_.joinable()) {
-        thread_.join();
-    }
+    const std::lock_guard no_more(applying_);
+    host_names_.stop();
 }
 
 // --- on the thread of its own --------------------------------------------------------------------
 
 void Control::serve() {
-    host_names_.use(in_force());
+    if (const std::lock_guard applying(applying_); !stopped()) {
+        host_names_.use(in_force());
+    }
     std::unique_lock lock(mutex_);
     for (;;) {
         asked_.wait(lock, [&] { return stopped_ || done_ || requested_ || !requests_.empty(); });
         if (stopped_) {
-            host_names_.stop();
             return;
         }
         if (requested_) {
@@ -237,7 +248,16 @@ ReloadReport Control::do_reload(const ReloadOptions& options) {
             "RELOADING=1\nMONOTONIC_USEC={}",
             began.time_since_epoch() / std::chrono::microseconds(1)));
     }
-    ReloadReport report = look_and_apply(options);
+    ReloadReport report;
+    try {
+        report = look_and_apply(options);
+    } catch (const std::bad_alloc&) {
+        // Files larger than memory: what is in force needs none of it.
+        report = {};
+        report.generation = in_force()->generation;
+        report.errors.push_back(
+            fmt::format("{}: there is not enough memory to read it with its rules", config_file_));
+    }
     const base::Duration took = io::monotonic_time() - began;
     report.ms = static_cast<std::uint64_t>(base::to_ms(took));
     if (report.result == ReloadReport::Result::applied) {
@@ -295,6 +315,11 @@ ReloadReport Control::look_and_apply(const ReloadOptions& options) {
 /// Hands the snapshot out and waits until every worker has it. False: a listener's socket can not
 /// be had, and `report` says so.
 bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report) {
+    const std::lock_guard applying(applying_);
+    if (stopped()) {
+        report.errors.emplace_back(shutting_down);
+        return false;
+    }
     const auto before = in_force();
     std::vector<std::vector<int>> sockets;  // of the new listeners, in the configuration's order
     for (const config::Listener& listener : next->config.listeners) {
@@ -344,7 +369,8 @@ bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report)
         workers_[worker]->publish(*published.snapshot, std::move(opened[worker]));
     }
     lock.lock();
-    if (!taken_by_all_.wait_for(lock, patience, [&] { return published.taken == worker_count_; })) {
+    if (!taken_by_all_.wait_for(
+            lock, patience, [&] { return published.taken == worker_count_ || stopped_; })) {
         report.warnings.push_back(fmt::format(
             "{} of {} workers have not taken the new generation for {} s: they stand still",
             worker_count_ - published.taken,

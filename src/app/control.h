@@ -48,7 +48,8 @@ class Control final : public shard::Control {
     ReloadReport reload(const ReloadOptions& options);
     /// Asks for one, and does not wait. Any thread.
     void request_reload();
-    /// No reload any more; one that is under way is waited for. Control thread.
+    /// Nothing is handed to the workers any more; what is being read is not waited for, and
+    /// refused. Control thread, before the workers are told to end.
     void stop();
 
     /// The generation in force; it lives at least as long as it is held. Any thread.
@@ -82,6 +83,7 @@ class Control final : public shard::Control {
     };
 
     Published& published(const shard::Snapshot& snapshot);
+    bool stopped() const;
     void refuse_all();
 
     // On the thread of its own.
@@ -103,8 +105,9 @@ class Control final : public shard::Control {
     std::uint64_t next_identity_ = 1;
     std::vector<shard::Worker*> workers_;
     std::vector<std::string> warned_of_;  // in the log, by the last reload
-    HostNames host_names_;                // of the thread below
+    HostNames host_names_;                // under applying_
     std::thread thread_;
+    std::mutex applying_;  // while something is handed to the workers; before mutex_
 
     std::mutex lines_mutex_;
     log::Buffer& lines_;

@@ -15,7 +15,7 @@ namespace postern::app {
 
 /// Keeps the pools that name their hosts supplied with addresses: watches the names of the snapshot
 /// in force, and tells of each pool whose addresses may have changed. Without names it has no
-/// resolver. One thread makes, uses and destroys it.
+/// resolver. `use` and `stop` one at a time.
 class HostNames {
    public:
     /// A pool of the snapshot in force (`Snapshot::pools` by index) has these hosts. Called from

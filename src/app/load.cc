@@ -5,11 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <system_error>
 
 #include <fmt/format.h>
 
@@ -22,32 +17,12 @@
 namespace postern::app {
 namespace {
 
+/// Of one rules file: some thirty million rules.
+constexpr std::size_t rules_octets_max = std::size_t{1} << 30;
+
 std::string system_hostname() {
     char name[256] = {};
     return gethostname(name, sizeof name - 1) == 0 ? name : "localhost";
-}
-
-base::Result<std::string> read_file(const std::string& path) {
-    // A folder has no end to read to, and a pipe would be waited for.
-    std::error_code unknown;
-    if (const auto kind = std::filesystem::status(path, unknown).type();
-        kind != std::filesystem::file_type::regular &&
-        kind != std::filesystem::file_type::not_found && kind != std::filesystem::file_type::none) {
-        return base::Error{fmt::format("{}:1:1: cannot be read: it is no file", path)};
-    }
-    errno = 0;
-    std::ifstream in(path, std::ios::binary);
-    std::string text;
-    if (in.seekg(0, std::ios::end)) {
-        text.resize(static_cast<std::size_t>(in.tellg()));
-        in.seekg(0);
-        in.read(text.data(), static_cast<std::streamsize>(text.size()));
-    }
-    if (!in) {
-        return base::Error{fmt::format(
-            "{}:1:1: cannot be read: {}", path, std::strerror(errno != 0 ? errno : EIO))};
-    }
-    return text;
 }
 
 void add_interface_addresses(std::vector<io::Address>& addresses, const io::Address& wildcard) {
@@ -201,12 +176,13 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     std::vector<std::string> names;
     std::vector<std::string> texts;
     for (const auto& path : config.rules.files) {
-        base::Result<std::string> text = read_file(path);
+        base::Result<std::string> text = config::read_file(path, rules_octets_max);
         if (text) {
             names.push_back(path);
             texts.push_back(std::move(*text));
         } else {
-            loaded.errors.push_back(text.error().text);
+            loaded.errors.push_back(
+                fmt::format("{}:1:1: cannot be read: {}", path.native(), text.error().text));
         }
     }
     if (names.empty()) {  // each that is not there is an error already

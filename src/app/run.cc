@@ -32,6 +32,8 @@ namespace {
 /// Descriptors that are neither senders nor smart hosts: rings, log, standard streams, the
 /// resolver's and admin's.
 constexpr std::uint64_t descriptors_reserved = 128;
+/// How often it is looked whether the workers have ended.
+constexpr base::Duration ending_look = std::chrono::milliseconds(20);
 
 /// How many senders fit into the descriptor limit beside the smart hosts' connections. Raises the
 /// soft limit to the hard one.
@@ -70,7 +72,8 @@ void serve(
     shard::Common& common,
     Control& control,
     log::Buffer& lines,
-    std::promise<base::Result<shard::Worker*>> made) {
+    std::promise<base::Result<shard::Worker*>> made,
+    std::atomic<std::uint32_t>& at_work) {
     pthread_setname_np(pthread_self(), fmt::format("worker {}", settings.index).c_str());
     watch.begin_worker(settings.index);
     auto worker = shard::Worker::create(settings, snapshot, common, control, lines);
@@ -80,6 +83,7 @@ void serve(
     }
     made.set_value(worker->get());
     (*worker)->run();
+    --at_work;
 }
 
 log::Options log_options(const config::Log& config) {
@@ -101,25 +105,35 @@ log::Options log_options(const config::Log& config) {
     return options;
 }
 
+/// The next signal, or 0: none within so much time.
+int next_signal(int signals, base::Duration wait) {
+    pollfd ready{signals, POLLIN, 0};
+    ::poll(&ready, 1, static_cast<int>(base::to_ms(wait)));
+    signalfd_siginfo signal{};
+    return ready.revents != 0 && ::read(signals, &signal, sizeof signal) == sizeof signal
+               ? static_cast<int>(signal.ssi_signo)
+               : 0;
+}
+
+void reopen(log::Log& log) {
+    if (const base::Result<void> reopened = log.reopen(); !reopened) {
+        fmt::print(stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
+    }
+}
+
 /// Does what signals ask for, and looks after the workers, until it is told to stop.
 void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
     for (;;) {
-        pollfd ready{signals, POLLIN, 0};
-        ::poll(&ready, 1, static_cast<int>(base::to_ms(Watch::interval)));
+        const int signal = next_signal(signals, Watch::interval);
         watch.tick();
-        signalfd_siginfo signal{};
-        if (ready.revents == 0 || ::read(signals, &signal, sizeof signal) != sizeof signal) {
-            continue;
-        }
-        switch (signal.ssi_signo) {
+        switch (signal) {
+            case 0:
+                break;
             case SIGUSR1:
                 watch.print(stderr);
                 break;
             case SIGHUP:
-                if (const base::Result<void> reopened = log.reopen(); !reopened) {
-                    fmt::print(
-                        stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
-                }
+                reopen(log);
                 control.request_reload();
                 break;
             default:
@@ -191,6 +205,7 @@ int serve_until_told(
         return 1;
     }
 
+    std::atomic<std::uint32_t> at_work{workers};
     std::vector<std::thread> threads;
     std::vector<std::future<base::Result<shard::Worker*>>> made;
     for (std::uint32_t i = 0; i < workers; ++i) {
@@ -206,7 +221,8 @@ int serve_until_told(
             std::ref(common),
             std::ref(control),
             std::ref((*log)->buffer(i)),
-            std::move(promise));
+            std::move(promise),
+            std::ref(at_work));
     }
     std::vector<shard::Worker*> running;
     bool failed = false;
@@ -229,10 +245,17 @@ int serve_until_told(
         control.say("shutting down");
         notify("STOPPING=1");
     }
-    control.stop();  // nobody waits for a reload any more, or for one that will never be
     readiness = Readiness::stopping;
+    control.stop();
     for (shard::Worker* worker : running) {
         worker->request_shutdown();
+    }
+    while (!failed && at_work > 0) {  // up to data_done: an answer that is owed is waited for
+        if (const int signal = next_signal(signals, ending_look); signal == SIGUSR1) {
+            watch.print(stderr);
+        } else if (signal == SIGHUP) {
+            reopen(**log);
+        }
     }
     for (std::thread& thread : threads) {
         thread.join();

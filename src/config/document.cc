@@ -19,6 +19,7 @@
 #include <toml++/toml.h>
 
 #include <algorithm>
+#include <optional>
 
 namespace postern::config {
 namespace {
@@ -58,9 +59,38 @@ Node copy(const toml::node& from) {
     return node;
 }
 
+/// Where a dotted key begins that has more parts than anybody needs, and than the library, which
+/// calls itself for each of them, has room for.
+std::optional<Place> endless_key(std::string_view text) {
+    constexpr unsigned dots_max = 1000;
+    Place place;
+    Place begin;
+    unsigned dots = 0;
+    for (const char c : text) {
+        const bool in_key = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                            (c >= '0' && c <= '9') ||
+                            std::string_view("._-\"' \t").find(c) != std::string_view::npos;
+        if (!in_key) {
+            dots = 0;
+        } else if (c == '.' && ++dots > dots_max) {
+            return begin;
+        }
+        ++place.column;
+        if (c == '\n') {
+            ++place.line;
+            place.column = 1;
+        }
+        begin = in_key ? begin : place;
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 std::variant<Node, SyntaxError> read_document(std::string_view text) {
+    if (const std::optional<Place> place = endless_key(text)) {
+        return SyntaxError{*place, "a key has more than a thousand parts"};
+    }
     const toml::parse_result result = toml::parse(text);
     if (!result) {
         return SyntaxError{

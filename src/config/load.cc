@@ -1,4 +1,7 @@
+#include <fcntl.h>
 #include <glob.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -27,35 +30,56 @@ std::vector<std::filesystem::path> expand_glob(
     return files;
 }
 
-/// False with errno set: it can not be read.
-bool read_file(const std::string& name, std::string& text) {
-    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
-        std::fopen(name.c_str(), "rbe"), std::fclose);
-    if (file == nullptr) {
-        return false;
+}  // namespace
+
+base::Result<std::string> read_file(const std::string& name, std::size_t octets_max) {
+    // Without O_NONBLOCK a pipe would be waited for before it is seen to be one.
+    const int descriptor = ::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+
+    struct stat status {};
+
+    if (descriptor < 0 || ::fstat(descriptor, &status) != 0) {
+        const int error = errno;
+        if (descriptor >= 0) {
+            ::close(descriptor);
+        }
+        return base::Error{std::strerror(error)};
     }
+    const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(
+        ::fdopen(descriptor, "rb"), std::fclose);
+    if (!S_ISREG(status.st_mode)) {
+        return base::Error{"it is no file"};
+    }
+    const base::Error too_large{
+        "it has more than " + std::to_string(octets_max >> 20) + " MiB, the most allowed"};
+    if (static_cast<std::uint64_t>(status.st_size) > octets_max) {
+        return too_large;
+    }
+    std::string text;
+    text.reserve(static_cast<std::size_t>(status.st_size));
     std::array<char, 65536> buffer;
     std::size_t count = 0;
     while ((count = std::fread(buffer.data(), 1, buffer.size(), file.get())) > 0) {
+        if (count > octets_max - text.size()) {
+            return too_large;
+        }
         text.append(buffer.data(), count);
     }
-    return std::ferror(file.get()) == 0;
+    if (std::ferror(file.get()) != 0) {
+        return base::Error{std::strerror(errno)};
+    }
+    return text;
 }
 
-}  // namespace
-
 Parsed load(const std::string& file, std::string_view system_hostname) {
-    std::string text;
-    if (!read_file(file, text)) {
+    const base::Result<std::string> text = read_file(file, configuration_octets_max);
+    if (!text) {
         Parsed parsed;
         parsed.errors.push_back(
-            {file,
-             1,
-             1,
-             std::string("the configuration can not be read: ") + std::strerror(errno)});
+            {file, 1, 1, "the configuration can not be read: " + text.error().text});
         return parsed;
     }
-    return parse(text, file, system_hostname, expand_glob);
+    return parse(*text, file, system_hostname, expand_glob);
 }
 
 }  // namespace postern::config

@@ -36,8 +36,6 @@ struct ListenerState final : io::ListenerOwner {
     void on_accepted(int descriptor) override;
     void on_accept_paused(int error) override;
     void on_listener_closed() override;
-    /// A session begins.
-    void begin(int descriptor);
 
     Corridor& corridor;
     std::shared_ptr<const Terms> terms;  // of connections to come
@@ -50,6 +48,8 @@ struct Corridor {
     Corridor(io::Ring& ring, io::Timers& timers, World& world);
     ~Corridor();
 
+    /// A session begins.
+    void begin(const std::shared_ptr<const Terms>& terms, int descriptor);
     /// Called by a connection, of itself, when it is closed.
     void remove(Connection& connection);
 

@@ -53,22 +53,9 @@ ListenerState::ListenerState(
       listener(the_corridor.ring, the_corridor.timers, *this) {}
 
 void ListenerState::on_accepted(int descriptor) {
-    if (!corridor.world.hand_over(terms->number, descriptor)) {
-        begin(descriptor);
+    if (corridor.shutting_down || !corridor.world.hand_over(terms, descriptor)) {
+        corridor.begin(terms, descriptor);
     }
-}
-
-void ListenerState::begin(int descriptor) {
-    const base::Result<io::Address> address = corridor.ring.peer_address(descriptor);
-    Connection* connection =
-        address ? corridor.connection_pool.make(corridor, terms, *address) : nullptr;
-    if (connection == nullptr) {
-        corridor.ring.close(
-            descriptor);  // it has gone already, or there is no memory to talk to it
-        return;
-    }
-    corridor.connections.push_back(*connection);
-    connection->begin(descriptor);
 }
 
 void ListenerState::on_accept_paused(int) {}
@@ -88,6 +75,20 @@ Corridor::Corridor(io::Ring& the_ring, io::Timers& the_timers, World& the_world)
       output_pool(output_octets, outputs_max) {}
 
 Corridor::~Corridor() = default;
+
+void Corridor::begin(const std::shared_ptr<const Terms>& terms, int descriptor) {
+    const base::Result<io::Address> address = ring.peer_address(descriptor);
+    Connection* connection = address ? connection_pool.make(*this, terms, *address) : nullptr;
+    if (connection == nullptr) {
+        ring.close(descriptor);  // it has gone already, or there is no memory to talk to it
+        return;
+    }
+    connections.push_back(*connection);
+    connection->begin(descriptor);
+    if (shutting_down) {
+        connection->shut_down();
+    }
+}
 
 void Corridor::remove(Connection& connection) {
     connection_pool.destroy(&connection);
@@ -132,14 +133,8 @@ void Inbound::remove_listener(std::uint32_t number) {
     state.listener.drain();
 }
 
-void Inbound::take_over(std::uint32_t number, int descriptor) {
-    for (const auto& listener : implementation_->listeners) {
-        if (listener->terms->number == number && !implementation_->shutting_down) {
-            listener->begin(descriptor);
-            return;
-        }
-    }
-    implementation_->ring.close(descriptor);
+void Inbound::take_over(const std::shared_ptr<const Terms>& terms, int descriptor) {
+    implementation_->begin(terms, descriptor);
 }
 
 void Inbound::answer(mail::Submission& submission, const mail::Reply& reply) {

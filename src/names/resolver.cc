@@ -6,10 +6,12 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -73,6 +75,7 @@ struct Resolver::Implementation {
             return base::Error{
                 fmt::format("the resolver's eventfd could not be made: {}", std::strerror(errno))};
         }
+        servers_changed();
         return open_channel();
     }
 
@@ -106,6 +109,19 @@ struct Resolver::Implementation {
         return {};
     }
 
+    /// Whether the system's name servers may be others than when it was last asked.
+    bool servers_changed() {
+        struct stat status {};
+
+        ::stat("/etc/resolv.conf", &status);  // all zeros: there is none
+        const FileState now{
+            static_cast<std::int64_t>(status.st_ino),
+            status.st_size,
+            status.st_mtim.tv_sec,
+            status.st_mtim.tv_nsec};
+        return std::exchange(servers_file, now) != now;
+    }
+
     void run() {
         pthread_setname_np(pthread_self(), "names");
         while (take_orders()) {
@@ -127,7 +143,8 @@ struct Resolver::Implementation {
             }
             orders.swap(wanted);
         }
-        if (!orders.empty() && open_channel()) {  // else the one before goes on
+        // What is in flight would be asked again: orders may come faster than answers.
+        if (!orders.empty() && servers_changed() && open_channel()) {
             book.ask_again(clock());
         }
         // Each of them: a question that went and came again is a new one, and answered as such.
@@ -289,6 +306,9 @@ struct Resolver::Implementation {
     Book book;
     std::size_t in_flight = 0;
     Channel channel;
+
+    using FileState = std::array<std::int64_t, 4>;
+    FileState servers_file{};
 
     std::thread thread;
 };

@@ -18,11 +18,12 @@ constexpr base::Duration full_pause_max = 30s;
 constexpr base::Duration opening_patience = 200ms;
 constexpr base::Duration opening_doubt = 1s;
 constexpr unsigned breaks_max = 3;
+constexpr base::Duration watch_interval = 1s;
 constexpr std::uint32_t unlimited = std::numeric_limits<std::uint32_t>::max();
 
 shared::HostFacts& facts_of(
     Corridor& corridor, const Pool& pool, std::string_view host, shared::HostFacts& own) {
-    shared::HostFacts* const facts = corridor.hosts.take(pool.settings.name, host);
+    shared::HostFacts* const facts = corridor.hosts.take(pool.definition, host);
     return facts == nullptr ? own : *facts;
 }
 
@@ -63,6 +64,14 @@ void Host::failed(std::string_view what, bool whole) {
     if (facts_.fail(now, probe)) {
         counts.add<metrics::Metric::host_aside>(probe ? 0 : 1);
         tell(what);
+        corridor_.timers.set(watch_, now + watch_interval);
+    }
+}
+
+void Host::watch() {
+    look();
+    if (!trusted()) {
+        corridor_.timers.set(watch_, corridor_.ring.now() + watch_interval);
     }
 }
 
@@ -192,6 +201,7 @@ void Host::quit_idle() {
 }
 
 void Host::wind_down() {
+    watch_.cancel();
     quit_idle();
     while (Connection* const connection = list(Stage::opening).front()) {
         connection->close();
@@ -199,6 +209,7 @@ void Host::wind_down() {
 }
 
 void Host::close_all() {
+    watch_.cancel();
     for (const Stage stage : {Stage::opening, Stage::idle, Stage::busy}) {
         while (Connection* const connection = list(stage).front()) {
             connection->close();

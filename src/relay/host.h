@@ -94,6 +94,16 @@ class Host {
    private:
     static std::size_t index(Stage stage) { return static_cast<std::size_t>(stage); }
 
+    /// Looks again and again while it is aside, whether or not mail wants it: a backup, and whoever
+    /// reads the numbers, shall know that it is well before it is needed.
+    struct Watch final : io::Timer {
+        explicit Watch(Host& owner)
+            : Timer([](io::Timer& self) { static_cast<Watch&>(self).host.watch(); }), host(owner) {}
+
+        Host& host;
+    };
+
+    void watch();
     void tell(std::string_view what);
     bool try_to_open(std::uint32_t bound);
 
@@ -101,6 +111,7 @@ class Host {
     shared::HostFacts own_facts_;  // in use where the table of all hosts is full
     shared::HostFacts& facts_;
     bool probing_ = false;  // this worker is
+    Watch watch_{*this};    // set while this worker has set it aside
     unsigned breaks_ = 0;
     base::Instant last_break_{};
     base::Duration full_pause_{};

@@ -24,10 +24,39 @@ smtp::ClientSettings client_settings_of(const PoolSettings& pool) {
 
 }  // namespace
 
-Pool::Pool(Corridor& corridor, std::uint32_t its_number, const PoolSettings& definition)
+std::string definition_of(const PoolSettings& pool) {
+    std::string octets;
+    const auto add = [&octets](std::string_view text) { octets.append(text).push_back('\n'); };
+    const auto add_number = [&add](std::int64_t number) { add(std::to_string(number)); };
+    add(pool.name);
+    add_number(pool.by_rule ? 1 : 0);
+    for (const HostSettings& host : pool.hosts) {
+        add(host.name.empty() ? host.address.text() : host.name);
+        add_number(host.port);
+        add_number(host.mx ? 1 : 0);
+        add_number(host.level);
+    }
+    add(pool.helo);
+    add_number(pool.connections_max);
+    add_number(pool.pipeline_max);
+    add_number(pool.recipients_max);
+    add_number(pool.send_8bit ? 1 : 0);
+    for (const std::string& keyword : pool.ehlo_ignore) {
+        add(keyword);
+    }
+    for (const io::Address& address : pool.source) {
+        add(address.text());
+    }
+    add_number(pool.max_age.count());
+    add_number(pool.idle.count());
+    return octets;
+}
+
+Pool::Pool(Corridor& corridor, std::uint32_t its_number, const PoolSettings& its_settings)
     : number(its_number),
-      settings(definition),
-      client_settings(client_settings_of(definition)),
+      settings(its_settings),
+      client_settings(client_settings_of(its_settings)),
+      definition(definition_of(its_settings)),
       corridor_(corridor) {
     std::vector<HostAddress> given;
     for (const HostSettings& host : settings.hosts) {

@@ -55,6 +55,7 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     const std::uint32_t number;
     const PoolSettings settings;
     const smtp::ClientSettings client_settings;
+    const std::string definition;  // definition_of(settings)
 
    private:
     struct Look final : io::Timer {

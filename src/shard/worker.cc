@@ -96,14 +96,15 @@ class Worker::Implementation final : public inbound::World,
 
    private:
     // --- shared::Doors::Taker, on another worker's thread ---
-    void take_over(std::uint32_t listener, int descriptor) override {
-        mailbox_.post(*new ConnectionLetter(*this, listener, descriptor));
+    void take_over(std::shared_ptr<const void> terms, int descriptor) override {
+        mailbox_.post(*new ConnectionLetter(
+            *this, std::static_pointer_cast<const inbound::Terms>(std::move(terms)), descriptor));
     }
 
     // --- inbound::World ---
-    bool hand_over(std::uint32_t listener, int descriptor) override {
+    bool hand_over(const std::shared_ptr<const inbound::Terms>& terms, int descriptor) override {
         return common_.doors.hand_over(
-            index_, inbound_.connections(), current().generation, listener, descriptor);
+            index_, inbound_.connections(), current().generation, terms, descriptor);
     }
 
     mail::Reply arrived(mail::Client& client, const io::Address& address) override;
@@ -194,17 +195,20 @@ class Worker::Implementation final : public inbound::World,
     };
 
     struct ConnectionLetter final : io::Letter {
-        ConnectionLetter(Implementation& owner, std::uint32_t its_listener, int its_descriptor)
-            : worker(owner), listener(its_listener), descriptor(its_descriptor) {}
+        ConnectionLetter(
+            Implementation& owner,
+            std::shared_ptr<const inbound::Terms> its_terms,
+            int its_descriptor)
+            : worker(owner), terms(std::move(its_terms)), descriptor(its_descriptor) {}
 
         void deliver() override {
             worker.common_.doors.arrived(worker.index_);
-            worker.inbound_.take_over(listener, descriptor);
+            worker.inbound_.take_over(terms, descriptor);
             delete this;
         }
 
         Implementation& worker;
-        const std::uint32_t listener;
+        const std::shared_ptr<const inbound::Terms> terms;
         const int descriptor;
     };
 

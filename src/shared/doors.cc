@@ -1,6 +1,7 @@
 #include "postern/shared/doors.h"
 
 #include <limits>
+#include <utility>
 
 #include "postern/base/assert.h"
 
@@ -41,7 +42,7 @@ bool Doors::hand_over(
     std::uint32_t from,
     std::uint32_t connections,
     std::uint64_t generation,
-    std::uint32_t listener,
+    std::shared_ptr<const void> terms,
     int descriptor) {
     // Known at once, and not only with the next `tell`: many may be accepted in one turn.
     doors_[from].connections.store(connections + 1, std::memory_order_relaxed);
@@ -52,7 +53,7 @@ bool Doors::hand_over(
         const std::uint32_t load = door.connections.load(std::memory_order_relaxed) +
                                    door.coming.load(std::memory_order_relaxed);
         if (i != from && load < least &&
-            door.generation.load(std::memory_order_relaxed) == generation) {
+            door.generation.load(std::memory_order_relaxed) >= generation) {
             least = load;
             to = &door;
         }
@@ -66,7 +67,7 @@ bool Doors::hand_over(
     }
     doors_[from].connections.store(connections, std::memory_order_relaxed);
     to->coming.fetch_add(1, std::memory_order_relaxed);
-    to->taker->take_over(listener, descriptor);
+    to->taker->take_over(std::move(terms), descriptor);
     return true;
 }
 

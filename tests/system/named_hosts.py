@@ -237,6 +237,26 @@ class Reloads(NamedHosts):
         self.assertEqual(len(self.dns.asked), asked)
 
 
+    def test_reloads_that_come_faster_than_the_answers(self):
+        host = self.named_host(11)
+
+        def slow(query):
+            time.sleep(0.4)
+            return self.zone.respond(query)
+
+        self.dns.respond = slow
+        self.zone.addresses("mx.internal", "127.0.0.11")
+        rules = f"a.test mx.internal:{self.port}\n"
+        self.start(rules)
+        for i in range(8):
+            time.sleep(0.2)
+            self.reload(rules + f"b{i}.test 127.0.0.11\n")
+        self.check(self.answer(), 250)
+        wait_for(lambda: self.gw.log(event="name resolved"), "the log")
+        self.assertLess(len(self.dns.asked), 12)
+        self.assertEqual(len(host.messages), 1)
+
+
 class Commands(NamedHosts):
     def test_check_connect(self):
         self.named_host(11)

@@ -2,12 +2,13 @@
 
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections import Counter
 
 from delivery import PIPELINING_ONLY, Delivery
-from harness import CLOSE, STALL, Closed, wait_for
+from harness import CLOSE, POSTERN, STALL, Closed, wait_for
 
 
 class Pools(Delivery):
@@ -64,6 +65,31 @@ class Shares(Pools):
         for s in sessions:
             self.check(s.read(), 250)
         self.assertEqual({s.getpeername()[0] for s in host.sockets}, {"127.0.0.77", "127.0.0.78"})
+
+
+class Idle(Pools):
+    def test_a_host_set_aside_is_probed_without_mail(self):
+        host = self.host()
+        port = host.port
+        gateway = self.pool(host)
+        host.close()
+        s = self.session(gateway)
+        self.check(s.mail("x@a.test"), 451)
+        wait_for(lambda: gateway.log(event="host trouble"), "the trouble")
+        again = self.host(port=port)
+        wait_for(lambda: "EHLO" in again.verbs(), "the probe")
+        self.check(s.mail("x@a.test"), 250)
+
+    def test_a_corrected_pool_begins_anew(self):
+        host = self.host(ehlo=lambda name: "250 fake.test" if name == "right.test" else "550 5.7.1 who are you")
+        gateway = self.pool(host, pool={"helo": "wrong.test"})
+        s = self.session(gateway)
+        for _ in range(3):
+            self.check(s.mail("x@a.test"), 451)
+        gateway.config.write_text(gateway.config.read_text().replace("wrong.test", "right.test"))
+        done = subprocess.run([POSTERN, "reload", "-c", gateway.config], capture_output=True, text=True, timeout=30)
+        self.assertEqual(done.returncode, 0, done)
+        self.check(s.mail("x@a.test"), 250)
 
 
 class Workers(Pools):

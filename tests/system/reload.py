@@ -1,6 +1,7 @@
 """Configuration and rules that change while mail flows: by SIGHUP and by `postern reload`. What was in force stays so where
 anything is wrong; a transaction keeps the rules it began with; what did not change goes on."""
 
+import contextlib
 import json
 import os
 import re
@@ -323,6 +324,104 @@ class Manager(Reload):
                 gateway.signal(signal.SIGTERM)
                 self.assertEqual(self.told(server), {"STOPPING": "1"})
                 gateway.close()
+
+
+class Hostile(Reload):
+    """Files that are none, or larger than anything: the old generation serves on."""
+
+    def refused(self, text):
+        line = self.hang_up("reload refused")
+        self.assertIn(text, line["reply"])
+        self.assertEqual(self.answer(self.session(self.running), "x@a.test"), 250)
+
+    def test_a_pipe_in_the_place_of_the_configuration(self):
+        gateway = self.start()
+        gateway.config.unlink()
+        os.mkfifo(gateway.config)
+        self.refused("it is no file")
+
+    def test_a_pipe_in_the_place_of_rules(self):
+        gateway = self.start()
+        gateway.rules.unlink()
+        os.mkfifo(gateway.rules)
+        self.refused("it is no file")
+
+    def test_files_without_end(self):
+        gateway = self.start()
+        os.truncate(gateway.rules, 1 << 42)
+        self.refused("it has more than 1024 MiB")
+        gateway.write_rules("a.test one\n")
+        os.truncate(gateway.config, 1 << 42)
+        self.refused("it has more than 16 MiB")
+
+    def test_a_key_without_end(self):
+        gateway = self.start()
+        gateway.config.write_text(".".join(["a"] * 200_000) + " = 1\n")
+        self.refused("a key has more than a thousand parts")
+
+
+class TheEnd(Reload):
+    def test_sigterm_during_a_reload(self):
+        """Who still reads two million rules does not keep the door open."""
+        gateway = self.start()
+        gateway.write_rules("a.test one\n" + "".join(f"d{i}.test one\n" for i in range(2_000_000)))
+        gateway.signal(signal.SIGHUP)
+        time.sleep(0.3)
+        gateway.signal(signal.SIGTERM)
+
+        def closed():
+            with socket.socket() as s:
+                return s.connect_ex((LOOPBACK, gateway.port)) != 0
+
+        wait_for(closed, "the listener's end")
+        self.assertEqual(gateway.close(), 0)
+        self.assertEqual(gateway.log(event="reloaded"), [])
+
+    def test_signals_while_an_answer_is_owed(self):
+        log = self.place.folder / "the.log"
+        self.one.body = (2, "250 2.0.0 late")
+        gateway = self.start(log={"output": str(log)})
+        s = self.session(gateway)
+        s.envelope("x@a.test")
+        s.send(b"BDAT 6 LAST\r\nA: b\r\n")
+        wait_for(lambda: self.one.lines, "the message at the host")
+        gateway.signal(signal.SIGTERM)
+        time.sleep(0.3)
+        log.rename(self.place.folder / "the.old")
+        gateway.signal(signal.SIGHUP)
+        gateway.signal(signal.SIGUSR1)
+        wait_for(lambda: "its last events" in gateway.said(), "the state")
+        self.assertEqual(s.read().code, 250)
+        s.close()
+        self.assertEqual(gateway.close(), 0)
+        self.assertIn('"delivered"', log.read_text())
+
+    def test_a_listener_that_goes_greets_all_that_it_has_accepted(self):
+        gateway = self.start()
+        port = free_port()
+        more = f'\n[[listener]]\naddress = "{LOOPBACK}:{port}"\n'
+        over = threading.Event()
+        silent, greeted = [], []
+
+        def connect():
+            while not over.is_set():
+                with contextlib.suppress(ConnectionError), socket.create_connection((LOOPBACK, port), timeout=20) as s:
+                    (greeted if s.recv(512) else silent).append(1)
+
+        threads = [threading.Thread(target=connect) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(40):
+                for text in (more, ""):
+                    self.configure(more=text)
+                    self.assertEqual(self.command().returncode, 0)
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join()
+        self.assertGreater(len(greeted), 50)
+        self.assertEqual(len(silent), 0)
 
 
 class UnderLoad(Reload):

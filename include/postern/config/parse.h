@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "postern/base/result.h"
 #include "postern/config/config.h"
 
 /// From text to Config, with everything that is wrong with it in one go. `parse` and `reference`
@@ -45,6 +46,12 @@ Parsed parse(
     const std::string& file,
     std::string_view system_hostname,
     Expand expand = nullptr);
+
+/// A regular file's octets. The error says why there are none, without the name: what the system
+/// said, that it is no file (a pipe is not waited for), or that it is larger than `octets_max`.
+base::Result<std::string> read_file(const std::string& name, std::size_t octets_max);
+
+inline constexpr std::size_t configuration_octets_max = std::size_t{16} << 20;
 
 /// Reads `file` and parses it, with the globs of rules.files expanded.
 Parsed load(const std::string& file, std::string_view system_hostname);

@@ -31,12 +31,16 @@ struct ListenerSettings {
     bool operator==(const ListenerSettings&) const = default;
 };
 
+/// What a listener's connections have in common (src/inbound/corridor.h).
+struct Terms;
+
 /// What the corridor asks of the rest of the worker. Implemented by `shard`; views in arguments
 /// live for the call.
 class World {
    public:
-    /// A connection was accepted. True: another worker has it now, descriptor and all.
-    virtual bool hand_over(std::uint32_t listener, int descriptor) = 0;
+    /// A connection was accepted. True: another worker has it now, descriptor and all, and takes it
+    /// over by these terms.
+    virtual bool hand_over(const std::shared_ptr<const Terms>& terms, int descriptor) = 0;
     /// May this client connect? code 0: yes; else the answer that it is closed with (421).
     /// What the client may is set by the call (mail::Client). Every admitted client is given back
     /// with `left`.
@@ -85,9 +89,9 @@ class Inbound {
     /// Accepts what has been connected, then closes the socket; connections go on.
     void remove_listener(std::uint32_t number);
 
-    /// Goes on with a connection that another worker's corridor has accepted, by its listener of
-    /// that number. Where none is open by now, it is closed.
-    void take_over(std::uint32_t number, int descriptor);
+    /// Goes on with a connection that another worker's corridor has accepted, whether or not the
+    /// listener is still there.
+    void take_over(const std::shared_ptr<const Terms>& terms, int descriptor);
 
     /// The sender's final answer to a submission. Its connection goes on; the submission is no
     /// longer inbound's. Does nothing where the sender has gone (inbound_owner is null).

@@ -47,6 +47,10 @@ struct PoolSettings {
     bool operator==(const PoolSettings&) const = default;
 };
 
+/// All of it as octets, its identity: pools that differ in anything share no connections, and know
+/// nothing of what the other has seen of a host (the key of shared::HostTable).
+std::string definition_of(const PoolSettings& pool);
+
 /// An address that a pool's mail may go to now.
 struct HostAddress {
     io::Address address{};

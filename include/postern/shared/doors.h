@@ -15,7 +15,7 @@ class Doors {
     /// A worker that takes connections. Called on another worker's thread; must not wait.
     class Taker {
        public:
-        virtual void take_over(std::uint32_t listener, int descriptor) = 0;
+        virtual void take_over(std::shared_ptr<const void> terms, int descriptor) = 0;
 
        protected:
         ~Taker() = default;
@@ -40,14 +40,15 @@ class Doors {
     }
 
     // --- a worker that has accepted ---
-    /// Gives the connection to the least busy worker that knows its listener, if that one has
-    /// clearly fewer than `connections`, the caller's without this one. False: it stays the
-    /// caller's, and counts as such from now on.
+    /// Gives the connection, and what it is to be served by, to the least busy worker that knows
+    /// its listener (or has known it: `generation` or a later one), if that one has clearly fewer
+    /// than `connections`, the caller's without this one. False: it stays the caller's, and counts
+    /// as such from now on.
     bool hand_over(
         std::uint32_t from,
         std::uint32_t connections,
         std::uint64_t generation,
-        std::uint32_t listener,
+        std::shared_ptr<const void> terms,
         int descriptor);
 
    private:

@@ -74,7 +74,7 @@ TEST_F(Load, SaysWhyTheFileCanNotBeRead) {
     EXPECT_EQ(
         load().errors.at(0).format(),
         (folder_ / "postern.toml").string() +
-            ":1:1: the configuration can not be read: Is a directory");
+            ":1:1: the configuration can not be read: it is no file");
 }
 
 TEST_F(Load, AnEmptyFileHasNoListenerAndNoRules) {

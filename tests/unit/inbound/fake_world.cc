@@ -17,9 +17,9 @@ FakeWorld::~FakeWorld() {
     submissions_.clear();
 }
 
-bool FakeWorld::hand_over(std::uint32_t listener, int descriptor) {
+bool FakeWorld::hand_over(const std::shared_ptr<const Terms>& terms, int descriptor) {
     if (hands_over) {
-        handed_over.emplace_back(listener, descriptor);
+        handed_over.emplace_back(terms, descriptor);
     }
     return hands_over;
 }

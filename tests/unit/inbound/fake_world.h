@@ -16,7 +16,7 @@ class FakeWorld final : public World {
     FakeWorld();
     ~FakeWorld();
 
-    bool hand_over(std::uint32_t listener, int descriptor) override;
+    bool hand_over(const std::shared_ptr<const Terms>& terms, int descriptor) override;
     mail::Reply arrived(mail::Client& client, const io::Address& address) override;
     void left(const mail::Client& client, const io::Address& address) override;
     mail::Submission* begin(const mail::Client& client) override;
@@ -39,7 +39,7 @@ class FakeWorld final : public World {
     mail::Reply final_answer{250, {2, 0, 0}, "queued"};
     bool answers = true;
     bool hands_over = false;  // to `handed_over`
-    std::vector<std::pair<std::uint32_t, int>> handed_over;
+    std::vector<std::pair<std::shared_ptr<const Terms>, int>> handed_over;
     std::uint64_t body_octets_max = UINT64_MAX;
 
     int clients = 0;

@@ -94,15 +94,18 @@ TEST(inbound, a_connection_may_be_another_workers) {
     Sender sender(gateway);
     EXPECT_TRUE(gateway.turn_until([&] { return gateway.world.handed_over.size() == 1; }));
     EXPECT_EQ(gateway.inbound->connections(), 0u);
-    const auto [listener, descriptor] = gateway.world.handed_over.front();
-    gateway.inbound->take_over(listener, descriptor);
+    const auto [terms, descriptor] = gateway.world.handed_over.front();
+    gateway.inbound->take_over(terms, descriptor);
     EXPECT_EQ(gateway.inbound->connections(), 1u);
     EXPECT_TRUE(sender.reply().starts_with("220 "));
     EXPECT_TRUE(sender.ask("NOOP").starts_with("250 "));
-    // What comes for a listener that is no more is closed.
+    // What comes when all is about to end is told so.
     Sender late(gateway);
     EXPECT_TRUE(gateway.turn_until([&] { return gateway.world.handed_over.size() == 2; }));
-    gateway.inbound->take_over(listener + 1, gateway.world.handed_over.back().second);
+    gateway.inbound->shut_down();
+    gateway.inbound->take_over(terms, gateway.world.handed_over.back().second);
+    EXPECT_TRUE(late.reply().starts_with("220 "));
+    EXPECT_TRUE(late.reply().starts_with("421 4.3.2 "));
     EXPECT_TRUE(late.closed_by_peer());
 }
 

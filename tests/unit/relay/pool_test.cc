@@ -336,7 +336,7 @@ TEST_F(PoolTest, HealthIsSharedByAllWorkers) {
     Host a;
     add(a);
     start();
-    shared::HostFacts& facts = *hosts.take("pool", a.peer.address.text());
+    shared::HostFacts& facts = *hosts.take(definition_of(settings), a.peer.address.text());
     ASSERT_TRUE(facts.fail(ring->now(), false));
     EXPECT_EQ(deliver(), Kind::unreachable);
     EXPECT_EQ(a.peer.connections(), 0);
@@ -356,7 +356,7 @@ TEST_F(PoolTest, ConnectionsAreBoundedOverAllWorkersButForEachOnesFirst) {
     settings.connections_max = 3;
     add(a);
     start();
-    shared::HostFacts& facts = *hosts.take("pool", a.peer.address.text());
+    shared::HostFacts& facts = *hosts.take(definition_of(settings), a.peer.address.text());
     ASSERT_TRUE(facts.add_connection(3));  // another worker's
     expect_accepted(submit_many(12));
     EXPECT_EQ(a.peer.connections(), 2);
