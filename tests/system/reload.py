@@ -48,6 +48,15 @@ class Reload(SystemTest):
             [POSTERN, "reload", "-c", gateway.config, *options], capture_output=True, text=True, timeout=60
         )
 
+    def metrics(self):
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(str(self.running.folder / "admin.sock"))
+            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            text = b""
+            while data := s.recv(65536):
+                text += data
+        return {m[1]: float(m[2]) for m in re.finditer(r"(?m)^(postern_[a-z_]+) (\S+)$", text.decode())}
+
     def answer(self, session, address):
         """To RCPT, in a transaction of its own."""
         reply = session.envelope(address)[-1]
@@ -275,15 +284,6 @@ class Configuration(Reload):
 
 
 class Numbers(Reload):
-    def metrics(self):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(str(self.running.folder / "admin.sock"))
-            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            text = b""
-            while data := s.recv(65536):
-                text += data
-        return {m[1]: float(m[2]) for m in re.finditer(r"(?m)^(postern_[a-z_]+) (\S+)$", text.decode())}
-
     def test_a_metric_shows_it(self):
         gateway = self.start()
         wait_for(lambda: self.metrics()["postern_generation"] == 1, "the start to be over")
@@ -353,6 +353,28 @@ class Hostile(Reload):
         gateway.write_rules("a.test one\n")
         os.truncate(gateway.config, 1 << 42)
         self.refused("it has more than 16 MiB")
+
+    def test_rules_that_can_not_be_read(self):
+        gateway = self.start()
+        gateway.rules.unlink()
+        gateway.rules.symlink_to(gateway.rules)
+        self.refused("rules")
+
+    def test_a_full_disk_under_the_log(self):
+        """The log's lines wait for room; mail, reloads and their answers do not."""
+        gateway = self.start(log={"output": "/dev/full"})
+        s = self.session(gateway)
+        for _ in range(20):
+            self.assertEqual(s.mail("x@a.test").code, 250)
+        gateway.write_rules("a.test one\nb.test\n")
+        refused = self.command()
+        self.assertEqual(refused.returncode, 1, refused)
+        self.assertIn("main.rules:2:7", refused.stderr)
+        gateway.write_rules("a.test two\n")
+        self.assertEqual(self.command("--force").returncode, 0)
+        self.assertEqual(s.mail("x@a.test").code, 250)
+        self.assertEqual((len(self.one.messages), len(self.two.messages)), (20, 1))
+        self.assertEqual(self.metrics()["postern_reloads_failed_total"], 1)
 
     def test_a_key_without_end(self):
         gateway = self.start()
