@@ -38,9 +38,10 @@ class Resolver {
     /// After it the listener is not called any more. REQUIRES: not on the resolver's thread.
     ~Resolver();
 
-    /// Replaces the questions that are kept answered; reads resolv.conf again if it changed. Questions that stay
-    /// keep their answers, and the listener hears of them again only when they change. A new
-    /// one has its first answer, if only `failed`, within the time that all tries take. Any thread.
+    /// Replaces the questions that are kept answered; reads resolv.conf again if it changed.
+    /// Questions that stay keep their answers, and the listener hears of them again only when they
+    /// change. A new one has its first answer, if only `failed`, within the time that all tries
+    /// take. Any thread.
     void watch(std::vector<Question> questions);
 
    private:
