@@ -158,14 +158,17 @@ class Postfix(Maildir):
             for name, kind, limit, program in services
         ]
         (folder / "conf/master.cf").write_text("".join(lines))
-        # `postfix start-fg` would leave its master behind: this one is our child. The check makes the queue's folders.
-        subprocess.run(["postfix", "-c", str(folder / "conf"), "check"], check=True, capture_output=True)
-        master = (
-            subprocess.run(["postconf", "-h", "daemon_directory"], check=True, capture_output=True, text=True).stdout.strip()
-            + "/master"
-        )
-        self.process = place.add(Process([master, "-c", folder / "conf", "-s"], folder, "postfix"))
-        self.process.wait_listening(self.port)
+        self.process = start_postfix(place, folder, self.port)
+
+
+def start_postfix(place, folder, port):
+    """The Postfix whose configuration is in `folder`/conf."""
+    # `postfix start-fg` would leave its master behind: this one is our child. The check makes the queue's folders.
+    subprocess.run(["postfix", "-c", str(folder / "conf"), "check"], check=True, capture_output=True)
+    daemons = subprocess.run(["postconf", "-h", "daemon_directory"], check=True, capture_output=True, text=True).stdout.strip()
+    process = place.add(Process([daemons + "/master", "-c", folder / "conf", "-s"], folder, "postfix"))
+    process.wait_listening(port)
+    return process
 
 
 class Mounted:
