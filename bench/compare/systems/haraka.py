@@ -1,0 +1,33 @@
+"""Haraka with queue/smtp_forward: the sender gets the smart host's answer. It opens a connection to it for each message.
+It wants a newer Node.js than Debian 12 has: without one its rows say so."""
+
+import json
+import os
+import pathlib
+
+from harness import ROOT, Process
+
+from . import HERE, System
+
+PACKAGE = pathlib.Path(os.environ.get("POSTERN_HARAKA", ROOT / ".cache/haraka")) / "node_modules/Haraka"
+
+
+class Haraka(System):
+    name = "Haraka, smtp_forward"
+    logs = "a line a connection"
+
+    def start(self):
+        config = self.folder / "config"
+        config.mkdir()
+        (self.folder / "queue").mkdir()
+        for template in ("smtp.ini", "smtp_forward.ini", "plugins", "connection.ini"):
+            self.fill(HERE / "haraka" / template, config / template)
+        self.write_domains(config / "host_list")
+        (config / "me").write_text("haraka.test\n")
+        (config / "loglevel").write_text("notice\n")
+        command = ["node", PACKAGE / "bin/haraka", "-c", self.folder]
+        self.place.add(Process(command, self.folder, "haraka")).wait_listening(self.port)
+
+    @staticmethod
+    def version():
+        return json.loads((PACKAGE / "package.json").read_text())["version"]
