@@ -18,12 +18,10 @@ import signal
 import statistics
 import subprocess
 import sys
-import threading
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests/system"))
-from admin import UnixConnection  # noqa: E402
 from harness import BENCH, LOOPBACK, Gateway, Place, Process, free_port, wait_for  # noqa: E402
 
 SENDERS = 50
@@ -82,17 +80,6 @@ def problem(text):
     print(f"  WRONG: {text}")
 
 
-def metrics(gateway):
-    """Name with its labels -> value."""
-    connection = UnixConnection(gateway.folder / "admin.sock")
-    try:
-        connection.request("GET", "/metrics")
-        text = connection.getresponse().read().decode()
-    finally:
-        connection.close()
-    return {name: float(value) for name, value in re.findall(r"^(postern_\S+(?: \S+)*) (\S+)$", text, re.M)}
-
-
 def delivered(log):
     """The log's lines of messages, with the time in seconds."""
     for text in open(log):
@@ -129,7 +116,7 @@ def measure_reloads(count):
             gateway.write_rules(texts[number % 2])
             began_reload = time.monotonic()
             gateway.signal(signal.SIGHUP)
-            wait_for(lambda: metrics(gateway)["postern_generation"] == number + 1, f"generation {number + 1}", 60)
+            wait_for(lambda: gateway.numbers()["postern_generation"] == number + 1, f"generation {number + 1}", 60)
             took.append(time.monotonic() - began_reload)
             sizes.append(gateway.rss_kib())
             if not load.running():
@@ -217,7 +204,7 @@ def measure_death():
         victim.child.kill()
         victim.child.wait()
         time.sleep(8)
-        retried = sum(value for name, value in metrics(gateway).items()
+        retried = sum(value for name, value in gateway.numbers().items()
                       if name.startswith("postern_host_messages_total") and victim.address in name and 'class="none"' in name)
         victim.start()
         back = time.time()

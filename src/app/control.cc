@@ -269,7 +269,9 @@ ReloadReport Control::do_reload(const ReloadOptions& options) {
     if (!options.dry_run) {
         count(report, took);
         log(report);
-        notify("READY=1");
+        if (!stopped()) {  // STOPPING=1 is the last that the service manager hears
+            notify("READY=1");
+        }
     }
     return report;
 }

@@ -62,9 +62,10 @@ std::string key_of(std::string_view domain) {
     return mail::make_domain_key(domain, key) ? std::string(key.view()) : std::string();
 }
 
-std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
+std::vector<route::RelaySettings> relaying_of(
+    const config::Config& config, const std::vector<io::Address>& listening) {
     std::vector<std::string> own{key_of(config.hostname)};
-    for (const io::Address& address : listening_addresses(config)) {
+    for (const io::Address& address : listening) {
         own.push_back(key_of(
             address.is_v4() ? fmt::format("[{}]", address.host_text())
                             : fmt::format("[IPv6:{}]", address.host_text())));
@@ -84,9 +85,10 @@ std::vector<route::RelaySettings> relaying_of(const config::Config& config) {
     return all;
 }
 
-names::Ourselves ourselves_of(const config::Config& config) {
+names::Ourselves ourselves_of(
+    const config::Config& config, const std::vector<io::Address>& listening) {
     names::Ourselves ourselves{key_of(config.hostname), {}};
-    for (const io::Address& address : listening_addresses(config)) {
+    for (const io::Address& address : listening) {
         ourselves.listeners.push_back(
             {base::IpAddress::from(address.host_octets()), address.port()});
     }
@@ -210,12 +212,14 @@ Loaded load(const std::string& file, std::uint64_t generation) {
             "{}:1:1: the files of rules.files hold no rule; at least one is needed", file));
         return loaded;
     }
-    warn_of_postmasters(loaded.warnings, file, relaying_of(config), *rules.table);
+    const std::vector<io::Address> listening = listening_addresses(config);
+    std::vector<route::RelaySettings> relaying = relaying_of(config, listening);
+    warn_of_postmasters(loaded.warnings, file, relaying, *rules.table);
     auto snapshot = std::make_unique<shard::Snapshot>();
     snapshot->generation = generation;
     snapshot->pools = shard::pools_of(config, *rules.table);
-    snapshot->relaying = relaying_of(config);
-    snapshot->ourselves = ourselves_of(config);
+    snapshot->relaying = std::move(relaying);
+    snapshot->ourselves = ourselves_of(config, listening);
     snapshot->table = std::move(rules.table);
     snapshot->config = std::move(config);
     loaded.snapshot = std::move(snapshot);

@@ -5,16 +5,14 @@ import contextlib
 import http.client
 import json
 import os
-import pathlib
 import re
 import signal
 import socket
 import stat
 import subprocess
-import threading
 import time
 
-from harness import BENCH, LOOPBACK, POSTERN, STALL, Process, SystemTest, free_port, wait_for
+from harness import BENCH, LOOPBACK, POSTERN, STALL, Process, SystemTest, ask, free_port, numbers_in, wait_for
 from peers import PEERS
 
 RULES = 'a.test a\nb.test b\ndirect.test {direct}\nno.test reject:"not here"\n* a restricted\n'
@@ -35,22 +33,6 @@ extern "C" int getpeername(int descriptor, struct sockaddr* address, socklen_t* 
     return reinterpret_cast<decltype(&getpeername)>(dlsym(RTLD_NEXT, "getpeername"))(descriptor, address, size);
 }
 """
-
-
-class UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
-        super().__init__("postern", timeout=30)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        # A Unix socket's path is short; the test's folder need not be.
-        folder = os.open(self.path.parent, os.O_PATH)
-        try:
-            self.sock.connect(f"/proc/self/fd/{folder}/{self.path.name}")
-        finally:
-            os.close(folder)
 
 
 class AdminTest(SystemTest):
@@ -76,22 +58,15 @@ class AdminTest(SystemTest):
 
     def request(self, gateway, target, method="GET", **headers):
         """The answer, its body read to `text`."""
-        if self.tcp_port:
-            connection = http.client.HTTPConnection(LOOPBACK, self.tcp_port, timeout=30)
-        else:
-            connection = UnixConnection(gateway.folder / "admin.sock")
-        with contextlib.closing(connection):
-            connection.request(method, target, headers=headers)
-            answer = connection.getresponse()
-            answer.text = answer.read().decode()
-            return answer
+        if not self.tcp_port:
+            return gateway.ask(target, method, **headers)
+        return ask(http.client.HTTPConnection(LOOPBACK, self.tcp_port, timeout=30), target, method, **headers)
 
     def numbers(self, gateway):
         """name{labels} -> number"""
         answer = self.request(gateway, "/metrics")
         self.assertEqual((answer.status, answer.headers["Content-Type"]), (200, TYPE_OF_METRICS))
-        lines = [line.rsplit(" ", 1) for line in answer.text.splitlines() if not line.startswith("#")]
-        return {name: float(value) for name, value in lines}
+        return numbers_in(answer.text)
 
     def total(self, numbers, family, **labels):
         """Of all series of that family that have those labels; `reply` stands for `class`, which is a word of Python's."""

@@ -5,6 +5,7 @@ Everything a test starts it gives to `add` of its Place, which ends it, by its p
 """
 
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -169,6 +170,37 @@ def with_resolv_conf(folder, text):
     return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/resolv.conf && exec "$@"', file]
 
 
+class UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("postern", timeout=30)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        # A Unix socket's path is short; the test's folder need not be.
+        folder = os.open(self.path.parent, os.O_PATH)
+        try:
+            self.sock.connect(f"/proc/self/fd/{folder}/{self.path.name}")
+        finally:
+            os.close(folder)
+
+
+def ask(connection, target, method="GET", **headers):
+    """One HTTP request; the answer, its body read to `text`."""
+    with contextlib.closing(connection):
+        connection.request(method, target, headers=headers)
+        answer = connection.getresponse()
+        answer.text = answer.read().decode()
+        return answer
+
+
+def numbers_in(text):
+    """Of Prometheus' text: name{labels} -> number."""
+    lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
 class Gateway(Process):
     """`postern run`. `pools`: name -> hosts' address, a list of them, or a table of keys. Further settings are tables of the
     configuration, or its top-level keys: Gateway(place, rules, limits={"connections": 10}, workers=2). `resolv_conf`: what it finds
@@ -221,6 +253,17 @@ class Gateway(Process):
         """The log's lines as dicts, those whose fields are as wanted."""
         lines = [json.loads(line) for line in self.said().splitlines() if line.startswith("{")]
         return [line for line in lines if all(line.get(key) == value for key, value in wanted.items())]
+
+    def ask(self, target, method="GET", **headers):
+        """The admin socket's answer."""
+        return ask(UnixConnection(self.folder / "admin.sock"), target, method, **headers)
+
+    def numbers(self):
+        return numbers_in(self.ask("/metrics").text)
+
+    def reload(self, *options):
+        """`postern reload`, when it has ended."""
+        return subprocess.run([POSTERN, "reload", "-c", self.config, *options], capture_output=True, text=True, timeout=60)
 
     def rss_kib(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()

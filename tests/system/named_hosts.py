@@ -1,13 +1,11 @@
 """Smart hosts that are named: by pools and rules, with MX records or without, under a name server that changes, fails and comes back."""
 
-import contextlib
 import random
 import struct
 import subprocess
 import time
 import urllib.parse
 
-from admin import UnixConnection
 from delivery import Delivery
 from dns import A, AAAA, MX, FakeDns, address, labels, record
 from harness import POSTERN, free_port, wait_for, with_resolv_conf
@@ -73,22 +71,10 @@ class NamedHosts(Delivery):
 
         return wait_for(answered, f"{recipient}: {start}", seconds)
 
-    def ask(self, target):
-        connection = UnixConnection(self.gw.folder / "admin.sock")
-        with contextlib.closing(connection):
-            connection.request("GET", target)
-            response = connection.getresponse()
-            self.assertEqual(response.status, 200)
-            return response.read().decode()
-
-    def metric(self, name):
-        (line,) = [line for line in self.ask("/metrics").splitlines() if line.startswith(name + " ")]
-        return float(line.split()[1])
-
     def reload(self, rules):
         """The rules are in force."""
         self.gw.write_rules(rules)
-        done = subprocess.run([POSTERN, "reload", "-c", self.gw.config, "--force"], capture_output=True, text=True, timeout=30)
+        done = self.gw.reload("--force")
         self.assertEqual(done.returncode, 0, done)
 
 
@@ -139,7 +125,7 @@ class Absent(NamedHosts):
         self.start(f"a.test no.internal:{self.port}\n", timeouts={"busy": "2 s"})
         answer = self.eventually("x@a.test", "451 4.4.3")
         self.assertIn("451 4.4.3", answer)
-        self.assertEqual(self.metric("postern_names_unresolved"), 1)
+        self.assertEqual(self.gw.numbers()["postern_names_unresolved"], 1)
         (line,) = wait_for(lambda: self.gw.log(event="name unresolved"), "the log")
         self.assertEqual((line["host"], line["reply"]), ("no.internal", "no such name"))
 
@@ -282,6 +268,6 @@ class Commands(NamedHosts):
         self.zone.addresses("up.internal", "127.0.0.11")
         self.start(f"a.test up.internal:{self.port}\n")
         self.check(self.answer(), 250)
-        text = self.ask("/route?address=" + urllib.parse.quote("x@a.test"))
+        text = self.gw.ask("/route?address=" + urllib.parse.quote("x@a.test")).text
         self.assertIn(f"the host up.internal:{self.port}", text)
         self.assertIn(f"host 127.0.0.11:{self.port} of up.internal:{self.port}: 1 connection open, trusted", text)

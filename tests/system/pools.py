@@ -2,13 +2,12 @@
 
 import re
 import signal
-import subprocess
 import threading
 import time
 from collections import Counter
 
 from delivery import PIPELINING_ONLY, Delivery
-from harness import CLOSE, POSTERN, STALL, Closed, wait_for
+from harness import CLOSE, STALL, Closed, wait_for
 
 
 class Pools(Delivery):
@@ -87,7 +86,7 @@ class Idle(Pools):
         for _ in range(3):
             self.check(s.mail("x@a.test"), 451)
         gateway.config.write_text(gateway.config.read_text().replace("wrong.test", "right.test"))
-        done = subprocess.run([POSTERN, "reload", "-c", gateway.config], capture_output=True, text=True, timeout=30)
+        done = gateway.reload()
         self.assertEqual(done.returncode, 0, done)
         self.check(s.mail("x@a.test"), 250)
 

@@ -4,14 +4,12 @@ anything is wrong; a transaction keeps the rules it began with; what did not cha
 import contextlib
 import json
 import os
-import re
 import signal
 import socket
-import subprocess
 import threading
 import time
 
-from harness import BENCH, LOOPBACK, POSTERN, Gateway, Process, Session, SystemTest, free_port, wait_for
+from harness import BENCH, LOOPBACK, Gateway, Process, Session, SystemTest, free_port, wait_for
 
 BODY = b"Subject: x\r\n\r\nhello\r\n"
 
@@ -43,19 +41,7 @@ class Reload(SystemTest):
         return wait_for(lambda: self.running.log(event=event)[count:], event)[0]
 
     def command(self, *options, gateway=None):
-        gateway = gateway or self.running
-        return subprocess.run(
-            [POSTERN, "reload", "-c", gateway.config, *options], capture_output=True, text=True, timeout=60
-        )
-
-    def metrics(self):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(str(self.running.folder / "admin.sock"))
-            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-            text = b""
-            while data := s.recv(65536):
-                text += data
-        return {m[1]: float(m[2]) for m in re.finditer(r"(?m)^(postern_[a-z_]+) (\S+)$", text.decode())}
+        return (gateway or self.running).reload(*options)
 
     def answer(self, session, address):
         """To RCPT, in a transaction of its own."""
@@ -286,15 +272,15 @@ class Configuration(Reload):
 class Numbers(Reload):
     def test_a_metric_shows_it(self):
         gateway = self.start()
-        wait_for(lambda: self.metrics()["postern_generation"] == 1, "the start to be over")
+        wait_for(lambda: self.running.numbers()["postern_generation"] == 1, "the start to be over")
         gateway.write_rules("a.test two\nb.test two\nc.test one\n")
         self.hang_up()
-        found = self.metrics()
+        found = self.running.numbers()
         self.assertEqual((found["postern_generation"], found["postern_rules"], found["postern_reloads_total"]), (2, 3, 1))
         self.assertEqual(found["postern_last_reload_succeeded"], 1)
         gateway.write_rules("a.test none\n")
         self.hang_up("reload refused")
-        found = self.metrics()
+        found = self.running.numbers()
         self.assertEqual((found["postern_generation"], found["postern_rules"]), (2, 3))
         self.assertEqual((found["postern_last_reload_succeeded"], found["postern_reloads_failed_total"]), (0, 1))
 
@@ -374,7 +360,7 @@ class Hostile(Reload):
         self.assertEqual(self.command("--force").returncode, 0)
         self.assertEqual(s.mail("x@a.test").code, 250)
         self.assertEqual((len(self.one.messages), len(self.two.messages)), (20, 1))
-        self.assertEqual(self.metrics()["postern_reloads_failed_total"], 1)
+        self.assertEqual(self.running.numbers()["postern_reloads_failed_total"], 1)
 
     def test_a_key_without_end(self):
         gateway = self.start()
