@@ -12,72 +12,20 @@ import argparse
 import collections
 import datetime
 import json
-import pathlib
 import re
 import signal
 import statistics
-import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests/system"))
-from harness import BENCH, LOOPBACK, Gateway, Place, Process, free_port, wait_for  # noqa: E402
+from measuring import ROOT, Load, Sink, problem, problems
+from harness import LOOPBACK, Gateway, Place, Process, free_port, wait_for  # noqa: E402 (measuring knows where it lies)
 
 SENDERS = 50
 DOMAINS = ROOT / ".cache/domains.txt"
 RULES = 1_000_000
 CHANGED = 10_000  # of them from one reload to the next
 RELOAD_SECONDS = 2.5  # from one to the next
-
-
-class Sink(Process):
-    """A smart host that counts what comes."""
-
-    count = 0
-
-    def __init__(self, place):
-        Sink.count += 1
-        self.place = place
-        self.port = free_port()
-        self.address = f"{LOOPBACK}:{self.port}"
-        self.control = f"{LOOPBACK}:{free_port()}"
-        self.start()
-
-    def start(self):
-        command = [BENCH, "sink", self.address, "--control", self.control, "--received", "1"]
-        super().__init__(command, self.place.folder, f"sink{Sink.count}")
-        self.wait_listening(self.port)
-
-
-class Load:
-    """`postern-bench load` under way; `end` gives its report."""
-
-    def __init__(self, gateway, sinks, *options, lost_answers_max=0):
-        self.lost_answers_max = lost_answers_max  # messages that may be answered 451 4.4.2
-        controls = [word for sink in sinks for word in ("--sink", sink.control)]
-        self.child = subprocess.Popen(
-            [BENCH, "load", f"{LOOPBACK}:{gateway.port}", *map(str, options), *controls, "--json"], stdout=subprocess.PIPE, text=True)
-
-    def running(self):
-        return self.child.poll() is None
-
-    def end(self):
-        report = json.loads(self.child.communicate()[0])
-        messages, delivery = report["messages"], report.get("delivery", {})
-        bad = {name: delivery[name] for name in ("lost", "duplicate", "wrong_recipient", "refused_delivered") if delivery.get(name)}
-        if messages["refused"] > self.lost_answers_max or messages["unknown"] or messages["unsent"] or bad:
-            problem(f"{messages['refused']} refused, {messages['unknown']} unknown, {messages['unsent']} unsent, {bad}")
-        return report
-
-
-failed = False
-
-
-def problem(text):
-    global failed
-    failed = True
-    print(f"  WRONG: {text}")
 
 
 def delivered(log):
@@ -107,10 +55,10 @@ def measure_reloads(count):
             place, many_rules(0), {"one": sink.address}, workers=2, log={"output": "/dev/null"}, limits={"connections_per_client": 0}))
         texts = [many_rules(0), many_rules(1)]
         options = ["-c", SENDERS, "--per-connection", 100, "-d", f"{int(count * RELOAD_SECONDS)} s", "--recipient", "r%n@here.test"]
-        quiet = Load(gateway, [sink], *options).end()
+        quiet = Load(place, gateway, [sink], *options).end()
         before = gateway.rss_kib()
         took, sizes = [], []
-        load = Load(gateway, [sink], *options)
+        load = Load(place, gateway, [sink], *options)
         for number in range(1, count + 1):
             began = time.monotonic()
             gateway.write_rules(texts[number % 2])
@@ -148,7 +96,7 @@ def measure_rules(seconds):
         gateway = place.add(Gateway(
             place, odd, {"one": sinks[0].address, "two": sinks[1].address}, workers=2, log={"output": str(log)},
             limits={"connections_per_client": 0}))
-        load = Load(gateway, sinks, "-c", SENDERS, "-d", f"{seconds} s", "--rate", 2000, "--domains", DOMAINS)
+        load = Load(place, gateway, sinks, "-c", SENDERS, "-d", f"{seconds} s", "--rate", 2000, "--domains", DOMAINS)
         reloads = 0
         while load.running():
             began = time.monotonic()
@@ -197,7 +145,7 @@ def measure_death():
             place, "here.test one", {"one": [sink.address for sink in sinks]}, workers=2, log={"output": str(log)},
             limits={"connections_per_client": 0}))
         # The dead one's ledger is gone with it: what it had taken is not compared.
-        load = Load(gateway, [], "-c", SENDERS, "-d", "40 s", "--rate", 2000, "--recipient", "r%n@here.test", lost_answers_max=SENDERS)
+        load = Load(place, gateway, [], "-c", SENDERS, "-d", "40 s", "--rate", 2000, "--recipient", "r%n@here.test", lost_answers_max=SENDERS)
         time.sleep(8)
         victim = sinks[0]
         died = time.time()
@@ -235,7 +183,7 @@ def measure_distance():
         gateway = place.add(Gateway(
             place, "here.test one", {"one": {"hosts": f"{LOOPBACK}:{port}", "connections": 1}}, workers=1, log={"output": "/dev/null"},
             limits={"connections_per_client": 0}))
-        report = Load(gateway, [sink], "-c", 500, "-d", "20 s", "--recipient", "r%n@here.test").end()
+        report = Load(place, gateway, [sink], "-c", 500, "-d", "20 s", "--recipient", "r%n@here.test").end()
         rate, by_turns = report["messages_per_second"], 1000 / (2 * hold_ms)
         print(f"a smart host {2 * hold_ms} ms away, on one connection")
         print(f"  {rate:,.0f} messages/s; one message a round trip would be {by_turns:.0f}: {rate / by_turns:.0f} times")
@@ -248,7 +196,7 @@ def measure_workers():
             gateway = place.add(Gateway(
                 place, "here.test one", {"one": sink.address}, workers=workers, log={"output": "/dev/null"},
                 limits={"connections_per_client": 0}))
-            report = Load(gateway, [sink], "-c", SENDERS, "-d", "15 s", "--recipient", "r%n@here.test").end()
+            report = Load(place, gateway, [sink], "-c", SENDERS, "-d", "15 s", "--recipient", "r%n@here.test").end()
             gateway.signal(signal.SIGUSR1)
             pattern = r"^postern: worker (\d+): .*messages=(\d+)"
             counts = wait_for(lambda: re.findall(pattern, gateway.said(), re.M), "the state of the workers")
@@ -276,7 +224,7 @@ def main():
     for name, measure in measures.items():
         if name in options.what or not options.what:
             measure()
-    return 1 if failed else 0
+    return 1 if problems else 0
 
 
 if __name__ == "__main__":

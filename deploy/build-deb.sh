@@ -30,7 +30,7 @@ install -D -m 644 deploy/postern.service "$root/lib/systemd/system/postern.servi
 install -D -m 644 deploy/postern.toml "$root/etc/postern/postern.toml"
 install -D -m 644 deploy/main.rules "$root/etc/postern/rules.d/main.rules"
 doc=$root/usr/share/doc/postern
-install -D -m 644 -t "$doc" README.md deploy/operating.md deploy/reference.md deploy/seccomp.json
+install -D -m 644 -t "$doc" README.md SECURITY.md deploy/operating.md deploy/reference.md deploy/seccomp.json
 for page in postern.1 postern-bench.1; do
     install -D -m 644 "deploy/$page" "$root/usr/share/man/man1/$page"
     gzip -9n "$root/usr/share/man/man1/$page"

@@ -2,25 +2,29 @@
 # Installs what is missing of the Debian 12 packages that Postern needs. Everything that builds or tests calls this script,
 # so a package is named in one place: here.
 #
-# usage: deploy/packages.sh [build|test|peers|bench ...]      (default: build)
+# usage: deploy/packages.sh [build|test|peers|bench|compare ...]      (default: build)
 #   build  compile and run postern and postern-bench
 #   test   unit tests, fuzzers, checks, the programs that the system tests speak with
 #   peers  the mail servers and proxies that tests and comparisons run against. Postfix is installed; Exim and OpenSMTPD,
 #          which Debian does not allow beside it, and Prometheus, of which only promtool is wanted, are unpacked into
 #          $POSTERN_PEERS (default: .cache/peers), their libraries installed
 #   bench  what benchmarks measure with
+#   compare  `peers`, and what bench/compare/ runs besides
 set -euo pipefail
 
 build=(meson ninja-build g++ pkg-config liburing-dev libssl-dev libmimalloc-dev libfmt-dev libtomlplusplus-dev
-       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libcpp-httplib-dev libc-ares-dev libxxhash-dev
+       libcli11-dev libidn2-dev libpsl-dev publicsuffix nlohmann-json3-dev libcpp-httplib-dev libc-ares-dev libcrypt-dev libxxhash-dev
        systemtap-sdt-dev dpkg-dev)
 test_=(clang-14 clang-format-14 clang-tidy-14 libclang-rt-14-dev llvm-14 libgtest-dev libgmock-dev python3 python3-aiosmtpd
-       swaks curl valgrind systemd python3-seccomp iproute2 adduser debootstrap nsd unbound)
+       openssl testssl.sh swaks libnet-ssleay-perl curl valgrind systemd python3-seccomp iproute2 adduser debootstrap nsd unbound)
 # Debian has npm apart from Node.js, others' packages of Node.js bring it.
-[[ -n $(type -P npm) ]] || test_+=(npm)
+npm=()
+[[ -n $(type -P npm) ]] || npm=(npm)
+test_+=("${npm[@]}")
 peers=(postfix haproxy libdb5.3 libevent-2.1-7 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0)
 unpacked=(exim4-daemon-light exim4-base opensmtpd prometheus)
 bench=(libbenchmark-dev valgrind haproxy)
+compare=("${peers[@]}" nginx libnginx-mod-stream python3 python3-aiosmtpd "${npm[@]}")
 
 wanted=()
 unpack=no
@@ -30,7 +34,8 @@ for set in "${@:-build}"; do
         test)  wanted+=("${test_[@]}") ;;
         peers) wanted+=("${peers[@]}"); unpack=yes ;;
         bench) wanted+=("${bench[@]}") ;;
-        *) echo "packages.sh: unknown set '$set'; allowed: build, test, peers, bench" >&2; exit 2 ;;
+        compare) wanted+=("${compare[@]}"); unpack=yes ;;
+        *) echo "packages.sh: unknown set '$set'; allowed: build, test, peers, bench, compare" >&2; exit 2 ;;
     esac
 done
 

@@ -20,10 +20,12 @@ KNOWS = {
     "log": ["base"],
     "shared": ["base"],
     "names": ["base"],
+    "tls": ["base"],
+    "auth": ["base"],
     "io": ["base"],
-    "inbound": ["smtp", "io", "log", "shared"],
-    "relay": ["smtp", "io", "metrics", "log", "shared"],
-    "shard": ["inbound", "relay", "route", "config", "names"],
+    "inbound": ["smtp", "tls", "io", "log", "shared"],
+    "relay": ["smtp", "tls", "io", "metrics", "log", "shared"],
+    "shard": ["inbound", "relay", "route", "config", "names", "auth", "tls"],
     "app": ["shard"],
 }
 
@@ -32,6 +34,7 @@ ONLY = {
     "liburing.h": "io",
     "openssl/": "tls",
     "ares.h": "names",
+    "crypt.h": "auth",
     "toml++/": "config",
     "CLI/": "app",
     "httplib.h": "app",

@@ -4,7 +4,7 @@
 # usage: tests/run.sh [--unit | --all]
 #   (neither)  unit tests (with sanitizers, build-asan/) and system tests (release, build/): under ten minutes
 #   --unit     unit tests only
-#   --all      then each fuzz target for 20 seconds behind its corpus
+#   --all      then each fuzz target for 20 seconds behind its corpus, and instructions against the committed figures
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -47,6 +47,9 @@ if [[ $mode != --unit ]]; then
     counted tests/system/run.py
     if [[ $mode == --all ]]; then
         counted tests/fuzz.sh 20
+        deploy/packages.sh bench
+        deploy/build.sh bench
+        counted bench/instructions.py --check
     fi
 fi
 

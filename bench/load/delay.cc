@@ -10,6 +10,7 @@
 #include <optional>
 #include <vector>
 
+#include "bench/load/listening.h"
 #include "bench/load/stop.h"
 #include "postern/io/listener.h"
 #include "postern/io/stream.h"
@@ -228,7 +229,7 @@ base::Result<void> DelayWorker::run(int descriptor) {
 
 int run_delay(DelayOptions options) {
     stop_on_signals();
-    const auto listener = io::open_listener(options.listen);
+    const auto listener = listen_at(options.listen);
     const auto failed = [](const base::Error& error) {
         fmt::print(stderr, "postern-bench delay: {}\n", error.text);
         return 1;
@@ -236,11 +237,7 @@ int run_delay(DelayOptions options) {
     if (!listener.ok()) {
         return failed(listener.error());
     }
-    sockaddr_storage bound{};
-    socklen_t size = sizeof bound;
-    ::getsockname(*listener, reinterpret_cast<sockaddr*>(&bound), &size);
-    fmt::print(
-        "listening on {}\n", io::Address::from(reinterpret_cast<const sockaddr*>(&bound)).text());
+    fmt::print("listening on {}\n", options.listen.text());
     std::fflush(stdout);
     const auto ran = DelayWorker(options).run(*listener);
     return ran.ok() ? 0 : failed(ran.error());

@@ -54,7 +54,7 @@ base::Result<Fault> parse_failure(std::string_view text) {
     if (!good) {
         return base::Error{fmt::format(
             "'{}' is no failure: STEP:CODE, STEP:close or STEP:silent, with :PROBABILITY behind it "
-            "if wanted; steps are greeting ehlo mail rcpt data bdat body rset quit",
+            "if wanted; steps are greeting ehlo starttls mail rcpt data bdat body rset quit",
             text)};
     }
     return fault;

@@ -26,6 +26,19 @@ std::uint64_t Histogram::percentile(double percent) const {
     return max_;
 }
 
+Histogram Histogram::below(std::uint64_t limit) const {
+    Histogram some;
+    for (std::size_t i = 0; i < counts_.size() && last_value_of(i) < limit; ++i) {
+        if (counts_[i] > 0) {
+            some.counts_[i] = counts_[i];
+            some.count_ += counts_[i];
+            some.max_ = last_value_of(i);
+            some.sum_ += static_cast<double>(some.max_) * static_cast<double>(counts_[i]);
+        }
+    }
+    return some;
+}
+
 std::uint64_t Histogram::last_value_of(std::size_t bucket) {
     const std::size_t linear = std::size_t{2} << sub_bits;
     if (bucket < linear) {

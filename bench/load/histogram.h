@@ -30,6 +30,8 @@ class Histogram {
 
     /// The value that `percent` of all values do not exceed, up to 1/64 too high; 0 without values.
     std::uint64_t percentile(double percent) const;
+    /// Those below `limit` alone, each counted as up to 1/64 more than it was.
+    Histogram below(std::uint64_t limit) const;
 
    private:
     static constexpr unsigned sub_bits = 6;

@@ -7,6 +7,7 @@
 #include <chrono>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -43,6 +44,8 @@ LoadResults merged(Workers& workers) {
             all.errors[why] += count;
         }
         all.connections += one.connections;
+        all.handshakes += one.handshakes;
+        all.resumed += one.resumed;
         all.octets += one.octets;
         all.late_starts += one.late_starts;
         all.not_started += one.not_started;
@@ -77,8 +80,17 @@ Json to_json(const LoadOptions& options, const LoadResults& results, double cpu)
     report["messages_per_second"] = seconds > 0 ? accepted / seconds : 0;
     report["octets_per_second"] = seconds > 0 ? static_cast<double>(results.octets) / seconds : 0;
     report["connections"] = results.connections;
+    if (options.tls != Tls::none) {
+        report["tls"] = {{"handshakes", results.handshakes}, {"resumed", results.resumed}};
+    }
     report["answer_ms"] = bench::to_json(results.answer);
     report["message_ms"] = bench::to_json(results.message);
+    if (options.below) {
+        const auto limit = static_cast<std::uint64_t>(options.below->count());
+        report["below"] = {
+            {"answer_ms", bench::to_json(results.answer.below(limit))},
+            {"message_ms", bench::to_json(results.message.below(limit))}};
+    }
     report["answers"] = bench::to_json(results.answers);
     report["errors"] = results.errors;
     report["cpu_seconds"] = cpu;
@@ -166,7 +178,16 @@ int run_load(LoadOptions options) {
         return failed(before.error());
     }
 
-    SharedLoad shared{options, *messages};
+    std::optional<TlsContext> tls;
+    if (options.tls != Tls::none) {
+        auto made = TlsContext::client();
+        if (!made.ok()) {
+            return failed(made.error());
+        }
+        tls = std::move(*made);
+    }
+    options.sender.starttls = options.tls == Tls::starttls;
+    SharedLoad shared{options, *messages, tls ? &*tls : nullptr};
     Workers workers;
     std::vector<std::thread> threads;
     const double cpu_before = cpu_seconds();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bench/load/messages.h"
+#include "bench/load/secure.h"
 #include "bench/load/sender.h"
 #include "postern/base/time.h"
 #include "postern/io/address.h"
@@ -28,9 +29,12 @@ struct LoadOptions {
     base::Duration timeout = std::chrono::seconds(60);
     base::Duration settle =
         std::chrono::seconds(2);  // waits so long for accepted messages at the sinks
-    SenderOptions sender;         // its `run` and `recipients` are set by run_load
+    Tls tls = Tls::none;
+    bool resume = false;   // a connection resumes the TLS session of the one before it
+    SenderOptions sender;  // its `run` and `recipients` are set by run_load
     MessageOptions messages_made;
     RecipientOptions recipients;
+    std::optional<base::Duration> below;  // answers sooner than this are also reported alone
     bool json = false;
 };
 

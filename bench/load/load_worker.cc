@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "bench/load/stop.h"
 
@@ -64,6 +65,7 @@ void LoadConnection::connect() {
     done_on_connection_ = 0;
     pieces_.clear();
     pieces_sent_ = 0;
+    secure_.reset();
     ++worker_.open_;
     worker_.newcomers_ += newcomer() ? 1 : 0;
     ++worker_.results_.connections;
@@ -82,6 +84,10 @@ void LoadConnection::on_connected(int error) {
         return;
     }
     sender_.connected();
+    if (worker_.shared_.options.tls == Tls::implicit) {
+        begin_tls();
+        go_on();
+    }
     stream_->receive(io::BufferGroup::command);
 }
 
@@ -90,12 +96,16 @@ void LoadConnection::on_received(base::BlockRef, std::string_view bytes, int err
         lost(error != 0 ? std::strerror(error) : "closed by the peer");
         return;
     }
+    if (secure_ && !received_sealed(bytes)) {
+        lost("TLS failed");
+        return;
+    }
     if (!sender_.consume(bytes)) {
         lost("an answer that is none, or to nothing");
         return;
     }
     if (sender_.over()) {
-        lost("greeting or EHLO refused, or CHUNKING not offered");
+        lost("greeting, EHLO or STARTTLS refused, or CHUNKING not offered");
         return;
     }
     if (!idle_) {
@@ -106,13 +116,51 @@ void LoadConnection::on_received(base::BlockRef, std::string_view bytes, int err
     }
 }
 
+void LoadConnection::begin_tls() {
+    secure_ = std::make_unique<Secure>(
+        *worker_.shared_.tls, Secure::Role::client, std::exchange(ticket_, nullptr));
+    std::string_view none;
+    received_sealed(none);
+}
+
+/// `bytes` become what was said. False: TLS is over.
+bool LoadConnection::received_sealed(std::string_view& bytes) {
+    const bool was_established = secure_->established();
+    plain_.clear();
+    const bool good = secure_->receive(bytes, plain_);
+    bytes = plain_;
+    if (secure_->established() && !was_established) {
+        ++worker_.results_.handshakes;
+        worker_.results_.resumed += secure_->resumed() ? 1 : 0;
+        if (sender_.wants_tls()) {
+            sender_.secured();
+        }
+    }
+    return good;
+}
+
 /// Sends what may be sent; where there is nothing, what is next.
 void LoadConnection::go_on() {
     while (!closing_ && !idle_ && !sending()) {
         out_.clear();
-        sender_.produce(out_);
+        if (!secure_ || secure_->established()) {
+            sender_.produce(out_);
+        }
         if (!out_.empty()) {
             out_.pieces(pieces_);
+            if (secure_) {
+                secure_->send(pieces_);
+            }
+        }
+        if (secure_ && secure_->take_sealed(sealed_)) {
+            pieces_.assign(1, {sealed_.data(), sealed_.size()});
+            pieces_sent_ = 0;
+            send_some();
+        } else if (secure_ && !secure_->established()) {
+            return;
+        } else if (sender_.wants_tls()) {
+            begin_tls();
+        } else if (!out_.empty()) {
             pieces_sent_ = 0;
             send_some();
         } else if (sender_.finished()) {
@@ -259,6 +307,9 @@ void LoadConnection::close(bool failed) {
     }
     closing_ = true;
     failed_ = failed;
+    if (secure_ && worker_.shared_.options.resume) {
+        ticket_ = secure_->take_ticket();
+    }
     timeout_.cancel();
     pace_.cancel();
     stream_->close();

@@ -23,6 +23,7 @@ namespace postern::bench {
 struct SharedLoad {
     const LoadOptions& options;
     const MessageSet& messages;
+    const TlsContext* tls;                 // null: none
     std::atomic<std::uint64_t> taken = 0;  // message numbers given out
 };
 
@@ -34,7 +35,8 @@ struct LoadResults {
     SentLog sent;
     std::map<std::string, std::uint64_t, std::less<>> errors;  // of connections, by what went wrong
     std::uint64_t connections = 0;
-    std::uint64_t octets = 0;       // of accepted content
+    std::uint64_t handshakes = 0, resumed = 0;  // of TLS; the second are some of the first
+    std::uint64_t octets = 0;                   // of accepted content
     std::uint64_t late_starts = 0;  // open loop: more than 10 ms behind the intended start
     std::uint64_t not_started = 0;  // open loop: due before the end, and no connection was free
     std::uint64_t accepted = 0, refused = 0, unknown = 0, unsent = 0;
@@ -79,6 +81,8 @@ class LoadConnection final : public io::StreamOwner {
     static void on_pace(io::Timer& self);
 
     void connect();
+    void begin_tls();
+    bool received_sealed(std::string_view& bytes);
     void go_on();
     void when_ready();
 
@@ -99,6 +103,10 @@ class LoadConnection final : public io::StreamOwner {
     Deadline timeout_;
     Deadline pace_;
     Outgoing out_;
+    std::unique_ptr<Secure> secure_;
+    TlsTicket ticket_;
+    std::string plain_;          // what came through TLS
+    std::string sealed_;         // what is sent through it
     std::vector<iovec> pieces_;  // of out_
     std::size_t pieces_sent_ = 0;
     iovec slice_{};  // at a limited pace: what is sent at a time

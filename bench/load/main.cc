@@ -2,15 +2,17 @@
 
 #include <sys/resource.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
 #include "bench/load/delay.h"
 #include "bench/load/load.h"
+#include "bench/load/relay.h"
 #include "bench/load/sink.h"
 #include "postern/base/units.h"
 
-/// postern-bench: the command line of load, sink and delay.
+/// postern-bench: the command line of load, sink, delay and relay.
 namespace {
 
 using namespace postern;
@@ -51,6 +53,12 @@ std::uint64_t size_from(const std::string& text) {
         throw CLI::ValidationError("'" + text + "' is no size: 4096, \"64 KiB\", \"1 MiB\"");
     }
     return *size;
+}
+
+/// `tls` on the command line.
+CLI::CheckedTransformer tls_names() {
+    return CLI::CheckedTransformer(std::map<std::string, Tls>{
+        {"none", Tls::none}, {"starttls", Tls::starttls}, {"implicit", Tls::implicit}});
 }
 
 template <class T>
@@ -119,6 +127,11 @@ class LoadCommand {
             ->delimiter(',')
             ->allow_extra_args(false);
         app_->add_option("--slow", slow_, "octets a second that a connection sends at most");
+        app_->add_option(
+                "--tls", options_.tls, "TLS 1.3: none, starttls, implicit; any certificate will do")
+            ->transform(tls_names());
+        app_->add_flag(
+            "--resume", options_.resume, "a connection resumes the TLS session of the one before");
         app_->add_option("--helo", options_.sender.helo, "name in EHLO")
             ->default_val(options_.sender.helo);
         app_->add_option("--timeout", timeout_, "for each answer")->default_val("60 s");
@@ -129,6 +142,8 @@ class LoadCommand {
             ->allow_extra_args(false);
         app_->add_option("--settle", settle_, "waits so long for accepted messages to come")
             ->default_val("2 s");
+        app_->add_option(
+            "--below", below_, "reports the times shorter than this, \"2 s\", once more alone");
         app_->add_option("--workers", options_.workers, "threads, a ring each")
             ->default_val(1)
             ->check(CLI::Range(1, 64));
@@ -152,6 +167,9 @@ class LoadCommand {
         options_.octets_per_second = slow_.empty() ? 0 : size_from(slow_);
         options_.timeout = duration_from(timeout_);
         options_.settle = duration_from(settle_);
+        if (!below_.empty()) {
+            options_.below = duration_from(below_);
+        }
         if (!duration_.empty()) {
             options_.duration = duration_from(duration_);
         } else if (options_.messages == 0) {
@@ -172,7 +190,7 @@ class LoadCommand {
     CLI::App* app_;
     LoadOptions options_;
     std::vector<std::string> targets_, sources_, sinks_;
-    std::string duration_, size_, chunk_size_, slow_, timeout_, settle_, domains_;
+    std::string duration_, size_, chunk_size_, slow_, timeout_, settle_, domains_, below_;
 };
 
 class SinkCommand {
@@ -204,8 +222,8 @@ class SinkCommand {
         app_->add_option(
                 "--fail",
                 failures_,
-                "STEP:CODE, STEP:close or STEP:silent, and :PROBABILITY; steps: greeting ehlo mail "
-                "rcpt "
+                "STEP:CODE, STEP:close or STEP:silent, and :PROBABILITY; steps: greeting ehlo "
+                "starttls mail rcpt "
                 "data bdat body rset quit")
             ->allow_extra_args(false);
         app_->add_option(
@@ -216,6 +234,14 @@ class SinkCommand {
                 rejections_,
                 "PATTERN:CODE, * standing for any text: refuses these recipients")
             ->allow_extra_args(false);
+        auto* tls = app_->add_option("--tls", options_.tls, "TLS 1.3: none, starttls, implicit")
+                        ->transform(tls_names());
+        auto* chain =
+            app_->add_option("--chain", options_.chain, "PEM file: the certificate for --tls")
+                ->check(CLI::ExistingFile);
+        auto* key =
+            app_->add_option("--key", options_.key, "PEM file: its key")->check(CLI::ExistingFile);
+        tls->needs(chain)->needs(key);
         app_->add_option(
             "--store", options_.store_folder, "writes each message into a file of this folder");
         app_->add_option("--count", options_.count, "ends after so many messages");
@@ -277,6 +303,24 @@ class DelayCommand {
     unsigned ms_ = 10;
 };
 
+class RelayCommand {
+   public:
+    explicit RelayCommand(CLI::App& parent)
+        : app_(parent.add_subcommand(
+              "relay", "The least that takes a message whole and passes it on: a yardstick.")) {
+        app_->add_option("--listen", listen_, "ADDRESS:PORT; port 0: a free one")->required();
+        app_->add_option("--to", to_, "ADDRESS:PORT of the smart host")->required();
+    }
+
+    bool chosen() const { return app_->parsed(); }
+
+    int run() { return run_relay({address_from(listen_), address_from(to_)}); }
+
+   private:
+    CLI::App* app_;
+    std::string listen_, to_;
+};
+
 /// As many connections as may be had.
 void raise_descriptor_limit() {
     rlimit limit{};
@@ -295,13 +339,17 @@ int main(int count, char** arguments) {
     LoadCommand load(app);
     SinkCommand sink(app);
     DelayCommand delay(app);
+    RelayCommand relay(app);
     try {
         app.parse(count, arguments);
         raise_descriptor_limit();
         if (load.chosen()) {
             return load.run();
         }
-        return sink.chosen() ? sink.run() : delay.run();
+        if (sink.chosen()) {
+            return sink.run();
+        }
+        return delay.chosen() ? delay.run() : relay.run();
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : usage_error;
     }

@@ -68,7 +68,7 @@ void Receiver::connected(std::uint64_t random) {
     pause_ = {};
     line_.clear();
     held_back_.clear();
-    greeted_ = said_hello_ = confused_ = false;
+    greeted_ = said_hello_ = confused_ = wants_tls_ = secured_ = false;
     reset_transaction();
     ++ledger_.counters.connections;
 }
@@ -125,7 +125,7 @@ std::size_t Receiver::consume(std::string_view bytes, std::string& out) {
             answer(Step::greeting, 220, fmt::format("220 {} ESMTP sink", options_.hostname), out) ==
             220;
     }
-    while (!bytes.empty() && pause_.count() == 0 && state_ != State::over) {
+    while (!bytes.empty() && pause_.count() == 0 && state_ != State::over && !wants_tls_) {
         std::size_t taken = 0;
         switch (state_) {
             case State::command:
@@ -186,6 +186,9 @@ void Receiver::on_command(std::string_view line, bool more_behind, std::string& 
     if (equal_ignoring_case(verb, "EHLO") || equal_ignoring_case(verb, "HELO")) {
         ends_group = true;
         on_ehlo(equal_ignoring_case(verb, "EHLO"), out);
+    } else if (equal_ignoring_case(verb, "STARTTLS") && options_.starttls) {
+        ends_group = true;
+        on_starttls(out);
     } else if (equal_ignoring_case(verb, "MAIL")) {
         on_mail(line, out);
     } else if (equal_ignoring_case(verb, "RCPT")) {
@@ -229,6 +232,7 @@ void Receiver::on_ehlo(bool extended, std::string& out) {
                 text += fmt::format("250-{}\r\n", keyword);
             }
         };
+        offer(options_.starttls && !secured_, "STARTTLS");
         offer(options_.pipelining, "PIPELINING");
         offer(options_.chunking, "CHUNKING");
         offer(options_.eight_bit_mime, "8BITMIME");
@@ -238,6 +242,21 @@ void Receiver::on_ehlo(bool extended, std::string& out) {
         text += "250 ENHANCEDSTATUSCODES\r\n";
     }
     said_hello_ = answer(Step::ehlo, 250, text, out) == 250;
+}
+
+void Receiver::on_starttls(std::string& out) {
+    if (secured_ || !said_hello_ || in_transaction_) {
+        violation("STARTTLS at the wrong time", "STARTTLS");
+        answer(Step::starttls, 503, "503 5.5.1 not now", out);
+        return;
+    }
+    wants_tls_ = answer(Step::starttls, 220, "220 2.0.0 go on", out) == 220;
+}
+
+/// The peer has to say everything anew (RFC 3207, 4.2).
+void Receiver::secured() {
+    wants_tls_ = said_hello_ = false;
+    secured_ = true;
 }
 
 bool Receiver::parse_parameters(std::string_view text, Parameters& parameters) {

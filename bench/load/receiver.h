@@ -19,6 +19,7 @@ namespace postern::bench {
 
 struct ReceiverOptions {
     std::string hostname = "sink.invalid";
+    bool starttls = false;
     bool pipelining = true;
     bool chunking = true;
     bool eight_bit_mime = true;
@@ -39,13 +40,18 @@ class Receiver {
     /// A new connection; `random` drives the faults' probabilities.
     void connected(std::uint64_t random);
     /// Takes what it can of the peer's octets and appends answers to `out`. Fewer than all: it is
-    /// paused, or the connection is over.
+    /// paused, waits for TLS, or the connection is over.
     std::size_t consume(std::string_view bytes, std::string& out);
 
     /// An answer is held back: call resume() after this time; nothing is read meanwhile. Zero: no.
     base::Duration pause() const { return pause_; }
 
     void resume(std::string& out);
+
+    /// The peer was told to begin its handshake: once that is sent, TLS is due, and then `secured`.
+    bool wants_tls() const { return wants_tls_; }
+
+    void secured();
 
     /// To be closed: gracefully once all is sent.
     bool over() const { return state_ == State::over; }
@@ -65,6 +71,7 @@ class Receiver {
     void on_line(std::string_view line, bool more_behind, std::string& out);
     void on_command(std::string_view line, bool more_behind, std::string& out);
     void on_ehlo(bool extended, std::string& out);
+    void on_starttls(std::string& out);
     void on_mail(std::string_view arguments, std::string& out);
     void on_rcpt(std::string_view arguments, std::string& out);
     void on_data(std::string& out);
@@ -96,6 +103,8 @@ class Receiver {
     bool greeted_ = false;
     bool welcome_ = false;  // it was greeted with 220 (RFC 5321, 3.1)
     bool said_hello_ = false;
+    bool wants_tls_ = false;
+    bool secured_ = false;
     bool confused_ = false;  // BDAT was not understood, so what follows it is taken for commands
     bool in_transaction_ = false;
     bool refused_ = false;  // we refused a command, so those that were pipelined behind it may come

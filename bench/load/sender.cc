@@ -46,14 +46,22 @@ void Outgoing::pieces(std::vector<iovec>& into) {
 
 void Sender::connected() {
     next_ = Next::ehlo;
-    over_ = false;
+    over_ = wants_tls_ = secured_ = false;
     line_.clear();
-    offers_pipelining_ = offers_chunking_ = offers_size_ = offers_8bit_ = false;
+    offers_starttls_ = offers_pipelining_ = offers_chunking_ = offers_size_ = offers_8bit_ = false;
     pipelined_ = false;
     reset_needed_ = false;
     awaited_.clear();
     answered_ = 0;
     await(Step::greeting);
+}
+
+/// What was offered before counts no more (RFC 3207, 4.2).
+void Sender::secured() {
+    wants_tls_ = false;
+    secured_ = true;
+    offers_pipelining_ = offers_chunking_ = offers_size_ = offers_8bit_ = false;
+    next_ = Next::ehlo;
 }
 
 bool Sender::consume(std::string_view bytes) {
@@ -96,6 +104,7 @@ bool Sender::on_line(std::string_view line) {
     const int code = (line[0] - '0') * 100 + (line[1] - '0') * 10 + (line[2] - '0');
     if (awaiting() > 0 && awaited_[answered_] == Step::ehlo && line.size() > 4) {
         const std::string_view keyword = line.substr(4);
+        offers_starttls_ |= starts_with_word(keyword, "STARTTLS");
         offers_pipelining_ |= starts_with_word(keyword, "PIPELINING");
         offers_chunking_ |= starts_with_word(keyword, "CHUNKING");
         offers_size_ |= starts_with_word(keyword, "SIZE");
@@ -122,8 +131,17 @@ bool Sender::on_reply(int code) {
             over_ = !good;
             break;
         case Step::ehlo:
+            if (options_.starttls && !secured_) {
+                over_ = !good || !offers_starttls_;
+                next_ = Next::starttls;
+                break;
+            }
             over_ = !good || (options_.bdat && !offers_chunking_);
             pipelined_ = options_.pipelining && offers_pipelining_;
+            break;
+        case Step::starttls:
+            over_ = code != 220;
+            wants_tls_ = !over_;
             break;
         case Step::mail:
         case Step::bdat:
@@ -215,6 +233,12 @@ bool Sender::produce_one(Outgoing& out) {
             out.begin_text().append("EHLO ").append(options_.helo).append("\r\n");
             out.end_text();
             await(Step::ehlo);
+            next_ = Next::nothing;
+            return false;
+        case Next::starttls:
+            out.begin_text().append("STARTTLS\r\n");
+            out.end_text();
+            await(Step::starttls);
             next_ = Next::nothing;
             return false;
         case Next::rset:

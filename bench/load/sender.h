@@ -20,6 +20,7 @@ struct SenderOptions {
     std::string from_domain =
         "bench.invalid";  // of the reverse-path; its local part is the message's identity
     std::uint32_t run = 0;
+    bool starttls = false;  // after the first EHLO; a peer that does not offer it is of no use
     bool bdat = false;
     bool pipelining = true;        // where the peer offers it
     std::uint64_t chunk_size = 0;  // octets of a BDAT chunk; 0: the whole message in one
@@ -84,8 +85,13 @@ class Sender {
     /// Appends what may be sent now. REQUIRES: what was produced before has been sent.
     void produce(Outgoing& out);
 
+    /// The peer has agreed to STARTTLS: a handshake is due, and then `secured`.
+    bool wants_tls() const { return wants_tls_; }
+
+    void secured();
+
     /// Greeted, and no transaction under way.
-    bool ready() const { return next_ == Next::nothing && awaiting() == 0; }
+    bool ready() const { return next_ == Next::nothing && awaiting() == 0 && !wants_tls_; }
 
     /// The peer refused the session, or has said goodbye: nothing more can be done on this
     /// connection.
@@ -116,6 +122,7 @@ class Sender {
     enum class Next : std::uint8_t {
         nothing,
         ehlo,
+        starttls,
         rset,
         mail,
         rcpt,
@@ -146,8 +153,11 @@ class Sender {
     AnswerCounts& answers_;
     Next next_ = Next::nothing;
     bool over_ = false;
-    std::string line_;  // a reply's line of which a part came
+    bool wants_tls_ = false;
+    bool secured_ = false;  // by STARTTLS
+    std::string line_;      // a reply's line of which a part came
 
+    bool offers_starttls_ = false;
     bool offers_pipelining_ = false;
     bool offers_chunking_ = false;
     bool offers_size_ = false;

@@ -1,7 +1,6 @@
 #include "bench/load/sink.h"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 #include <thread>
 
 #include "bench/load/control.h"
+#include "bench/load/listening.h"
 #include "bench/load/report.h"
 #include "bench/load/stop.h"
 #include "postern/io/listener.h"
@@ -53,6 +53,9 @@ class SinkConnection final : public io::StreamOwner {
     void on_sent(int error) override;
     void on_closed() override;
     void feed(base::BlockRef block, std::string_view bytes);
+    void begin_tls();
+    void take_sealed(std::string_view sealed);
+    void send_some();
     void go_on();
 
     SinkWorker& worker_;
@@ -62,13 +65,16 @@ class SinkConnection final : public io::StreamOwner {
     std::string sending_;  // answers under way
     base::BlockRef held_;  // what came and waits for the end of a pause: `rest_` lies in it
     std::string_view rest_;
+    std::unique_ptr<Secure> secure_;
+    std::string plain_;  // what came through TLS
     bool active_ = false;
     bool paused_ = false;
 };
 
 class SinkWorker final : public io::ListenerOwner {
    public:
-    SinkWorker(const SinkOptions& options) : options_(options), ledger_(options.store_folder) {}
+    SinkWorker(const SinkOptions& options, const TlsContext* tls)
+        : options_(options), tls_(tls), ledger_(options.store_folder) {}
 
     /// On its own thread, with a listening descriptor for each address.
     void run(std::vector<int> listeners);
@@ -88,6 +94,7 @@ class SinkWorker final : public io::ListenerOwner {
     void turn(base::Instant until);
 
     const SinkOptions& options_;
+    const TlsContext* tls_;  // null: none
     Ledger ledger_;
     std::string failure_;
     std::unique_ptr<io::Ring> ring_;
@@ -108,11 +115,37 @@ void SinkConnection::open(int descriptor) {
     stream_->adopt(descriptor);
     active_ = true;
     out_.clear();
+    secure_.reset();
     {
         const std::lock_guard lock(worker_.ledger_.mutex);
         receiver_.connected(worker_.ring_->random());
     }
-    feed({}, {});
+    if (worker_.options_.tls == Tls::implicit) {
+        begin_tls();
+    } else {
+        feed({}, {});
+    }
+}
+
+void SinkConnection::begin_tls() {
+    secure_ = std::make_unique<Secure>(*worker_.tls_, Secure::Role::server);
+    go_on();
+}
+
+void SinkConnection::take_sealed(std::string_view sealed) {
+    plain_.clear();
+    if (!secure_->receive(sealed, plain_)) {
+        stream_->close();
+        return;
+    }
+    if (!secure_->established()) {
+        go_on();
+        return;
+    }
+    if (receiver_.wants_tls()) {
+        receiver_.secured();
+    }
+    feed({}, plain_);
 }
 
 void SinkConnection::on_received(base::BlockRef block, std::string_view bytes, int error) {
@@ -120,7 +153,11 @@ void SinkConnection::on_received(base::BlockRef block, std::string_view bytes, i
         stream_->close();
         return;
     }
-    feed(std::move(block), bytes);
+    if (secure_) {
+        take_sealed(bytes);
+    } else {
+        feed(std::move(block), bytes);
+    }
 }
 
 void SinkConnection::feed(base::BlockRef block, std::string_view bytes) {
@@ -144,17 +181,38 @@ void SinkConnection::resume() {
     feed(std::move(held_), rest_);
 }
 
+/// REQUIRES: nothing is being sent.
+void SinkConnection::send_some() {
+    if (secure_) {
+        const iovec piece{out_.data(), out_.size()};
+        if (!out_.empty()) {
+            secure_->send(std::span(&piece, 1));
+        }
+        if (!secure_->take_sealed(sending_)) {
+            return;
+        }
+    } else if (out_.empty()) {
+        return;
+    } else {
+        std::swap(out_, sending_);
+    }
+    out_.clear();
+    stream_->send(sending_);
+}
+
 /// What can be done now: answers are sent, then the connection is closed if it is over, else read.
 void SinkConnection::go_on() {
     if (!stream_->open()) {
         return;
     }
-    if (!out_.empty() && !stream_->sending()) {
-        std::swap(out_, sending_);
-        out_.clear();
-        stream_->send(sending_);
+    if (!stream_->sending()) {
+        send_some();
     }
     if (paused_) {
+        return;
+    }
+    if (receiver_.wants_tls() && !secure_ && out_.empty()) {
+        begin_tls();
         return;
     }
     if (receiver_.over()) {
@@ -299,15 +357,11 @@ base::Result<std::vector<std::vector<int>>> open_listeners(SinkOptions& options)
     std::vector<std::vector<int>> by_worker(options.workers);
     for (io::Address& address : options.listen) {
         for (auto& descriptors : by_worker) {
-            const auto listener = io::open_listener(address);
+            const auto listener = listen_at(address);
             if (!listener.ok()) {
                 return listener.error();
             }
             descriptors.push_back(*listener);
-            sockaddr_storage bound{};
-            socklen_t size = sizeof bound;
-            ::getsockname(*listener, reinterpret_cast<sockaddr*>(&bound), &size);
-            address = io::Address::from(reinterpret_cast<const sockaddr*>(&bound));
         }
     }
     return by_worker;
@@ -320,6 +374,16 @@ int run_sink(SinkOptions options) {
     if (!options.store_folder.empty()) {
         ::mkdir(options.store_folder.c_str(), 0755);
     }
+    std::optional<TlsContext> tls;
+    if (options.tls != Tls::none) {
+        auto made = TlsContext::server(options.chain, options.key);
+        if (!made.ok()) {
+            fmt::print(stderr, "postern-bench sink: {}\n", made.error().text);
+            return 1;
+        }
+        tls = std::move(*made);
+    }
+    options.receiver.starttls = options.tls == Tls::starttls;
     auto listeners = open_listeners(options);
     if (!listeners.ok()) {
         fmt::print(stderr, "postern-bench sink: {}\n", listeners.error().text);
@@ -338,7 +402,7 @@ int run_sink(SinkOptions options) {
     std::vector<std::thread> threads;
     std::atomic<unsigned> running = options.workers;
     for (unsigned i = 0; i < options.workers; ++i) {
-        workers.push_back(std::make_unique<SinkWorker>(options));
+        workers.push_back(std::make_unique<SinkWorker>(options, tls ? &*tls : nullptr));
     }
     for (unsigned i = 0; i < options.workers; ++i) {
         threads.emplace_back([&worker = *workers[i], &running, own = (*listeners)[i]] {

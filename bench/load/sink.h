@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "bench/load/receiver.h"
+#include "bench/load/secure.h"
 #include "postern/io/address.h"
 
 /// The sink: workers with a ring each take connections and feed Receivers; the thread that calls
@@ -17,6 +18,9 @@ struct SinkOptions {
     std::optional<io::Address> control;
     unsigned workers = 1;
     ReceiverOptions receiver;
+    Tls tls = Tls::none;
+    std::string chain;  // PEM files: the certificate that is shown, and its key
+    std::string key;
     std::string store_folder;
     std::uint64_t count = 0;  // ends after so many messages; 0: no
     bool json = false;

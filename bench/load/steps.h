@@ -9,12 +9,34 @@
 /// The steps of an SMTP dialogue that have an answer, and how often each answer was seen at each.
 namespace postern::bench {
 
-enum class Step : std::uint8_t { greeting, ehlo, mail, rcpt, data, bdat, body, rset, quit, other };
+enum class Step : std::uint8_t {
+    greeting,
+    ehlo,
+    starttls,
+    mail,
+    rcpt,
+    data,
+    bdat,
+    body,
+    rset,
+    quit,
+    other
+};
 
 // `bdat` is the answer to a chunk that is not the last; `body` the one that says what became of the
 // message.
-inline constexpr std::array<std::string_view, 10> step_names = {
-    "greeting", "ehlo", "mail", "rcpt", "data", "bdat", "body", "rset", "quit", "other"};
+inline constexpr std::array<std::string_view, 11> step_names = {
+    "greeting",
+    "ehlo",
+    "starttls",
+    "mail",
+    "rcpt",
+    "data",
+    "bdat",
+    "body",
+    "rset",
+    "quit",
+    "other"};
 
 inline std::string_view name_of(Step step) {
     return step_names[static_cast<std::size_t>(step)];

@@ -20,6 +20,8 @@ namespace {
 using namespace postern;
 using bench::Spent;
 
+constexpr auto counted = bench::when_counted<1000>;
+
 constexpr std::string_view reply_one = "250 2.0.0 Ok: queued as 4ABC5D1F2E3\r\n";
 constexpr std::string_view reply_ehlo =
     "250-mx1.example.net\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-ETRN\r\n250-STARTTLS\r\n"
@@ -137,11 +139,11 @@ void message(benchmark::State& state, bool chunking) {
     session.ended();
 }
 
-BENCHMARK_CAPTURE(parse, one_line, reply_one);
-BENCHMARK_CAPTURE(parse, ehlo, reply_ehlo);
-BENCHMARK(for_sender);
-BENCHMARK_CAPTURE(message, data, false);
-BENCHMARK_CAPTURE(message, bdat, true);
+BENCHMARK_CAPTURE(parse, one_line, reply_one)->Apply(counted);
+BENCHMARK_CAPTURE(parse, ehlo, reply_ehlo)->Apply(counted);
+BENCHMARK(for_sender)->Apply(counted);
+BENCHMARK_CAPTURE(message, data, false)->Apply(counted);
+BENCHMARK_CAPTURE(message, bdat, true)->Apply(counted);
 
 }  // namespace
 

@@ -2,6 +2,8 @@
 // random read of 64 octets from a block of the same size and page size in the same run; and the
 // build from text.
 //
+// And the list of a pool's recipients, from text: recipients/COUNT, with time_ns and octets a name.
+//
 // usage: bench-route [--benchmark_filter=REGEX ...] [DOMAIN-LIST]
 //   DOMAIN-LIST  a file of domains, one a line, to build and look up too: `list` in the names below
 //
@@ -279,6 +281,28 @@ void build(benchmark::State& state) {
     state.counters["octets_a_rule"] = static_cast<double>(rules.table->octets()) / rule_count;
 }
 
+void recipients(benchmark::State& state) {
+    std::string text;
+    for (std::int64_t i = 0; i < state.range(0); ++i) {
+        text += random_label(4, 10) + "." + random_label(4, 10) + "@";
+        text += i % 10 == 0 ? random_domain() : "example.com";
+        text += '\n';
+    }
+    const postern::route::Source source{"bench.list", text};
+    std::vector<double> times;
+    double octets = 0;
+    for (auto _ : state) {
+        const double start = now_ns();
+        const auto loaded = postern::route::load_recipients({&source, 1}, "+", {1, 2});
+        times.push_back(now_ns() - start);
+        state.SetIterationTime(times.back() / 1e9);
+        octets = static_cast<double>(loaded.list->octets());
+    }
+    const auto count = static_cast<double>(state.range(0));
+    state.counters["time_ns"] = median(times) / count;
+    state.counters["octets_a_name"] = octets / count;
+}
+
 void read_list(const char* file) {
     std::ifstream stream(file);
     postern::mail::DomainKey key;
@@ -305,16 +329,23 @@ void register_all() {
             std::string name = std::string(kinds[kind]) + "/" + count;
             benchmark::RegisterBenchmark(("lookup/" + name).c_str(), lookup)
                 ->Args({kind, size})
-                ->UseManualTime();
+                ->UseManualTime()
+                ->Apply(postern::bench::when_counted<20>);
             benchmark::RegisterBenchmark(("together/" + name).c_str(), together)
                 ->Args({kind, size})
-                ->UseManualTime();
+                ->UseManualTime()
+                ->Apply(postern::bench::when_counted<20>);
         }
         benchmark::RegisterBenchmark(("build/" + count).c_str(), build)
             ->Arg(size)
             ->UseManualTime()
-            ->Unit(benchmark::kMillisecond);
+            ->Unit(benchmark::kMillisecond)
+            ->Apply(postern::bench::when_counted<20>);
     }
+    benchmark::RegisterBenchmark("recipients/1000000", recipients)
+        ->Arg(1'000'000)
+        ->UseManualTime()
+        ->Unit(benchmark::kMillisecond);
 }
 
 }  // namespace

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <benchmark/benchmark.h>
+#include <valgrind/valgrind.h>
 
 #include <cstdint>
 
@@ -22,5 +23,14 @@ class Spent {
     std::uint64_t before_ = 0;
     std::uint64_t allocated_ = 0;
 };
+
+/// For Apply: under callgrind a benchmark runs so often and no more. By time it would run as often
+/// as the machine is free, and what its first round brings along would weigh more or less.
+template <int iterations>
+void when_counted(benchmark::internal::Benchmark* benchmark) {
+    if (RUNNING_ON_VALGRIND) {
+        benchmark->Iterations(iterations);
+    }
+}
 
 }  // namespace postern::bench

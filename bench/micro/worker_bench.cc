@@ -6,6 +6,7 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -23,8 +24,8 @@ using namespace postern;
 using bench::Spent;
 using sim::Peer;
 
-constexpr int messages = 4000;
-constexpr unsigned senders = 50;
+constexpr int few_messages = 4000;
+constexpr int few_senders = 50;
 constexpr int host_port = 2525;
 constexpr std::size_t log_octets = std::size_t{1} << 24;
 
@@ -106,13 +107,23 @@ class Swallower {
 /// All senders: each has a connection, and after so many messages another one.
 class Senders {
    public:
-    Senders(sim::World& world, const io::Address& to, int by_connection, std::function<void()> done)
-        : world_(world), to_(to), by_connection_(by_connection), done_(std::move(done)) {
+    Senders(
+        sim::World& world,
+        const io::Address& to,
+        int senders,
+        int messages,
+        int by_connection,
+        std::function<void()> done)
+        : world_(world),
+          to_(to),
+          messages_(messages),
+          by_connection_(by_connection),
+          done_(std::move(done)) {
         for (int line = 0; line < 64; ++line) {
             body_ += std::string(62, static_cast<char>('a' + line % 26)) + "\r\n";
         }
         body_ = "Subject: a message\r\n\r\n" + body_ + ".\r\n";
-        for (unsigned i = 0; i < senders; ++i) {
+        for (int i = 0; i < senders; ++i) {
             connect();
         }
     }
@@ -160,22 +171,23 @@ class Senders {
     }
 
     void finished(Sender& sender, bool with_message) {
-        if (with_message && --sender.left == 0 && by_connection_ < messages) {
+        if (with_message && --sender.left == 0 && by_connection_ < messages_) {
             sender.peer->write("QUIT\r\n");
-            if (begun_ < messages) {
+            if (begun_ < messages_) {
                 world_.at(world_.now(), [this] { connect(); });
             }
-        } else if (begun_ < messages) {
+        } else if (begun_ < messages_) {
             ++begun_;
             sender.peer->write("MAIL FROM:<s@sender.test>\r\nRCPT TO:<r@here.test>\r\nDATA\r\n");
         }
-        if (with_message && ++ended_ == messages) {
+        if (with_message && ++ended_ == messages_) {
             done_();
         }
     }
 
     sim::World& world_;
     const io::Address to_;
+    const int messages_;
     const int by_connection_;
     const std::function<void()> done_;
     std::string body_;
@@ -191,10 +203,14 @@ class NoControl final : public shard::Control {
     void done(const shard::Snapshot&) override {}
 };
 
-void worker(benchmark::State& state, int by_connection, bool chunking) {
+void worker(benchmark::State& state, int by_connection, bool chunking, int senders = few_senders) {
+    const int messages = std::max(few_messages, 2 * senders);
+    sim::World world(1);  // it lasts for one iteration; randomness comes from it, too
+    // Of an old sender and the one that takes its place.
+    const auto connections_max = static_cast<std::uint32_t>(2 * senders + 100);
     const auto snapshot = shard::test::snapshot_of(
         1, shard::test::pool("sink", host_port), "here.test sink\nother.test sink\n");
-    shard::Common common(snapshot->config, 1000, 1, {}, {});
+    shard::Common common(snapshot->config, connections_max, 1, {}, {});
     std::uint64_t identity = 1;
     shard::identify_pools(*snapshot, nullptr, identity);
     shard::number_listeners(*snapshot, nullptr, common);
@@ -203,7 +219,6 @@ void worker(benchmark::State& state, int by_connection, bool chunking) {
     Spent spent;
     std::int64_t count = 0;
     for (auto _ : state) {
-        sim::World world(1);
         std::deque<Swallower> hosts;
         const sim::PeerListener host(
             world, *io::Address::parse("127.0.0.1", host_port), [&](auto socket) {
@@ -211,13 +226,14 @@ void worker(benchmark::State& state, int by_connection, bool chunking) {
             });
         const io::Address address = *io::Address::parse("127.0.0.1", 2500);
         shard::WorkerSettings settings;
-        settings.bounds = shard::worker_bounds(snapshot->config, 1000);
+        settings.bounds = shard::worker_bounds(snapshot->config, connections_max);
         settings.listeners = {{0, *io::open_listener(address)}};
         auto made = shard::Worker::create(settings, *snapshot, common, control, lines);
         POSTERN_ASSERT(made, "a worker can be made on the simulated ring");
         shard::Worker& running = **made;
-        const Senders all(
-            world, address, by_connection, [&running] { running.request_shutdown(); });
+        const Senders all(world, address, senders, messages, by_connection, [&running] {
+            running.request_shutdown();
+        });
         spent.begin();
         running.run();
         spent.end();
@@ -231,6 +247,7 @@ void worker(benchmark::State& state, int by_connection, bool chunking) {
 
 BENCHMARK_CAPTURE(worker, one_a_connection, 1, true)->Iterations(1);
 BENCHMARK_CAPTURE(worker, one_a_connection_without_chunking, 1, false)->Iterations(1);
+BENCHMARK_CAPTURE(worker, one_a_connection_9000_senders, 1, true, 9000)->Iterations(1);
 BENCHMARK_CAPTURE(worker, hundred_a_connection, 100, true)->Iterations(1);
 BENCHMARK_CAPTURE(worker, hundred_a_connection_without_chunking, 100, false)->Iterations(1);
 

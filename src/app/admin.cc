@@ -1,218 +1,290 @@
 #include "admin.h"
 
-#include <httplib.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <condition_variable>
 #include <cstring>
 #include <deque>
 #include <filesystem>
+#include <list>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include <fmt/format.h>
 
+#include "admin_pages.h"
+#include "postern/base/assert.h"
+#include "postern/io/address.h"
 #include "postern/io/clock.h"
+#include "privileges.h"
 
 namespace postern::app {
 namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t request_octets_max = 16 * 1024;  // all of it, headers and body
 constexpr base::Duration request_time_max = std::chrono::seconds(2);
 constexpr base::Duration answer_time_max = std::chrono::seconds(10);
+constexpr base::Duration accept_pause = std::chrono::milliseconds(100);
+/// A reload holds one until it is done.
 constexpr unsigned threads = 16;
-constexpr std::size_t waiting_max = 16;  // connections beside those being served
-constexpr int unix_port = 1;             // httplib wants one, and does not use it
+constexpr std::size_t peers_max = 128;
+/// So many are accepted before those that are here are looked at again.
+constexpr int accepted_at_a_time = 16;
 
-// --- one connection ------------------------------------------------------------------------------
+// --- connections ---------------------------------------------------------------------------------
 
-/// What httplib reads from and writes to. Ends by itself: after so many octets or so much time, a
-/// request is over, however it goes on.
-class Connection final : public httplib::Stream {
-   public:
-    explicit Connection(int socket)
-        : socket_(socket), deadline_(io::monotonic_time() + request_time_max) {}
+/// One connection: one request, one answer.
+struct Peer {
+    enum class State : std::uint8_t { asking, waiting, being_told, over };
 
-    ~Connection() override {
-        ::shutdown(socket_, SHUT_RDWR);
-        ::close(socket_);
-    }
-
-    Connection(const Connection&) = delete;
-    Connection& operator=(const Connection&) = delete;
-
-    bool is_readable() const override { return read_ < filled_ || wait(POLLIN); }
-
-    bool is_writable() const override { return wait(POLLOUT); }
-
-    ssize_t read(char* into, std::size_t size) override {
-        if (read_ == filled_ && !fill()) {
-            return -1;
-        }
-        const std::size_t count = std::min(size, filled_ - read_);
-        std::memcpy(into, buffer_ + read_, count);
-        read_ += count;
-        return static_cast<ssize_t>(count);
-    }
-
-    ssize_t write(const char* from, std::size_t size) override {
-        if (!answering_) {
-            answering_ = true;
-            deadline_ = io::monotonic_time() + answer_time_max;
-        }
-        std::size_t written = 0;
-        while (written < size) {
-            const ssize_t count =
-                ::send(socket_, from + written, size - written, MSG_NOSIGNAL | MSG_DONTWAIT);
-            if (count > 0) {
-                written += static_cast<std::size_t>(count);
-            } else if ((errno != EAGAIN && errno != EINTR) || !wait(POLLOUT)) {
-                return -1;
-            }
-        }
-        return static_cast<ssize_t>(size);
-    }
-
-    void get_remote_ip_and_port(std::string& ip, int& port) const override {
-        ip.clear();
-        port = 0;
-    }
-
-    void get_local_ip_and_port(std::string& ip, int& port) const override {
-        ip.clear();
-        port = 0;
-    }
-
-    socket_t socket() const override { return socket_; }
-
-   private:
-    bool wait(short events) const {
-        const base::Duration left = deadline_ - io::monotonic_time();
-        pollfd ready{socket_, events, 0};
-        return left > base::Duration(0) &&
-               ::poll(&ready, 1, static_cast<int>(base::to_ms(left)) + 1) > 0;
-    }
-
-    bool fill() {
-        if (octets_ >= request_octets_max || !wait(POLLIN)) {
-            return false;
-        }
-        const ssize_t count = ::recv(socket_, buffer_, sizeof buffer_, MSG_DONTWAIT);
-        if (count <= 0) {
-            return false;
-        }
-        read_ = 0;
-        filled_ = static_cast<std::size_t>(count);
-        octets_ += filled_;
-        return true;
-    }
-
-    const int socket_;
-    base::Instant deadline_;
-    bool answering_ = false;
-    std::size_t octets_ = 0;
-    std::size_t read_ = 0;
-    std::size_t filled_ = 0;
-    char buffer_[4096];
+    int socket = -1;
+    State state = State::asking;
+    base::Instant deadline;
+    std::string request;
+    std::string answer;
+    std::size_t sent = 0;
 };
 
-/// Set on the accepting thread while a connection is to be closed without being read.
-thread_local bool turned_away = false;
-
-/// A few threads and a short queue; connections past it are closed.
-class Threads final : public httplib::TaskQueue {
+/// Gathers requests and sends answers for many connections on one thread, so that no peer that is
+/// slow, or says nothing, holds a thread: those of the pool get whole requests only. Each request
+/// and each answer has its time; past peers_max the one that has been here longest without being
+/// answered makes way for the new one.
+class Peers {
    public:
-    Threads() {
+    Peers(int listener, const AdminPages& pages)
+        : listener_(listener), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), pages_(pages) {
         for (unsigned i = 0; i < threads; ++i) {
-            threads_.emplace_back([this] { work(); });
+            threads_.emplace_back([this] {
+                pthread_setname_np(pthread_self(), "admin answers");
+                forget_capabilities();
+                work();
+            });
         }
+        threads_.emplace_back([this] {
+            pthread_setname_np(pthread_self(), "admin");
+            forget_capabilities();
+            serve();
+        });
     }
 
-    void enqueue(std::function<void()> task) override {
-        {
-            const std::lock_guard held(lock_);
-            if (tasks_.size() < waiting_max) {
-                tasks_.push_back(std::move(task));
-                changed_.notify_one();
-                return;
-            }
-        }
-        turned_away = true;
-        task();
-        turned_away = false;
-    }
-
-    void shutdown() override {
+    ~Peers() {
         {
             const std::lock_guard held(lock_);
             ending_ = true;
         }
-        changed_.notify_all();
+        asked_.notify_all();
+        eventfd_write(wake_, 1);
         for (std::thread& thread : threads_) {
             thread.join();
         }
+        for (Peer& peer : peers_) {
+            end(peer);
+        }
+        ::close(wake_);
+        ::close(listener_);
     }
 
+    Peers(const Peers&) = delete;
+    Peers& operator=(const Peers&) = delete;
+
    private:
+    // --- the threads of the pool ---
+
     void work() {
+        std::unique_lock held(lock_);
         for (;;) {
-            std::function<void()> task;
-            {
-                std::unique_lock held(lock_);
-                changed_.wait(held, [this] { return ending_ || !tasks_.empty(); });
-                if (tasks_.empty()) {
-                    return;
-                }
-                task = std::move(tasks_.front());
-                tasks_.pop_front();
+            asked_.wait(held, [this] { return ending_ || !whole_.empty(); });
+            if (ending_) {
+                return;
             }
-            task();
+            Peer& peer = *whole_.front();
+            whole_.pop_front();
+            held.unlock();
+            peer.answer = pages_.answer(peer.request);
+            held.lock();
+            answered_.push_back(&peer);
+            eventfd_write(wake_, 1);
         }
     }
 
+    // --- the thread of the connections ---
+
+    void serve() {
+        for (;;) {
+            wait();
+            eventfd_t count = 0;
+            eventfd_read(wake_, &count);
+            std::deque<Peer*> answered;
+            {
+                const std::lock_guard held(lock_);
+                if (ending_) {
+                    return;
+                }
+                answered.swap(answered_);
+            }
+            now_ = io::monotonic_time();
+            for (Peer* const peer : answered) {
+                peer->state = Peer::State::being_told;
+                peer->deadline = now_ + answer_time_max;
+            }
+            for (Peer& peer : peers_) {
+                go_on(peer);
+            }
+            if (now_ >= accept_from_) {
+                accept();
+            }
+            peers_.remove_if([](const Peer& peer) { return peer.state == Peer::State::over; });
+        }
+    }
+
+    /// Until something can be done, or some time is over.
+    void wait() {
+        now_ = io::monotonic_time();
+        base::Instant until = base::Instant::max();
+        polled_.assign(1, {wake_, POLLIN, 0});
+        if (now_ >= accept_from_) {
+            polled_.push_back({listener_, POLLIN, 0});
+        } else {
+            until = accept_from_;
+        }
+        for (const Peer& peer : peers_) {
+            if (peer.state != Peer::State::waiting) {
+                const bool reading = peer.state == Peer::State::asking;
+                polled_.push_back({peer.socket, static_cast<short>(reading ? POLLIN : POLLOUT), 0});
+                until = std::min(until, peer.deadline);
+            }
+        }
+        const base::Duration left = std::max(until - now_, base::Duration(0));
+        const int wait_ms =
+            until == base::Instant::max() ? -1 : static_cast<int>(base::to_ms(left)) + 1;
+        ::poll(polled_.data(), polled_.size(), wait_ms);
+    }
+
+    void accept() {
+        for (int i = 0; i < accepted_at_a_time; ++i) {
+            const int socket = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
+            if (socket < 0) {
+                if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+                    accept_from_ = now_ + accept_pause;
+                }
+                return;
+            }
+            Peer& peer = peers_.emplace_back();
+            peer.socket = socket;
+            peer.deadline = now_ + request_time_max;
+            go_on(peer);
+            if (peers_.size() > peers_max) {
+                const auto oldest =
+                    std::find_if(peers_.begin(), peers_.end(), [](const Peer& each) {
+                        return each.state != Peer::State::waiting;
+                    });
+                if (oldest != peers_.end()) {
+                    end(*oldest);
+                    peers_.erase(oldest);
+                }
+            }
+        }
+    }
+
+    void go_on(Peer& peer) {
+        if (peer.state == Peer::State::asking) {
+            read(peer);
+        }
+        if (peer.state == Peer::State::being_told) {
+            write(peer);
+        }
+        const bool ours_to_wait =
+            peer.state == Peer::State::asking || peer.state == Peer::State::being_told;
+        if (ours_to_wait && now_ >= peer.deadline) {
+            end(peer);
+        }
+    }
+
+    void read(Peer& peer) {
+        char octets[4096];
+        for (;;) {
+            const auto size = admin_request_octets(peer.request);
+            if (size && peer.request.size() >= *size) {
+                peer.state = Peer::State::waiting;
+                const std::lock_guard held(lock_);
+                whole_.push_back(&peer);
+                asked_.notify_one();
+                return;
+            }
+            const std::size_t room =
+                std::min(sizeof octets, admin_request_octets_max - peer.request.size());
+            const ssize_t count = ::recv(peer.socket, octets, room, 0);
+            if (count > 0) {
+                peer.request.append(octets, static_cast<std::size_t>(count));
+            } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+                end(peer);
+                return;
+            } else {
+                return;
+            }
+        }
+    }
+
+    void write(Peer& peer) {
+        while (peer.sent < peer.answer.size()) {
+            const ssize_t count = ::send(
+                peer.socket,
+                peer.answer.data() + peer.sent,
+                peer.answer.size() - peer.sent,
+                MSG_NOSIGNAL);
+            if (count > 0) {
+                peer.sent += static_cast<std::size_t>(count);
+            } else if (errno == EAGAIN || errno == EINTR) {
+                return;
+            } else {
+                break;
+            }
+        }
+        end(peer);
+    }
+
+    static void end(Peer& peer) {
+        if (peer.state != Peer::State::over) {
+            peer.state = Peer::State::over;
+            ::shutdown(peer.socket, SHUT_RDWR);
+            ::close(peer.socket);
+        }
+    }
+
+    const int listener_;
+    const int wake_;
+    const AdminPages& pages_;
+    // Of the thread of the connections.
+    base::Instant now_{};
+    base::Instant accept_from_{};
+    std::list<Peer> peers_;  // the oldest first; they do not move while a thread answers one
+    std::vector<pollfd> polled_;
+    // Of all threads.
     std::mutex lock_;
-    std::condition_variable changed_;
-    std::deque<std::function<void()>> tasks_;
-    std::vector<std::thread> threads_;
+    std::condition_variable asked_;
+    std::deque<Peer*> whole_;     // requests that nobody has taken yet
+    std::deque<Peer*> answered_;  // for the thread of the connections
     bool ending_ = false;
+    std::vector<std::thread> threads_;
 };
-
-class Server final : public httplib::Server {
-    // httplib's own would wait for each piece of a request anew, without an end.
-    bool process_and_close_socket(socket_t socket) override {
-        Connection connection(socket);
-        bool closed = false;
-        return !turned_away && process_request(connection, true, closed, nullptr);
-    }
-};
-
-// --- permission ----------------------------------------------------------------------------------
-
-/// In a time that does not tell how much of it was right.
-bool same(std::string_view shown, std::string_view token) {
-    unsigned different = shown.size() == token.size() ? 0 : 1;
-    for (std::size_t i = 0; i < shown.size() && !token.empty(); ++i) {
-        different |= static_cast<unsigned char>(shown[i] ^ token[i % token.size()]);
-    }
-    return different == 0;
-}
-
-bool open_to_all(const httplib::Request& request) {
-    return (request.method == "GET" || request.method == "HEAD") &&
-           (request.path == "/metrics" || request.path == "/health" || request.path == "/ready");
-}
-
-bool flag(const httplib::Request& request, const char* name) {
-    return request.has_param(name) && request.get_param_value(name) != "0";
-}
 
 // --- the Unix socket -----------------------------------------------------------------------------
+
+sockaddr_un unix_address(const fs::path& path) {
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    return address;
+}
 
 /// Makes way for a socket at `path`: its folder, and no socket of one that is gone.
 base::Result<void> make_way(const fs::path& path) {
@@ -234,12 +306,10 @@ base::Result<void> make_way(const fs::path& path) {
         return base::Error{fmt::format(
             "{} is there and is no socket; move it away, or set admin.address", path.string())};
     }
-    sockaddr_un address{};
-    address.sun_family = AF_UNIX;
-    std::strncpy(address.sun_path, path.c_str(), sizeof address.sun_path - 1);
+    const sockaddr_un address = unix_address(path);
     const int probe = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     const bool refused =
-        ::connect(probe, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0 &&
+        ::connect(probe, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 &&
         errno == ECONNREFUSED;
     ::close(probe);
     if (!refused) {
@@ -256,134 +326,76 @@ base::Result<void> make_way(const fs::path& path) {
 
 // --- the server ----------------------------------------------------------------------------------
 
+base::Error cannot_listen(const std::string& name) {
+    return {fmt::format("admin.address {} cannot be listened on: {}", name, std::strerror(errno))};
+}
+
+base::Result<int> listen_at(const std::string& name, const sockaddr* address, socklen_t size) {
+    const int socket = ::socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (socket < 0) {
+        return cannot_listen(name);
+    }
+    const int yes = 1;
+    ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+    // The mode of a Unix socket becomes that of the file that bind makes.
+    ::fchmod(socket, 0660);
+    const mode_t mask = ::umask(0);  // nothing else makes files yet
+    const bool listens = ::bind(socket, address, size) == 0 && ::listen(socket, SOMAXCONN) == 0;
+    const int error = errno;
+    ::umask(mask);
+    if (!listens) {
+        ::close(socket);
+        errno = error;
+        return cannot_listen(name);
+    }
+    return socket;
+}
+
+base::Result<int> listen_at(const config::AdminAddress& where) {
+    if (!where.socket.empty()) {
+        if (base::Result<void> made = make_way(where.socket); !made) {
+            return made.error();
+        }
+        const sockaddr_un address = unix_address(where.socket);
+        return listen_at(
+            where.socket.string(), reinterpret_cast<const sockaddr*>(&address), sizeof address);
+    }
+    const auto address = io::Address::parse(where.endpoint.host, where.endpoint.port);
+    POSTERN_ASSERT(address.has_value(), "the admin address was checked");
+    return listen_at(
+        fmt::format("{}:{}", where.endpoint.host, where.endpoint.port),
+        address->raw(),
+        address->raw_size());
+}
+
 class Serving final : public Admin {
    public:
-    Serving(const config::Admin& settings, AdminAnswers answers)
-        : settings_(settings), answers_(std::move(answers)) {
-        server_.new_task_queue = [] { return new Threads; };
-        server_.set_payload_max_length(request_octets_max);
-        server_.set_pre_routing_handler(
-            [this](const auto& request, auto& response) { return permit(request, response); });
-        server_.set_exception_handler(
-            [](const auto&, auto& response, const std::exception_ptr&) { response.status = 500; });
-        const auto get = [this](const char* path, const std::function<AdminAnswer()>& answer) {
-            server_.Get(path, [&answer](const auto&, auto& response) { say(response, answer()); });
-        };
-        get("/metrics", answers_.metrics);
-        get("/health", answers_.health);
-        get("/ready", answers_.ready);
-        server_.Get("/route", [this](const httplib::Request& request, httplib::Response& response) {
-            std::vector<std::string> addresses;
-            for (std::size_t i = 0; i < request.get_param_value_count("address"); ++i) {
-                addresses.push_back(request.get_param_value("address", i));
-            }
-            say(response,
-                answers_.route(addresses, request.get_param_value("from"), flag(request, "json")));
-        });
-        server_.Post(
-            "/reload", [this](const httplib::Request& request, httplib::Response& response) {
-                say(response, answers_.reload(flag(request, "dry_run"), flag(request, "force")));
-            });
-    }
+    Serving(const config::Admin& settings, int listener, AdminAnswers answers)
+        : socket_(settings.address.socket),
+          pages_(settings, std::move(answers)),
+          peers_(listener, pages_) {}
 
     ~Serving() override {
-        if (thread_.joinable()) {
-            server_.stop();
-            thread_.join();
-            if (is_unix()) {
-                ::unlink(settings_.address.socket.c_str());
-            }
+        if (!socket_.empty()) {
+            ::unlink(socket_.c_str());
         }
-    }
-
-    base::Result<void> start() {
-        bool bound = false;
-        if (is_unix()) {
-            const fs::path& path = settings_.address.socket;
-            if (base::Result<void> made = make_way(path); !made) {
-                return made;
-            }
-            server_.set_address_family(AF_UNIX);
-            // The mode of the socket becomes that of the file that bind makes.
-            server_.set_socket_options([](socket_t socket) { ::fchmod(socket, 0660); });
-            const mode_t mask = ::umask(0);  // nothing else makes files yet
-            errno = 0;
-            bound = server_.bind_to_port(path.string(), unix_port);
-            ::umask(mask);
-        } else {
-            server_.set_socket_options([](socket_t socket) {
-                const int yes = 1;
-                ::setsockopt(socket, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
-            });
-            errno = 0;
-            bound = server_.bind_to_port(
-                settings_.address.endpoint.host, settings_.address.endpoint.port);
-        }
-        if (!bound) {
-            return base::Error{fmt::format(
-                "admin.address {} cannot be listened on: {}",
-                is_unix() ? settings_.address.socket.string()
-                          : fmt::format(
-                                "{}:{}",
-                                settings_.address.endpoint.host,
-                                settings_.address.endpoint.port),
-                std::strerror(errno))};
-        }
-        thread_ = std::thread([this] {
-            pthread_setname_np(pthread_self(), "admin");
-            server_.listen_after_bind();
-        });
-        while (!server_.is_running()) {  // until then `stop` would do nothing
-            ::poll(nullptr, 0, 1);
-        }
-        return {};
     }
 
    private:
-    bool is_unix() const { return !settings_.address.socket.empty(); }
-
-    httplib::Server::HandlerResponse permit(
-        const httplib::Request& request, httplib::Response& response) const {
-        if (is_unix() || open_to_all(request)) {
-            return httplib::Server::HandlerResponse::Unhandled;
-        }
-        const bool may =
-            !settings_.token.empty() &&
-            same(request.get_header_value("Authorization"), "Bearer " + settings_.token);
-        if (may) {
-            return httplib::Server::HandlerResponse::Unhandled;
-        }
-        say(response,
-            {403,
-             "text/plain",
-             settings_.token.empty()
-                 ? "over TCP only GET /metrics, /health and /ready are served; set admin.token, or "
-                   "use a unix: address, for more\n"
-                 : "this needs the header Authorization: Bearer TOKEN, with that of "
-                   "admin.token\n"});
-        return httplib::Server::HandlerResponse::Handled;
-    }
-
-    static void say(httplib::Response& response, const AdminAnswer& answer) {
-        response.status = answer.status;
-        response.set_content(answer.body, answer.type.c_str());
-    }
-
-    const config::Admin settings_;
-    const AdminAnswers answers_;
-    Server server_;
-    std::thread thread_;
+    const fs::path socket_;
+    const AdminPages pages_;
+    Peers peers_;
 };
 
 }  // namespace
 
-base::Result<std::unique_ptr<Admin>> Admin::start(
-    const config::Admin& settings, AdminAnswers answers) {
-    auto serving = std::make_unique<Serving>(settings, std::move(answers));
-    if (base::Result<void> started = serving->start(); !started) {
-        return started.error();
-    }
-    return std::unique_ptr<Admin>(std::move(serving));
+base::Result<int> Admin::listen(const config::AdminAddress& address) {
+    return listen_at(address);
+}
+
+std::unique_ptr<Admin> Admin::serve(
+    const config::Admin& settings, int listener, AdminAnswers answers) {
+    return std::make_unique<Serving>(settings, listener, std::move(answers));
 }
 
 }  // namespace postern::app

@@ -9,9 +9,9 @@
 #include "postern/base/result.h"
 #include "postern/config/config.h"
 
-/// The admin server (product.md, section 2, [admin]): HTTP on a thread of its own, on a Unix socket
+/// The admin server (product.md, section 2, [admin]): HTTP on threads of its own, on a Unix socket
 /// or TCP. It knows nothing of workers: what it answers comes from Answers. Requests are small and
-/// soon over, or they are closed.
+/// soon over, or they are closed, and those that are not yet whole hold up nobody.
 namespace postern::app {
 
 /// An HTTP answer.
@@ -35,10 +35,12 @@ struct AdminAnswers {
 
 class Admin {
    public:
-    /// Makes the socket's folder where it is missing, and serves. The error says what stands in the
+    /// The listening socket, its folder made where it is missing. The error says what stands in the
     /// way.
-    static base::Result<std::unique_ptr<Admin>> start(
-        const config::Admin& settings, AdminAnswers answers);
+    static base::Result<int> listen(const config::AdminAddress& address);
+    /// Serves there; the socket is its own.
+    static std::unique_ptr<Admin> serve(
+        const config::Admin& settings, int listener, AdminAnswers answers);
     virtual ~Admin() = default;
 
    protected:

@@ -55,7 +55,14 @@ AdminAnswer answer_metrics(
     own.set<Metric::log_lines_dropped>(log.dropped());
     own.set<Metric::names_unresolved>(control.unresolved_names());
     own.set<Metric::memory>(control.rules_octets(), metrics::Holder::rules);
-    return {200, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(registry)};
+    own.set<Metric::memory>(control.kept_octets(), metrics::Holder::kept_answers);
+    std::vector<metrics::CertificateExpiry> certificates;
+    const auto snapshot = control.in_force();
+    for (const auto& pair : snapshot->key_pairs) {
+        certificates.push_back({pair->chain_file(), pair->not_after()});
+    }
+    return {
+        200, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(registry, certificates)};
 }
 
 AdminAnswer answer_health(const Watch& watch, std::uint64_t generation) {
@@ -71,6 +78,7 @@ AdminAnswer answer_health(const Watch& watch, std::uint64_t generation) {
              {"status", worker.stalled ? "stands still" : "ok"},
              {"still_ms", base::to_ms(worker.still)}});
     }
+    json["pressure"] = watch.pressure();
     json["status"] = stalled ? "a worker stands still" : "ok";
     return json_answer(stalled ? 503 : 200, json);
 }

@@ -70,7 +70,7 @@ Reply ask(const config::Admin& admin, const std::string& method, const std::stri
     httplib::Request request;
     request.method = method;
     request.path = target;
-    request.set_header("Host", "postern");
+    request.set_header("Host", "localhost");
     if (!admin.token.empty()) {
         request.set_header("Authorization", "Bearer " + admin.token);
     }

@@ -1,5 +1,3 @@
-#include <poll.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +11,7 @@
 
 #include "commands.h"
 #include "from_postfix.h"
+#include "host_look.h"
 #include "host_names.h"
 #include "load.h"
 #include "postern/base/units.h"
@@ -22,49 +21,17 @@
 namespace postern::app {
 namespace {
 
-constexpr int greeting_wait_ms = 5000;
-
-/// What is wrong with a smart host, seen from here and now; empty: it greets.
-std::string greeting_trouble(const io::Address& host) {
-    const int socket =
-        ::socket(host.raw()->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (socket < 0) {
-        return std::strerror(errno);
-    }
-    std::string trouble;
-    pollfd ready{socket, POLLOUT, 0};
-    int error = connect(socket, host.raw(), host.raw_size()) == 0 ? 0 : errno;
-    if (error == EINPROGRESS) {
-        socklen_t size = sizeof error;
-        if (poll(&ready, 1, greeting_wait_ms) <= 0) {
-            error = ETIMEDOUT;
-        } else {
-            getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size);
-        }
-    }
-    if (error != 0) {
-        trouble = fmt::format("cannot be connected to: {}", std::strerror(error));
-    } else {
-        char greeting[4] = {};
-        ready.events = POLLIN;
-        if (poll(&ready, 1, greeting_wait_ms) <= 0 || recv(socket, greeting, 3, 0) != 3) {
-            trouble = "does not greet";
-        } else if (std::strcmp(greeting, "220") != 0) {
-            trouble = fmt::format("greets with {} instead of 220", greeting);
-        }
-    }
-    close(socket);
-    return trouble;
-}
-
-/// What asking the network brings up: names that have no address, hosts that do not greet.
-std::vector<std::string> connect_warnings(const shard::Snapshot& snapshot) {
+/// What asking the network brings up: names that have no address, hosts that do not greet or speak
+/// no TLS where they should. `found`: what TLS the others speak.
+std::vector<std::string> connect_warnings(
+    const shard::Snapshot& snapshot, std::vector<std::string>& found) {
     const auto answers = resolve_now(snapshot);
     if (!answers) {
         return {answers.error().text};
     }
     std::vector<std::string> warnings;
-    for (const relay::PoolSettings& pool : snapshot.pools) {
+    for (std::size_t i = 0; i < snapshot.pools.size(); ++i) {
+        const relay::PoolSettings& pool = snapshot.pools[i];
         for (const names::Question& question : shard::questions_of(pool)) {
             const names::Answer& answer = *answers->at(question);
             if (answer.kind != names::Answer::Kind::hosts) {
@@ -79,14 +46,17 @@ std::vector<std::string> connect_warnings(const shard::Snapshot& snapshot) {
                 fmt::format("pool {}: we ourselves are its best MX host", pool.name));
         }
         for (const relay::HostAddress& host : addresses.hosts) {
-            const std::string trouble = greeting_trouble(host.address);
-            if (!trouble.empty()) {
-                warnings.push_back(fmt::format(
-                    "pool {}: the smart host {}{} {}",
-                    pool.name,
-                    host.address.text(),
-                    host.name.empty() ? "" : fmt::format(" ({})", host.name),
-                    trouble));
+            const HostLook look = look_at_host(host, pool, snapshot.pool_tls[i].get());
+            const std::string who = fmt::format(
+                "pool {}: the smart host {}{}",
+                pool.name,
+                host.address.text(),
+                host.name.empty() ? "" : fmt::format(" ({})", host.name));
+            if (!look.trouble.empty()) {
+                warnings.push_back(fmt::format("{} {}", who, look.trouble));
+            }
+            if (!look.tls.empty()) {
+                found.push_back(fmt::format("{} speaks {}", who, look.tls));
             }
         }
     }
@@ -144,9 +114,13 @@ int check(const std::string& config_file, const CheckOptions& options) {
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;
     if (options.connect) {
-        for (const std::string& line : connect_warnings(snapshot)) {
+        std::vector<std::string> found;
+        for (const std::string& line : connect_warnings(snapshot, found)) {
             fmt::print(stderr, "warning: {}\n", line);
             loaded.warnings.push_back(line);
+        }
+        for (const std::string& line : found) {
+            fmt::print("{}\n", line);
         }
     }
     fmt::print(
@@ -164,6 +138,12 @@ int check(const std::string& config_file, const CheckOptions& options) {
             route::name_of(static_cast<route::Pattern>(kind)));
     }
     fmt::print("\n");
+    const auto& targets = snapshot.table->targets();
+    for (std::uint32_t i = 0; i < targets.size(); ++i) {
+        if (const route::Recipients* list = snapshot.table->recipients_of(i)) {
+            fmt::print("pool {}: {} recipients in its list\n", targets[i].text, list->count());
+        }
+    }
 
     const std::uint32_t workers = worker_count(snapshot.config);
     const auto sum = shard::memory_sum(

@@ -10,6 +10,7 @@
 
 #include <fmt/format.h>
 
+#include "certificates.h"
 #include "load.h"
 #include "notify.h"
 #include "postern/config/parse.h"
@@ -69,6 +70,8 @@ Control::Control(
       worker_count_(workers),
       common_(common),
       started_(first->config),
+      tickets_due_(io::monotonic_time() + tls::TicketKeys::period),
+      certificates_due_(io::monotonic_time()),
       host_names_(
           [this](const shard::Snapshot& snapshot, std::size_t pool, const auto& addresses) {
               for (shard::Worker* const worker : workers_) {
@@ -153,6 +156,10 @@ std::uint64_t Control::rules_octets() const {
         octets += table.octets() + table.name_octets();
     }
     return octets;
+}
+
+std::uint64_t Control::kept_octets() const {
+    return common_.kept.count() * sizeof(shared::KeptAnswer) + common_.recipients.held_octets();
 }
 
 ReloadReport Control::reload(const ReloadOptions& options) {
@@ -302,9 +309,26 @@ ReloadReport Control::look_and_apply(const ReloadOptions& options) {
             shrink_max));
         return report;
     }
+    for (const ListChange& list : report.lists) {
+        if (list.shrinks(shrink_max) && !options.force) {
+            report.errors.push_back(fmt::format(
+                "{}: pool.{}.recipients_files: {} recipients instead of {}, fewer than "
+                "rules.shrink_max = \"{} %\" allows; if that is meant: postern reload --force",
+                config_file_,
+                list.pool,
+                list.after,
+                list.before,
+                shrink_max));
+            return report;
+        }
+    }
     if (options.dry_run) {
         report.result = ReloadReport::Result::would_apply;
         report.generation = loaded.snapshot->generation;
+        return report;
+    }
+    if (const auto made = shard::make_tls_contexts(*loaded.snapshot, common_.tls); !made) {
+        report.errors.push_back(fmt::format("{}: {}", config_file_, made.error().text));
         return report;
     }
     if (apply(std::move(loaded.snapshot), report)) {
@@ -397,9 +421,13 @@ void Control::count(const ReloadReport& report, base::Duration took) {
 
 // --- the log -------------------------------------------------------------------------------------
 
-void Control::say(std::string_view event) {
+void Control::say(std::string_view event, std::string_view text) {
     const std::lock_guard lock(lines_mutex_);
-    lines_.line(io::wall_time(), event).commit();
+    log::Line line = lines_.line(io::wall_time(), event);
+    if (!text.empty()) {
+        line.text(log::Field::reply, text);
+    }
+    line.commit();
 }
 
 void Control::line(std::string_view event, std::uint64_t generation, std::string_view text) {
@@ -408,6 +436,24 @@ void Control::line(std::string_view event, std::uint64_t generation, std::string
         .number(log::Field::generation, generation)
         .text(log::Field::reply, text)
         .commit();
+}
+
+void Control::keep_up_tls(base::Instant now) {
+    if (now < tickets_due_ && now < certificates_due_) {
+        return;
+    }
+    if (now >= tickets_due_) {
+        common_.tls.rotate_tickets();
+        tickets_due_ = now + tls::TicketKeys::period;
+    }
+    if (now >= certificates_due_) {
+        const auto snapshot = in_force();
+        for (const std::string& warning :
+             certificate_warnings(config_file_, *snapshot, io::wall_time())) {
+            line("certificate warning", snapshot->generation, warning);
+        }
+        certificates_due_ = now + std::chrono::days(1);
+    }
 }
 
 void Control::tell(const std::string& name, bool resolved, const std::string& what) {

@@ -60,9 +60,15 @@ class Control final : public shard::Control {
 
     /// Memory of the tables of all generations that live. Any thread.
     std::uint64_t rules_octets() const;
+    /// Octets held by answers that all workers know.
+    std::uint64_t kept_octets() const;
+
+    /// What time alone asks for: new keys for tickets, and once a day a warning of certificates
+    /// that are about to end. Every second or so; the control thread.
+    void keep_up_tls(base::Instant now);
 
     /// A line of the log. Any thread.
-    void say(std::string_view event);
+    void say(std::string_view event, std::string_view text = {});
 
    private:
     /// A generation, as long as it lives.
@@ -101,7 +107,9 @@ class Control final : public shard::Control {
     const std::string config_file_;
     const std::uint32_t worker_count_;
     shard::Common& common_;
-    const config::Config started_;  // what a key that needs a restart is
+    const config::Config started_;    // what a key that needs a restart is
+    base::Instant tickets_due_;       // the control thread's
+    base::Instant certificates_due_;  // too
     std::uint64_t next_identity_ = 1;
     std::vector<shard::Worker*> workers_;
     std::vector<std::string> warned_of_;  // in the log, by the last reload

@@ -5,6 +5,8 @@
 
 #include <fmt/format.h>
 
+#include "postern/shard/standing.h"
+#include "postern/smtp/answer.h"
 #include "postern/smtp/path.h"
 
 namespace postern::app {
@@ -42,12 +44,18 @@ base::Result<std::vector<route::Explanation>> explain(
         }
         // A client may come by any listener: it is trusted where every one trusts it.
         const auto& listeners = snapshot.config.listeners;
+        const auto by_all = [&](auto says) {
+            return std::all_of(
+                listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
+                    mail::Client judged;
+                    shard::judge(judged, listener, *address);
+                    return says(judged);
+                });
+        };
         client = {
-            address->text(),
-            std::all_of(listeners.begin(), listeners.end(), [&](const config::Listener& listener) {
-                return !listener.relay.deny.contains(*address) &&
-                       (listener.trusted || listener.relay.networks.contains(*address));
-            })};
+            .address = address->text(),
+            .trusted = by_all([](const mail::Client& judged) { return judged.trusted; }),
+            .proxy = by_all([](const mail::Client& judged) { return judged.proxy; })};
     }
     std::vector<route::Explanation> explanations;
     for (const std::string& text : addresses) {
@@ -58,6 +66,10 @@ base::Result<std::vector<route::Explanation>> explain(
         }
         explanations.push_back(
             route::explain(*snapshot.table, snapshot.relaying.front(), *address, client));
+        if (client && client->proxy) {
+            explanations.back().answer =
+                route::to_text(smtp::answer_row(smtp::Answer::health_check).reply);
+        }
     }
     return explanations;
 }

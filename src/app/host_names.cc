@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "postern/io/clock.h"
+#include "privileges.h"
 
 namespace postern::app {
 namespace {
@@ -58,8 +59,10 @@ void HostNames::use(std::shared_ptr<const shard::Snapshot> snapshot) {
         return;
     }
     if (resolver_ == nullptr) {
+        names::Resolver::Options options;
+        options.on_thread = forget_capabilities;  // it reads what strangers' servers send
         auto started = names::Resolver::start(
-            {}, io::monotonic_time, [this](const auto& question, const auto& answer) {
+            options, io::monotonic_time, [this](const auto& question, const auto& answer) {
                 heard(question, answer);
             });
         if (!started) {

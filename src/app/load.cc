@@ -5,10 +5,15 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 
 #include <fmt/format.h>
 
+#include "certificates.h"
+#include "pool_files.h"
+#include "postern/base/assert.h"
 #include "postern/config/parse.h"
+#include "postern/io/clock.h"
 #include "postern/io/entropy.h"
 #include "postern/mail/domain.h"
 #include "postern/route/decide.h"
@@ -17,8 +22,8 @@
 namespace postern::app {
 namespace {
 
-/// Of one rules file: some thirty million rules.
-constexpr std::size_t rules_octets_max = std::size_t{1} << 30;
+/// Of one file of rules or recipients: some thirty million lines.
+constexpr std::size_t file_octets_max = std::size_t{1} << 30;
 
 std::string system_hostname() {
     char name[256] = {};
@@ -112,7 +117,15 @@ void warn_of_postmasters(
         route::DecisionText text;
         const route::Decision decision =
             route::decide(table, settings, {"postmaster", "postmaster", {}}, false, text);
-        if (!decision.accepted()) {
+        if (decision.unlisted) {
+            warnings.push_back(fmt::format(
+                "{}:1:1: delivery.postmaster: the recipients_files of its pool do not have {}, so "
+                "<postmaster> is refused with {} {}",
+                file,
+                address,
+                decision.reply.code,
+                decision.reply.text));
+        } else if (!decision.accepted()) {
             warnings.push_back(fmt::format(
                 "{}:1:1: delivery.postmaster: no rule takes {}, so <postmaster> is refused with {} "
                 "{}; a rule such as {}  POOL takes it",
@@ -123,6 +136,103 @@ void warn_of_postmasters(
                 address));
         }
     }
+}
+
+/// Files that were read. What can not be is an error.
+class Texts {
+   public:
+    Texts(const std::vector<std::filesystem::path>& paths, std::vector<std::string>& errors) {
+        for (const auto& path : paths) {
+            base::Result<std::string> text = config::read_file(path, file_octets_max);
+            if (text) {
+                names_.push_back(path);
+                texts_.push_back(std::move(*text));
+            } else {
+                errors.push_back(
+                    fmt::format("{}:1:1: cannot be read: {}", path.native(), text.error().text));
+            }
+        }
+    }
+
+    /// Views into this.
+    std::vector<route::Source> sources() const {
+        std::vector<route::Source> sources;
+        for (std::size_t i = 0; i < names_.size(); ++i) {
+            sources.push_back({names_[i], texts_[i]});
+        }
+        return sources;
+    }
+
+   private:
+    std::vector<std::string> names_;
+    std::vector<std::string> texts_;
+};
+
+/// Pools that name the same files share a list.
+void load_lists(
+    const config::Config& config, route::RuleSettings& settings, std::vector<std::string>& errors) {
+    std::map<std::vector<std::filesystem::path>, std::shared_ptr<const route::Recipients>> known;
+    for (const config::Pool& pool : config.pools) {
+        if (pool.recipients_files.empty()) {
+            continue;
+        }
+        const auto [list, is_new] = known.try_emplace(pool.recipients_files);
+        if (is_new) {
+            const Texts texts(pool.recipients_files, errors);
+            if (texts.sources().empty()) {
+                continue;  // each that is not there is an error already
+            }
+            base::HashKey key;
+            io::fill_with_entropy(std::as_writable_bytes(std::span(&key, 1)));
+            route::LoadedRecipients loaded =
+                route::load_recipients(texts.sources(), settings.recipient_delimiter, key);
+            errors.insert(errors.end(), loaded.errors.begin(), loaded.errors.end());
+            list->second = std::move(loaded.list);
+        }
+        if (list->second != nullptr) {
+            settings.recipients.emplace(pool.name, list->second);
+        }
+    }
+}
+
+/// By listener: null where it has none. A file that several listeners name is read once.
+std::vector<std::shared_ptr<const auth::Passwords>> passwords_of(
+    const config::Config& config,
+    const std::string& file,
+    const std::vector<config::NamedFile>& files,
+    Loaded& loaded) {
+    base::HashKey key;
+    io::fill_with_entropy(std::as_writable_bytes(std::span(&key, 1)));
+    std::map<std::filesystem::path, std::shared_ptr<const auth::Passwords>> known{{{}, nullptr}};
+    std::vector<std::shared_ptr<const auth::Passwords>> all;
+    for (const config::Listener& listener : config.listeners) {
+        const auto [place, is_new] = known.emplace(listener.auth_file, nullptr);
+        if (is_new) {
+            const std::string& name = listener.auth_file.native();
+            const auto text = config::read_file(name, file_octets_max);
+            if (text) {
+                auth::Passwords::Loaded read = auth::Passwords::parse(*text, name, key);
+                loaded.errors.insert(loaded.errors.end(), read.errors.begin(), read.errors.end());
+                place->second = std::move(read.passwords);
+            } else {
+                const auto named =
+                    std::find_if(files.begin(), files.end(), [&](const config::NamedFile& each) {
+                        return each.key.ends_with(".auth_file") && each.path == listener.auth_file;
+                    });
+                POSTERN_ASSERT(named != files.end(), "a path that no key names");
+                loaded.errors.push_back(fmt::format(
+                    "{}:{}:{}: {}: {} cannot be read: {}",
+                    file,
+                    named->line,
+                    named->column,
+                    named->key,
+                    name,
+                    text.error().text));
+            }
+        }
+        all.push_back(place->second);
+    }
+    return all;
 }
 
 }  // namespace
@@ -149,7 +259,7 @@ std::vector<std::string> own_addresses(const config::Config& config) {
 std::vector<route::PoolHosts> pool_hosts(const config::Config& config) {
     std::vector<route::PoolHosts> pools;
     for (const config::Pool& pool : config.pools) {
-        pools.push_back({pool.name, {}});
+        pools.push_back({pool.name, {}, pool.verify == config::Verify::rcpt});
         for (const auto* hosts : {&pool.hosts, &pool.backup}) {
             for (const config::Endpoint& host : *hosts) {
                 pools.back().hosts.push_back(
@@ -174,32 +284,24 @@ Loaded load(const std::string& file, std::uint64_t generation) {
         return loaded;
     }
     config::Config& config = parsed.config ? *parsed.config : *parsed.flawed;
+    auto snapshot = std::make_unique<shard::Snapshot>();
+    load_certificates(file, config.tls, *snapshot, loaded.errors);
+    const shard::PoolContexts pool_contexts =
+        read_pool_files(config, file, parsed.files, loaded.errors);
 
-    std::vector<std::string> names;
-    std::vector<std::string> texts;
-    for (const auto& path : config.rules.files) {
-        base::Result<std::string> text = config::read_file(path, rules_octets_max);
-        if (text) {
-            names.push_back(path);
-            texts.push_back(std::move(*text));
-        } else {
-            loaded.errors.push_back(
-                fmt::format("{}:1:1: cannot be read: {}", path.native(), text.error().text));
-        }
-    }
-    if (names.empty()) {  // each that is not there is an error already
-        return loaded;
-    }
-    std::vector<route::Source> sources;
-    for (std::size_t i = 0; i < names.size(); ++i) {
-        sources.push_back({names[i], texts[i]});
-    }
+    auto passwords = passwords_of(config, file, parsed.files, loaded);
     route::RuleSettings settings;
     for (const config::Pool& pool : config.pools) {
         settings.pools.push_back(pool.name);
     }
     settings.allow_open_relay = config.relay.allow_open_relay;
     settings.recipient_delimiter = config.rules.recipient_delimiter;
+    load_lists(config, settings, loaded.errors);
+    const Texts texts(config.rules.files, loaded.errors);
+    const std::vector<route::Source> sources = texts.sources();
+    if (sources.empty()) {  // each that is not there is an error already
+        return loaded;
+    }
     route::Secrets secrets;
     io::fill_with_entropy(std::as_writable_bytes(std::span(secrets.numbers)));
     route::Loaded rules = route::load(sources, settings, secrets);
@@ -215,13 +317,16 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     const std::vector<io::Address> listening = listening_addresses(config);
     std::vector<route::RelaySettings> relaying = relaying_of(config, listening);
     warn_of_postmasters(loaded.warnings, file, relaying, *rules.table);
-    auto snapshot = std::make_unique<shard::Snapshot>();
     snapshot->generation = generation;
     snapshot->pools = shard::pools_of(config, *rules.table);
     snapshot->relaying = std::move(relaying);
+    snapshot->passwords = std::move(passwords);
     snapshot->ourselves = ourselves_of(config, listening);
     snapshot->table = std::move(rules.table);
     snapshot->config = std::move(config);
+    const auto expiring = certificate_warnings(file, *snapshot, io::wall_time());
+    loaded.warnings.insert(loaded.warnings.end(), expiring.begin(), expiring.end());
+    shard::set_pool_tls(*snapshot, pool_contexts);
     loaded.snapshot = std::move(snapshot);
     return loaded;
 }

@@ -60,6 +60,16 @@ Names compare_named(const T& before, const T& after, Name name, Same same) {
     return names;
 }
 
+const route::Recipients* list_of(const shard::Snapshot& snapshot, const std::string& pool) {
+    const auto& targets = snapshot.table->targets();
+    for (std::uint32_t i = 0; i < targets.size(); ++i) {
+        if (targets[i].kind == route::TargetKind::pool && targets[i].text == pool) {
+            return snapshot.table->recipients_of(i);
+        }
+    }
+    return nullptr;
+}
+
 }  // namespace
 
 void compare(const shard::Snapshot& before, const shard::Snapshot& after, ReloadReport& report) {
@@ -74,6 +84,13 @@ void compare(const shard::Snapshot& before, const shard::Snapshot& after, Reload
         after.config.listeners,
         [](const config::Listener& listener) { return listener.name; },
         std::equal_to<config::Listener>());
+    for (const config::Pool& pool : after.config.pools) {
+        const route::Recipients* const old = list_of(before, pool.name);
+        const route::Recipients* const now = list_of(after, pool.name);
+        if (old != nullptr && now != nullptr && old->count() != now->count()) {
+            report.lists.push_back({pool.name, old->count(), now->count()});
+        }
+    }
 }
 
 std::string difference_line(const ReloadReport& report) {
@@ -88,6 +105,10 @@ std::string difference_line(const ReloadReport& report) {
         rules.domains_moved == 1 ? " changes its" : "s change their",
         counted("pools", report.pools),
         counted("listeners", report.listeners));
+    for (const ListChange& list : report.lists) {
+        line +=
+            fmt::format("; recipients of {}: {}, before {}", list.pool, list.after, list.before);
+    }
     if (!report.restart.empty()) {
         line += fmt::format("; needs a restart: {}", fmt::join(report.restart, ", "));
     }

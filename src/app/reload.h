@@ -23,6 +23,19 @@ struct Names {
     std::vector<std::string> changed;
 };
 
+/// How many names a pool's list of recipients has, where that changed.
+struct ListChange {
+    std::string pool;
+    std::uint32_t before = 0;
+    std::uint32_t after = 0;
+
+    /// As route::Difference::shrinks, by the counts.
+    bool shrinks(std::uint32_t percent) const {
+        return before > after && before - after > 100 &&
+               std::uint64_t{before - after} * 100 > std::uint64_t{before} * percent;
+    }
+};
+
 struct ReloadReport {
     enum class Result : std::uint8_t { applied, would_apply, refused };
     Result result = Result::refused;
@@ -32,6 +45,7 @@ struct ReloadReport {
     route::Difference rules;
     Names pools;
     Names listeners;
+    std::vector<ListChange> lists;     // of pools with a list before and after
     std::vector<std::string> restart;  // keys that a restart alone applies; the rest is in force
     std::uint64_t ms = 0;              // from the request until it was in force
 };

@@ -25,6 +25,7 @@
 #include "postern/log/log.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
+#include "privileges.h"
 
 namespace postern::app {
 namespace {
@@ -75,6 +76,7 @@ void serve(
     std::promise<base::Result<shard::Worker*>> made,
     std::atomic<std::uint32_t>& at_work) {
     pthread_setname_np(pthread_self(), fmt::format("worker {}", settings.index).c_str());
+    forget_capabilities();
     watch.begin_worker(settings.index);
     auto worker = shard::Worker::create(settings, snapshot, common, control, lines);
     if (!worker) {
@@ -86,8 +88,51 @@ void serve(
     --at_work;
 }
 
+/// What may take root.
+struct Bound {
+    std::vector<std::vector<int>> sockets;  // by listener, by worker
+    int admin = -1;
+    Privileges privileges;
+};
+
+/// Binds, and is root no more. No thread has been made yet.
+base::Result<Bound> bind_and_drop(const config::Config& config, std::uint32_t workers) {
+    Bound bound;
+    std::vector<std::filesystem::path> own{config.spool.path};
+    if (config.log.output.kind == config::LogOutput::Kind::file) {
+        if (base::Result<void> made = log::make_file(config.log.output.path.string()); !made) {
+            return made.error();
+        }
+        own.push_back(config.log.output.path);
+    }
+    // Before the listeners: who finds them open finds this open too.
+    const base::Result<int> admin = Admin::listen(config.admin.address);
+    if (!admin) {
+        return admin.error();
+    }
+    bound.admin = *admin;
+    if (!config.admin.address.socket.empty()) {
+        own.push_back(config.admin.address.socket);
+    }
+    for (const config::Listener& listener : config.listeners) {
+        auto sockets = open_sockets(listener, workers);
+        if (!sockets) {
+            ::unlink(config.admin.address.socket.c_str());
+            return sockets.error();
+        }
+        bound.sockets.push_back(std::move(*sockets));
+    }
+    base::Result<Privileges> privileges = drop_root(own);
+    if (!privileges) {
+        return privileges.error();
+    }
+    bound.privileges = std::move(*privileges);
+    return bound;
+}
+
 log::Options log_options(const config::Log& config) {
     log::Options options;
+    options.on_thread = forget_capabilities;
     options.format =
         config.format == config::LogFormat::json ? log::Format::json : log::Format::text;
     switch (config.output.kind) {
@@ -126,6 +171,7 @@ void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
     for (;;) {
         const int signal = next_signal(signals, Watch::interval);
         watch.tick();
+        control.keep_up_tls(io::monotonic_time());
         switch (signal) {
             case 0:
                 break;
@@ -171,6 +217,11 @@ int serve_until_told(
     int signals,
     base::Duration took) {
     const config::Config config = first->config;
+    const base::Result<Bound> bound = bind_and_drop(config, workers);
+    if (!bound) {
+        fmt::print(stderr, "postern: nothing was started: {}\n", bound.error().text);
+        return 1;
+    }
     // One buffer for each worker, one for the watch over them, one for the control of reloads.
     auto log = log::Log::open(log_options(config.log), workers + 2);
     if (!log) {
@@ -184,26 +235,21 @@ int serve_until_told(
     shard::Common common(config, connections, workers, client_keys, answer_keys);
     metrics::Registry& registry = common.metrics;
     Watch watch(registry, (*log)->buffer(workers));
+    if (const auto made = shard::make_tls_contexts(*first, common.tls); !made) {
+        fmt::print(stderr, "postern: nothing was started: {}\n", made.error().text);
+        return 1;
+    }
     Control control(config_file, workers, common, (*log)->buffer(workers + 1), std::move(first));
 
     std::vector<shard::WorkerSettings> settings(workers);
     for (std::uint32_t number = 0; number < config.listeners.size(); ++number) {
-        const auto sockets = open_sockets(config.listeners[number], workers);
-        if (!sockets) {
-            fmt::print(stderr, "postern: nothing was started: {}\n", sockets.error().text);
-            return 1;
-        }
         for (std::uint32_t i = 0; i < workers; ++i) {
-            settings[i].listeners.push_back({number, (*sockets)[i]});
+            settings[i].listeners.push_back({number, bound->sockets[number][i]});
         }
     }
     std::atomic<Readiness> readiness{Readiness::starting};
-    const auto admin =
-        Admin::start(config.admin, answers_of(registry, **log, control, watch, readiness));
-    if (!admin) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", admin.error().text);
-        return 1;
-    }
+    const std::unique_ptr<Admin> admin = Admin::serve(
+        config.admin, bound->admin, answers_of(registry, **log, control, watch, readiness));
 
     std::atomic<std::uint32_t> at_work{workers};
     std::vector<std::thread> threads;
@@ -238,8 +284,14 @@ int serve_until_told(
     }
     if (!failed) {
         control.start(running, took);
+        if (!bound->privileges.root) {
+            forget_binding();  // the thread for reloads has what it needs
+        }
         readiness = Readiness::serving;
         control.say("ready");
+        if (!bound->privileges.sentence.empty()) {
+            control.say("privileges", bound->privileges.sentence);
+        }
         notify("READY=1");
         serve_signals(control, **log, watch, signals);
         control.say("shutting down");
@@ -269,6 +321,7 @@ int serve_until_told(
 }  // namespace
 
 int run(const std::string& config_file) {
+    protect_process();
     const base::Instant began = io::monotonic_time();
     Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.warnings) {

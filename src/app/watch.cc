@@ -178,4 +178,19 @@ std::vector<WorkerHealth> Watch::health() const {
     return all;
 }
 
+std::vector<std::string> Watch::pressure() const {
+    std::vector<std::string> resources;
+    for (std::size_t i = 0; i < std::size(metrics::resource_names); ++i) {
+        std::uint64_t workers = 0;
+        for (std::uint32_t number = 0; number < watched_.size(); ++number) {
+            workers += registry_.worker(number).own().value<metrics::Metric::pressure>(
+                static_cast<metrics::Resource>(i));
+        }
+        if (workers != 0) {
+            resources.emplace_back(metrics::resource_names[i]);
+        }
+    }
+    return resources;
+}
+
 }  // namespace postern::app

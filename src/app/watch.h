@@ -51,6 +51,8 @@ class Watch {
 
     /// Any thread.
     std::vector<WorkerHealth> health() const;
+    /// What is nearly used up, by metrics::resource_names.
+    std::vector<std::string> pressure() const;
 
    private:
     struct Watched {

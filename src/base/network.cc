@@ -101,11 +101,7 @@ Result<Network> Network::parse(std::string_view text) {
 
 Networks::Networks(const std::vector<Network>& networks) {
     for (const Network& network : networks) {
-        const unsigned host_bits = network.address.size * 8U - network.prefix;
-        const Number first = number(network.address);
-        // In two shifts, because a shift by the whole width is undefined.
-        const Number hosts = host_bits == 0 ? 0 : ((((Number{1} << (host_bits - 1)) - 1) << 1) | 1);
-        (network.address.is_v4() ? v4_ : v6_).push_back({first, first | hosts});
+        (network.address.is_v4() ? v4_ : v6_).push_back(range(network));
     }
     merge(v4_);
     merge(v6_);
@@ -119,6 +115,34 @@ bool Networks::contains(const IpAddress& address) const {
             return value < range.first;
         });
     return behind != ranges.begin() && wanted <= std::prev(behind)->last;
+}
+
+bool Networks::contains(const Network& network) const {
+    const Range wanted = range(network);
+    const std::vector<Range>& ranges = network.address.is_v4() ? v4_ : v6_;
+    return std::any_of(ranges.begin(), ranges.end(), [&](const Range& each) {
+        return each.first <= wanted.first && wanted.last <= each.last;
+    });
+}
+
+bool Networks::meets(const Networks& other) const {
+    return meet(v4_, other.v4_) || meet(v6_, other.v6_);
+}
+
+bool Networks::meet(const std::vector<Range>& some, const std::vector<Range>& others) {
+    return std::any_of(some.begin(), some.end(), [&](const Range& a) {
+        return std::any_of(others.begin(), others.end(), [&](const Range& b) {
+            return a.first <= b.last && b.first <= a.last;
+        });
+    });
+}
+
+Networks::Range Networks::range(const Network& network) {
+    const unsigned host_bits = network.address.size * 8U - network.prefix;
+    const Number first = number(network.address);
+    // In two shifts, because a shift by the whole width is undefined.
+    const Number hosts = host_bits == 0 ? 0 : ((((Number{1} << (host_bits - 1)) - 1) << 1) | 1);
+    return {first, first | hosts};
 }
 
 Networks::Number Networks::number(const IpAddress& address) {

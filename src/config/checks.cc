@@ -128,6 +128,11 @@ bool check_word(std::string& text) {
     return std::all_of(text.begin(), text.end(), is_printable);
 }
 
+bool check_auth_user(std::string& text) {
+    constexpr std::size_t size_max = 255;  // RFC 4616, section 2
+    return text.size() <= size_max && check_word(text);
+}
+
 std::optional<Endpoint> parse_endpoint(std::string_view text, std::optional<std::uint16_t> port) {
     Endpoint endpoint;
     std::string_view rest;

@@ -18,7 +18,8 @@ bool check_optional_pool(std::string& text);
 bool check_delimiter(std::string& text);
 bool check_ehlo_keyword(std::string& text);  // becomes upper case
 bool check_address(std::string& text);
-bool check_word(std::string& text);  // printable ASCII without blanks, or nothing
+bool check_word(std::string& text);       // printable ASCII without blanks, or nothing
+bool check_auth_user(std::string& text);  // the same, of a length that SASL PLAIN takes
 
 /// "host", "host:port", "192.0.2.1", "[192.0.2.1]:25", "[2001:db8::1]:25", "[IPv6:2001:db8::1]".
 /// `port`: when none stands there; nullopt: one must.

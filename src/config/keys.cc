@@ -43,7 +43,8 @@ constexpr Key<Listener> listener_keys[] = {
     {"xforward_networks", member<&Listener::xforward_networks>, "[]", a_network,
      "Who may say XFORWARD; [relay] does not imply it."},
     {"auth_file", member<&Listener::auth_file>, "\"\"", "a file",
-     "Names and passwords of those who may say AUTH; empty: nobody."},
+     "Names of those who may say AUTH, which needs TLS, and their passwords' hashes: a line NAME:HASH "
+     "each, as crypt(3) makes them (yescrypt, bcrypt, SHA-512); empty: nobody."},
     {"greeting_pause", member<&Listener::greeting_pause>, "\"0 s\"", "0 s .. 1 min",
      "How long the greeting is held back; who speaks before it is turned away."},
 };
@@ -85,8 +86,8 @@ constexpr Key<Pool> pool_keys[] = {
     {"recipients_max", member<&Pool::recipients_max>, "100", "1 .. 10000",
      "Recipients in one transaction to a host; less by its LIMITS."},
     {"tls", member<&Pool::tls>, "\"opportunistic\"", "none | opportunistic | required | verify",
-     "TLS towards the hosts: never, where offered, always, or always and with a certificate that "
-     "holds."},
+     "TLS towards the hosts: never; where it is offered and can be had; always; or always and with "
+     "a certificate that holds."},
     {"tls_ca", member<&Pool::tls_ca>, "\"\"", "a file",
      "Certificates of the authorities that verify trusts; empty: the system's."},
     {"tls_name", member<&Pool::tls_name>, "\"\"", "a host name, or nothing",
@@ -95,11 +96,11 @@ constexpr Key<Pool> pool_keys[] = {
     {"tls_cert", member<&Pool::tls_cert>, "\"\"", "a file",
      "Our certificate towards the hosts; empty: none."},
     {"tls_key", member<&Pool::tls_key>, "\"\"", "a file", "The key of tls_cert."},
-    {"auth_user", member<&Pool::auth_user>, "\"\"", "printable ASCII without blanks, or nothing",
-     "The name that we say AUTH with; empty: no AUTH.",
-     check_word},
+    {"auth_user", member<&Pool::auth_user>, "\"\"", "up to 255 octets of printable ASCII without blanks, or nothing",
+     "The name that we say AUTH with, by PLAIN or LOGIN, under TLS unless tls is none; empty: no AUTH.",
+     check_auth_user},
     {"auth_password_file", member<&Pool::auth_password_file>, "\"\"", "a file",
-     "The password of auth_user."},
+     "The file's one line is the password of auth_user."},
     {"ehlo_ignore", member<&Pool::ehlo_ignore>, "[]", "EHLO keywords",
      "Extensions that the hosts offer and do badly: not used.",
      check_ehlo_keyword},
@@ -120,13 +121,15 @@ constexpr Key<Pool> pool_keys[] = {
     {"idle", member<&Pool::idle>, "\"60 s\"", "100 ms .. 1 day",
      "A connection without a message for this long is closed."},
     {"xforward", member<&Pool::xforward>, "false", "",
-     "Whether the hosts are told who the client was, by XFORWARD."},
+     "Whether hosts that offer XFORWARD are told who the client was."},
     {"verify", member<&Pool::verify>, "\"none\"", "none | rcpt",
-     "Whether the hosts are asked about each recipient before it is accepted."},
+     "rcpt: the hosts are asked about each recipient, by RCPT, before it is accepted, unless their "
+     "answer is known."},
     {"verify_unknown", member<&Pool::verify_unknown>, "\"defer\"", "defer | accept",
-     "What happens to a recipient while no host can be asked."},
-    {"recipients_files", member<&Pool::recipients_files>, "[]", "files or globs",
-     "Lists of the recipients that exist; empty: not known."},
+     "What happens to a recipient while no host can be asked: 450 4.1.1, or it is accepted."},
+    {"recipients_files", member<&Pool::recipients_files>, "[]", "files or globs; each must match something",
+     "Lists of the recipients that exist, one a line: local@domain, or @domain for all of that "
+     "domain; others get 550 5.1.1. Empty: not known."},
 };
 
 constexpr Key<Delivery> delivery_keys[] = {
@@ -202,20 +205,24 @@ constexpr Key<Limits> limits_keys[] = {
      "452 4.3.1.",
      nullptr, Flags::restart | Flags::process_wide},
     {"connection_rate", member<&Limits::connection_rate>, "0", "0 .. 1000000000",
-     "Connections of one client in a minute; 0: no limit."},
+     "Connections of one client (IPv4 address or IPv6 /64) in a minute, past them 421 4.7.0; 0: no limit. Who is exempt "
+     "from connections_per_client is exempt from all rates."},
     {"message_rate", member<&Limits::message_rate>, "0", "0 .. 1000000000",
-     "Messages of one client in a minute; 0: no limit."},
+     "Messages (MAIL) of one client in a minute, past them 450 4.7.1; 0: no limit."},
     {"recipient_rate", member<&Limits::recipient_rate>, "0", "0 .. 1000000000",
-     "Recipients of one client in a minute; 0: no limit."},
+     "Recipients (RCPT) of one client in a minute, refused ones included, past them 450 4.7.1; 0: no limit."},
     {"refused_rate", member<&Limits::refused_rate>, "0", "0 .. 1000000000",
-     "Refused recipients of one client in a minute; 0: no limit."},
+     "Recipients of one client in a minute that were refused with a 5xx, past them 450 4.7.1 for all further "
+     "ones; 0: no limit."},
     {"byte_rate", member<&Limits::byte_rate>, "0", "0 B .. 1024 GiB",
-     "Octets of bodies of one client in a minute; 0: no limit."},
+     "Octets of bodies of one client in a minute, past them 450 4.7.1 to MAIL or to the body; 0: no limit. Less "
+     "than message_size keeps larger messages out."},
 };
 
 constexpr Key<Tls> tls_keys[] = {
     {"certificates", member<&Tls::certificates>, "[]", "tables { chain = FILE, key = FILE }",
-     "Our certificates, each with its chain."},
+     "Our certificates, each with its chain, and their keys. A sender gets the one for the name that it "
+     "asks for, ECDSA before RSA; the first where it names nobody known here."},
 };
 
 constexpr Key<Admin> admin_keys[] = {
@@ -226,12 +233,12 @@ constexpr Key<Admin> admin_keys[] = {
      nullptr, Flags::restart},
     {"token", member<&Admin::token>, "\"\"", "printable ASCII without blanks, or nothing",
      "What a request over TCP must show to be obeyed; empty: none is.",
-     check_word},
+     check_word, Flags::secret},
 };
 
 constexpr Key<Log> log_keys[] = {
     {"format", member<&Log::format>, "\"json\"", "json | text",
-     "One line an event, with the fields time, event, id, listener, client, helo, from, to, "
+     "One line an event, with the fields time, event, id, listener, client, helo, login, from, to, "
      "rule, generation, pool, host, reply, ms.",
      nullptr, Flags::restart},
     {"output", member<&Log::output>, "\"stderr\"", "stderr, stdout, or a file's path",
@@ -241,30 +248,8 @@ constexpr Key<Log> log_keys[] = {
 
 using Still = Restriction::Still;
 constexpr Restriction not_yet[] = {
-    {"listener", "tls", Still::choices, "none"},
-    {"listener", "proxy_networks", Still::only_default, ""},
-    {"listener", "xclient_networks", Still::only_default, ""},
-    {"listener", "xforward_networks", Still::only_default, ""},
-    {"listener", "auth_file", Still::only_default, ""},
-    {"listener", "greeting_pause", Still::only_default, ""},
-    {"pool", "tls", Still::choices, "none | opportunistic"},
-    {"pool", "tls_ca", Still::only_default, ""},
-    {"pool", "tls_name", Still::only_default, ""},
-    {"pool", "tls_cert", Still::only_default, ""},
-    {"pool", "tls_key", Still::only_default, ""},
-    {"pool", "auth_user", Still::only_default, ""},
-    {"pool", "auth_password_file", Still::only_default, ""},
     {"pool", "delivery", Still::choices, "sync"},
-    {"pool", "xforward", Still::only_default, ""},
-    {"pool", "verify", Still::choices, "none"},
-    {"pool", "recipients_files", Still::only_default, ""},
     {"delivery", "mode", Still::choices, "sync"},
-    {"limits", "connection_rate", Still::only_default, ""},
-    {"limits", "message_rate", Still::only_default, ""},
-    {"limits", "recipient_rate", Still::only_default, ""},
-    {"limits", "refused_rate", Still::only_default, ""},
-    {"limits", "byte_rate", Still::only_default, ""},
-    {"tls", "certificates", Still::only_default, ""},
 };
 
 }  // namespace

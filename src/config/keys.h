@@ -48,6 +48,7 @@ enum class Flags : std::uint8_t {
     none = 0,
     restart = 1,       // a change is applied by a restart only
     process_wide = 2,  // may not stand in a listener although its section's keys may
+    secret = 4,        // no error repeats it
 };
 
 constexpr Flags operator|(Flags a, Flags b) {

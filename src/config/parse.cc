@@ -6,6 +6,7 @@
 
 #include "checks.h"
 #include "postern/base/units.h"
+#include "trust.h"
 #include "values.h"
 
 namespace postern::config {
@@ -134,6 +135,7 @@ class Reader {
     void read_pools();
     void read_listeners();
     void check_rules_files();
+    void check_pool_tls(const Pool& pool, const Member& member);
     void check_references();
     void check_limits(const Limits& limits, Place place);
     void check_retry(const Retry& retry, const std::string& where, Place place);
@@ -181,6 +183,7 @@ bool Reader::read_member(const Member& member, const std::string& where, Scope<T
          row->check,
          find_restriction(scope.section, row->name),
          expand_,
+         has(row->flags, Flags::secret),
          findings_},
         slot);
     return true;
@@ -330,6 +333,7 @@ void Reader::read_pools() {
             where,
             Scope<Pool>{"pool", pool},
             Scope<Retry>{"retry", pool.retry, true});
+        check_pool_tls(pool, member);
         pool.delivery_is_own = find(member.value, "delivery") != nullptr;
         const Member* const hosts = find(member.value, "hosts");
         if (hosts == nullptr ||
@@ -346,6 +350,43 @@ void Reader::read_pools() {
     std::sort(config_.pools.begin(), config_.pools.end(), [](const Pool& a, const Pool& b) {
         return a.name < b.name;
     });
+}
+
+void Reader::check_pool_tls(const Pool& pool, const Member& member) {
+    const std::string where = "pool." + pool.name;
+    const auto check_pair = [&](std::string_view one, std::string_view other) {
+        const Member* const given = find(member.value, one);
+        const Member* const missing = find(member.value, other);
+        const auto empty = [](const Member* key) {
+            return key == nullptr ||
+                   (key->value.kind == Node::Kind::text && key->value.text.empty());
+        };
+        if (!empty(given) && empty(missing)) {
+            findings_.error(
+                given->place,
+                where + '.' + std::string(one) + " needs " + std::string(other) +
+                    " beside it; allowed: both, or neither");
+        }
+    };
+    check_pair("tls_cert", "tls_key");
+    check_pair("tls_key", "tls_cert");
+    check_pair("auth_user", "auth_password_file");
+    check_pair("auth_password_file", "auth_user");
+    if (pool.tls != PoolTls::verify && !pool.tls_ca.empty()) {
+        findings_.warn(
+            find(member.value, "tls_ca")->place,
+            where + ".tls_ca: certificates are looked at with tls = \"verify\" alone");
+    }
+    if (pool.tls == PoolTls::none && !pool.tls_cert.empty()) {
+        findings_.warn(
+            find(member.value, "tls_cert")->place,
+            where + ".tls_cert: it is shown to no host with tls = \"none\"");
+    }
+    if (pool.tls == PoolTls::none && !pool.auth_user.empty()) {
+        findings_.warn(
+            find(member.value, "auth_user")->place,
+            where + ".auth_user: with tls = \"none\" the password goes to the hosts in plain text");
+    }
 }
 
 void Reader::read_listeners() {
@@ -421,14 +462,27 @@ void Reader::check_references() {
     };
     check_pool(config_.delivery.notify_pool, "delivery", place_of({"delivery", "notify_pool"}));
     check_limits(config_.limits, place_of({"limits", "message_size"}));
+    const bool open_relay_allowed = config_.relay.allow_open_relay;
+    check_relay(
+        config_.relay, "relay", open_relay_allowed, place_of({"relay", "networks"}), findings_);
     for (std::size_t i = 0; i < config_.listeners.size(); ++i) {
         const Listener& listener = config_.listeners[i];
         const Node& table = *listener_tables_[i];
+        if (const Member* const own = find(table, "networks")) {
+            check_relay(listener.relay, "listener", open_relay_allowed, own->place, findings_);
+        }
+        check_listener_trust(listener, table.place, findings_);
         if (const Member* const own = find(table, "notify_pool")) {
             check_pool(listener.delivery.notify_pool, "listener", own->place);
         }
         if (const Member* const own = find(table, "message_size")) {
             check_limits(listener.limits, own->place);
+        }
+        if (listener.tls != ListenerTls::none && config_.tls.certificates.empty()) {
+            findings_.error(
+                find(table, "tls")->value.place,
+                "listener.tls: there are no [tls] certificates; allowed: \"none\", or "
+                "tls.certificates = [{ chain = FILE, key = FILE }]");
         }
         if (listener.delivery.postmaster.empty()) {
             findings_.warn(
@@ -494,6 +548,7 @@ Parsed Reader::read(std::string_view text) {
     }
     parsed.errors = std::move(findings_.errors);
     parsed.warnings = std::move(findings_.warnings);
+    parsed.files = std::move(findings_.files);
     return parsed;
 }
 

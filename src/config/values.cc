@@ -90,7 +90,11 @@ void reject_value(const Node& node, const Wanted& wanted) {
         case Node::Kind::integer:
             return reject(node, wanted, std::to_string(node.integer) + " is not allowed");
         case Node::Kind::text:
-            return reject(node, wanted, in_quotes(node.text) + " is not allowed");
+            return reject(
+                node,
+                wanted,
+                (wanted.secret ? std::string("what stands there") : in_quotes(node.text)) +
+                    " is not allowed");
     }
 }
 
@@ -327,6 +331,9 @@ void read_value(const Node& node, const Wanted& wanted, std::filesystem::path& i
         reject_value(node, wanted);
         return;
     }
+    if (!path.empty()) {
+        wanted.findings.files.push_back({wanted.name, path, node.place.line, node.place.column});
+    }
     store(node, wanted, std::move(path), into);
 }
 
@@ -411,6 +418,8 @@ void read_value(const Node& node, const Wanted& wanted, std::vector<Certificate>
                     (member.key == "key" && read_path(member.value.text, wanted, certificate.key)));
         }
         if (good) {
+            certificate.line = item.place.line;
+            certificate.column = item.place.column;
             certificates.push_back(std::move(certificate));
         } else {
             reject(item, wanted, "this is no certificate");

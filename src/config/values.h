@@ -17,6 +17,7 @@ struct Findings {
     std::string file;
     std::vector<Problem> errors;
     std::vector<Problem> warnings;
+    std::vector<NamedFile> files;
 
     void error(Place place, std::string text) {
         errors.push_back({file, place.line, place.column, std::move(text)});
@@ -69,6 +70,7 @@ struct Wanted {
     Check check = nullptr;
     const Restriction* restriction = nullptr;
     Expand expand = nullptr;  // for lists of files
+    bool secret = false;      // the value is not repeated
     Findings& findings;
 };
 

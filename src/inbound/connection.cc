@@ -6,44 +6,24 @@
 #include <span>
 #include <utility>
 
-#include "postern/mail/domain.h"
+#include "postern/base/secret.h"
 #include "postern/smtp/characters.h"
-#include "postern/smtp/received.h"
 
 namespace postern::inbound {
 namespace {
 
-/// After our last answer: how long, and how much of what still comes, we read so that a reset does
-/// not destroy it.
-constexpr base::Duration linger_time = std::chrono::seconds(5);
-constexpr base::Duration linger_time_at_end = std::chrono::seconds(1);
-constexpr std::uint64_t linger_octets = std::uint64_t{16} << 20;
-/// Memory for a body is asked for in steps of this.
-constexpr std::uint64_t reserve_step = 32 * 1024;
-/// What the next run may pin beyond its own octets: a tail block, a block of the chain, and what
-/// lies around it in its buffer.
-constexpr std::uint64_t reserve_ahead = 24 * 1024;
-
+/// A body comes at this rate at least, over all of it, behind a time of grace: as Postfix's
+/// smtpd_min_data_rate. Slower ones would keep their memory, and a smart host's patience, for ever.
+constexpr std::uint64_t body_octets_a_second_min = 500;
 constexpr std::string_view crlf = "\r\n";
 
 /// Logged, and said to nobody.
 constexpr mail::Reply left_in_body{421, {4, 4, 2}, "the sender went away inside the message"};
 
-/// An address whose domain alone is not ASCII, with that as A-labels, written into `into`; any
-/// other as it is. Needed where SMTPUTF8 may not be: towards hosts that lack it, and in Received:,
-/// so that our line is no reason to need it.
-std::string_view in_a_labels(
-    std::string_view address,
-    std::string_view local_part,
-    std::string_view domain_key,
-    std::span<char> into) {
-    if (smtp::is_ascii(address) || !smtp::is_ascii(local_part) || domain_key.empty()) {
-        return address;
-    }
-    char* at = std::copy(local_part.begin(), local_part.end(), into.data());
-    *at++ = '@';
-    at = std::copy(domain_key.begin(), domain_key.end(), at);
-    return {into.data(), static_cast<std::size_t>(at - into.data())};
+/// A password may stand there, in a block of ours that is not filled again soon. What a line is
+/// copied from is always wiped: nobody knows yet what it will be.
+void wipe(std::string_view input) {
+    base::wipe({const_cast<char*>(input.data()), input.size()});
 }
 
 }  // namespace
@@ -57,33 +37,12 @@ Connection::Connection(
       stream_(corridor.ring, *this),
       session_(terms_->session_settings) {}
 
-Connection::~Connection() = default;
-
-void Connection::begin(int descriptor) {
-    stream_.adopt(descriptor);
-    io::Address::HostText text;
-    mail::Client client = this->client(text);
-    const mail::Reply reply = corridor_.world.arrived(client, address_);
-    set_deadline(terms_->settings.command_timeout);
-    if (reply.code == 0) {
-        admitted_ = true;
-        trusted_ = client.trusted;
-        exempt_ = client.exempt;
-        counted_ = client.counted;
-        client_generation_ = client.generation;
-        client_network_ = client.network;
-        stream_.send(terms_->greeting);
-        return;
+Connection::~Connection() {
+    forget_proxy_header();
+    if (particulars_ != nullptr) {
+        corridor_.particulars_pool.destroy(particulars_);
     }
-    refused("", "", reply);
-    if (!take_output_block()) {
-        close();
-        return;
-    }
-    written_ =
-        static_cast<std::uint32_t>(smtp::write_reply(reply, {output_->data(), output_->capacity}));
-    closing_ = true;
-    flush();
+    let_secure_go();
 }
 
 // --- what the stream and the clock say -----------------------------------------------------------
@@ -93,22 +52,44 @@ void Connection::on_connected(int) {
 }
 
 void Connection::on_received(base::BlockRef block, std::string_view bytes, int) {
+    if (stage_ == Stage::proxy_header && !closing_) {
+        take_proxy_header(std::move(block), bytes);
+        return;
+    }
     if (closing_) {
         return;
     }
     if (bytes.empty()) {
-        closing_ = true;  // the sender has ended or reset its stream: what it asked before is
-                          // answered, if it can be
-        if (submission_ != nullptr && session_.in_body()) {
-            refused("", "", left_in_body);
-        }
-        leave_submission();
-        flush();
+        sender_ended();
         return;
     }
-    received_block_ = std::move(block);
-    received_ = bytes;
+    if (secure_ != nullptr) {
+        secure_->input_block = std::move(block);
+        secure_->input = bytes;
+    } else {
+        received_block_ = std::move(block);
+        received_ = bytes;
+    }
     run();
+}
+
+/// The sender has ended or reset its stream: what it asked before is answered, if it can be.
+void Connection::sender_ended() {
+    if (shaking_hands()) {
+        if (health_check_ && !secure_->greeted) {
+            close();  // it has seen what it wanted to see
+        } else {
+            tls_failed("the sender went away in the handshake");
+        }
+        return;
+    }
+    closing_ = true;
+    parted_ = true;
+    if (submission_ != nullptr && session_.in_body()) {
+        refused("", "", left_in_body);
+    }
+    leave_submission();
+    flush();
 }
 
 void Connection::on_sent(int error) {
@@ -120,7 +101,10 @@ void Connection::on_sent(int error) {
         output_ = {};
         sent_ = written_ = 0;
     }
-    if (session_.awaits_answer() || stream_.receiving()) {
+    if (secure_ != nullptr && secure_->sent == secure_->written) {
+        secure_->sent = secure_->written = 0;
+    }
+    if (waits() || stream_.receiving() || slowed_) {
         flush();
     } else {
         run();
@@ -129,8 +113,14 @@ void Connection::on_sent(int error) {
 
 void Connection::on_due(io::Timer& self) {
     auto& connection = static_cast<Connection&>(self);
-    if (connection.closing_ || connection.stream_.sending()) {
+    if (connection.slowed_ && !connection.closing_) {
+        connection.go_on();
+    } else if (connection.closing_ || connection.stream_.sending()) {
         connection.close();  // it does not read what we say
+    } else if (connection.shaking_hands()) {
+        connection.tls_failed("timeout in the handshake");
+    } else if (connection.stage_ != Stage::session) {
+        connection.early_due();
     } else {
         connection.end(smtp::Answer::idle);
     }
@@ -138,9 +128,10 @@ void Connection::on_due(io::Timer& self) {
 
 void Connection::on_closed() {
     leave_submission();
+    leave_login();
     if (admitted_) {
         io::Address::HostText text;
-        corridor_.world.left(client(text), address_);
+        corridor_.world.left(client(text));
     }
     corridor_.remove(*this);
 }
@@ -162,7 +153,7 @@ smtp::Exchange Connection::exchange() {
 }
 
 void Connection::note_written(const smtp::Exchange& exchange) {
-    written_ = static_cast<std::uint32_t>(exchange.output.data() - output_->data());
+    written_ = static_cast<std::uint16_t>(exchange.output.data() - output_->data());
 }
 
 /// Steps the session as far as its input and the room for answers go, sends what it said, and asks
@@ -170,6 +161,14 @@ void Connection::note_written(const smtp::Exchange& exchange) {
 void Connection::run() {
     if (closing_) {
         flush();
+        return;
+    }
+    if (shaking_hands()) {
+        shake_hands();
+        return;
+    }
+    if (stage_ == Stage::pause) {
+        hold_peace();
         return;
     }
     if (!take_output_block()) {
@@ -181,33 +180,46 @@ void Connection::run() {
     }
     if (received_.empty()) {
         received_block_ = {};
+        // Through TLS the sender will say that it ends.
+        parted_ = parted_ || (session_.has_quit() && line_size_ == 0 && secure_ == nullptr);
     }
     if (line_size_ == 0) {
         line_ = {};
     }
-    if (session_.awaits_answer()) {
+    if (waits()) {
         cancel();
     } else if (closing_) {
         set_deadline(linger_time);
+    } else if (slowed_) {
+        set_deadline(session_.take_pause());
     } else if (session_.in_body()) {
-        set_deadline(terms_->settings.data_timeout);
+        wait_for_sender(terms_->settings.data_timeout);
     } else if (written_ > written_before) {
-        set_deadline(terms_->settings.command_timeout);  // not for part of a command
+        wait_for_sender(terms_->settings.command_timeout);  // not for part of a command
     }
     flush();
 }
 
 /// False: the session cannot go on now.
-bool Connection::step() {
+[[gnu::always_inline]] inline bool Connection::step() {
     smtp::Exchange exchange = this->exchange();
     const bool from_line = line_size_ > 0;
     if (from_line) {
         complete_line();
     }
     exchange.input = from_line ? std::string_view(line_->data(), line_size_) : received_;
+    const std::string_view input = exchange.input;
+    bool secret = session_.takes_secrets();
     const smtp::Wish wish = session_.step(exchange);
+    // A refused AUTH, or what was no command because that was refused before it.
+    const std::string_view refused_verb = exchange.refusal.verb;
+    secret = secret || session_.takes_secrets() ||
+             (wish == smtp::Wish::refused && (refused_verb.empty() || refused_verb == "AUTH"));
     const bool going_on = act(wish, exchange);
     note_written(exchange);
+    if (secret) {
+        wipe(input.substr(0, input.size() - exchange.input.size()));
+    }
     if (from_line) {
         line_size_ = static_cast<std::uint16_t>(exchange.input.size());
         std::memmove(line_->data(), exchange.input.data(), line_size_);
@@ -215,10 +227,7 @@ bool Connection::step() {
         received_ = exchange.input;
     }
     if (wish == smtp::Wish::input) {
-        if (from_line && !received_.empty()) {
-            return true;
-        }
-        want_input();
+        return (from_line && !received_.empty()) || want_input();
     }
     return going_on;
 }
@@ -233,7 +242,9 @@ bool Connection::act(smtp::Wish wish, smtp::Exchange& exchange) {
             begin_submission(exchange);
             return true;
         case smtp::Wish::recipient:
-            take_recipient(exchange);
+            return take_recipient(exchange);
+        case smtp::Wish::introduced:
+            introduce(exchange);
             return true;
         case smtp::Wish::body:
             begin_body(exchange);
@@ -244,6 +255,12 @@ bool Connection::act(smtp::Wish wish, smtp::Exchange& exchange) {
         case smtp::Wish::submit:
             submit();
             return false;
+        case smtp::Wish::start_tls:
+            take_starttls(
+                exchange, !exchange.input.empty() || (line_size_ > 0 && !received_.empty()));
+            return secure_ == nullptr;
+        case smtp::Wish::check_password:
+            return check_password(exchange);
         case smtp::Wish::abandon:
             leave_submission();
             return true;
@@ -258,179 +275,57 @@ bool Connection::act(smtp::Wish wish, smtp::Exchange& exchange) {
     return false;
 }
 
-void Connection::begin_submission(smtp::Exchange& exchange) {
-    io::Address::HostText text;
-    submission_ = corridor_.world.begin(client(text));
-    if (submission_ != nullptr) {
-        submission_->inbound_owner = this;
-        const smtp::Path& path = exchange.path;
-        mail::DomainKey key;
-        std::array<char, smtp::local_part_size_max + 1 + mail::domain_octets_max> room;
-        const bool has_key = path.non_ascii && mail::make_domain_key(path.domain, key);
-        const std::string_view told =
-            has_key ? in_a_labels(path.address, path.local_part, key.view(), room) : path.address;
-        const auto reverse_path = submission_->arena.copy(path.address);
-        const auto a_label =
-            submission_->arena.copy(told == path.address ? std::string_view() : told);
-        if (reverse_path && a_label) {
-            submission_->envelope.reverse_path = *reverse_path;
-            submission_->envelope.reverse_path_a_label = *a_label;
-            submission_->envelope.body_type = exchange.parameters.body_type;
-            submission_->envelope.smtputf8 = exchange.parameters.smtputf8;
-            submission_->envelope.size_declared = exchange.parameters.size;
-            session_.accept(exchange);
-            return;
-        }
-        leave_submission();
-    }
-    const mail::Reply& reply = smtp::answer_row(smtp::Answer::memory_short).reply;
-    refused(exchange.refusal.verb, exchange.refusal.address, reply);
-    session_.refuse(exchange, reply);
-}
-
-void Connection::take_recipient(smtp::Exchange& exchange) {
-    base::Arena& arena = submission_->arena;
-    const base::Arena::Mark mark = arena.mark();
-    const smtp::Path& path = exchange.path;
-    auto* recipient = arena.make<mail::Recipient>();
-    const auto address = arena.copy(path.address);
-    mail::Reply reply = smtp::answer_row(smtp::Answer::memory_short).reply;
-    if (recipient != nullptr && address) {
-        recipient->address = *address;
-        recipient->local_part = address->substr(0, path.local_part.size());
-        recipient->domain = address->substr(address->size() - path.domain.size());
-        reply = corridor_.world.recipient(*submission_, *recipient);
-    }
-    if (reply.code != 0) {
-        refused(exchange.refusal.verb, exchange.refusal.address, reply);
-        session_.refuse(exchange, reply);
-        arena.rewind(mark);
-        return;
-    }
-    mail::Envelope& envelope = submission_->envelope;
-    (envelope.last_recipient == nullptr ? envelope.first_recipient
-                                        : envelope.last_recipient->next) = recipient;
-    envelope.last_recipient = recipient;
-    ++envelope.recipient_count;
-    session_.accept(exchange);
-}
-
-void Connection::begin_body(smtp::Exchange& exchange) {
-    reserved_ = 0;
-    submission_->body_began = corridor_.ring.now();
-    if (reserve(0) && append_received_line()) {
-        session_.accept(exchange);
-    } else {
-        refuse_body(exchange);
-    }
-}
-
-void Connection::append(smtp::Exchange& exchange) {
-    const smtp::BodyPiece& piece = exchange.piece;
-    mail::Body& body = submission_->body;
-    const bool appended =
-        reserve(piece.run.size()) &&
-        (piece.in_place
-             ? body.append(received_block_, piece.run, piece.begins_line, piece.has_dot_line)
-             : body.append_copy(piece.run, piece.begins_line, piece.has_dot_line));
-    if (!appended) {
-        refuse_body(exchange);
-    }
-}
-
-void Connection::refuse_body(smtp::Exchange& exchange) {
-    refused("DATA", "", smtp::answer_row(smtp::Answer::memory_short).reply);
-    session_.refuse_body(exchange, smtp::Answer::memory_short);
-}
-
-void Connection::submit() {
-    submission_->has_eight_bit |= session_.has_eight_bit();
-    submission_->has_utf8_header |= session_.has_utf8_header();
-    corridor_.world.submit(*submission_);
-}
-
-/// Makes sure that a run of so many octets may be appended.
-bool Connection::reserve(std::uint64_t octets) {
-    const bool first = reserved_ == 0;
-    // A run that is referenced pins its block, which is at most pinned_per_held_max times as large;
-    // else it is copied.
-    const std::uint64_t most = received_block_ ? received_block_->capacity : 0;
-    const std::uint64_t needed = submission_->body.pinned() + reserve_ahead +
-                                 std::min(octets * mail::Body::pinned_per_held_max, most);
-    if (needed <= reserved_) {
-        return true;
-    }
-    const std::uint64_t wanted = (needed + reserve_step - 1) / reserve_step * reserve_step;
-    if (!corridor_.world.reserve(*submission_, wanted, first)) {
-        return false;
-    }
-    reserved_ = wanted;
-    return true;
-}
-
-bool Connection::append_received_line() {
-    const mail::Envelope& envelope = submission_->envelope;
-    std::array<char, smtp::received_octets_max> address;
-    const std::string_view recipient = envelope.recipient_count == 1
-                                           ? in_a_labels(
-                                                 envelope.first_recipient->address,
-                                                 envelope.first_recipient->local_part,
-                                                 envelope.first_recipient->domain_key,
-                                                 address)
-                                           : std::string_view();
-    std::array<char, smtp::received_octets_max> line;
-    const std::size_t size = smtp::write_received(
-        {.helo = submission_->client.helo,
-         .client_address = submission_->client.address,
-         .hostname = terms_->settings.hostname,
-         .protocol = session_.protocol(),
-         .id = submission_->id(),
-         .recipient = recipient,
-         .time = corridor_.ring.wall_now()},
-        line);
-    const bool ascii = smtp::is_ascii(recipient);
-    submission_->has_eight_bit = submission_->has_utf8_header = !ascii;
-    return submission_->body.append_copy({line.data(), size}, true, false);
-}
-
 // --- input ---------------------------------------------------------------------------------------
 
 /// Moves what was received to the partial line, up to that line's end. What stands behind it stays
 /// where it is.
 void Connection::complete_line() {
-    if (std::string_view(line_->data(), line_size_).ends_with(crlf)) {
+    if (received_.empty() || std::string_view(line_->data(), line_size_).ends_with(crlf)) {
         return;
     }
     const bool cr_before = line_->data()[line_size_ - 1] == '\r';
     std::size_t size = received_.size();
     if (cr_before && received_.starts_with('\n')) {
         size = 1;
-    } else if (const std::size_t end = received_.find(crlf); end != std::string_view::npos) {
+    } else if (const std::size_t end = smtp::find_crlf(received_); end != std::string_view::npos) {
         size = end + crlf.size();
     }
     size = std::min(size, smtp::command_line_max - line_size_);
     std::memcpy(line_->data() + line_size_, received_.data(), size);
+    wipe(received_.substr(0, size));
     line_size_ = static_cast<std::uint16_t>(line_size_ + size);
     received_.remove_prefix(size);
 }
 
-/// All input is consumed, but for a partial command line: asks for more.
-void Connection::want_input() {
+/// All input is consumed, but for a partial command line: asks for more. True: there is some.
+bool Connection::want_input() {
     if (!received_.empty()) {
         line_ = corridor_.line_pool.take();
         if (!line_) {
             end(smtp::Answer::overloaded);
-            return;
+            return false;
         }
         std::memcpy(line_->data(), received_.data(), received_.size());
+        wipe(received_);
         line_size_ = static_cast<std::uint16_t>(received_.size());
         received_ = {};
     }
+    if (secure_ != nullptr && secure_->has_input()) {
+        if (decrypt()) {
+            return true;
+        }
+        if (closing_ || secure_->has_input()) {
+            return false;  // it is over, or goes on when there is room
+        }
+    }
     if (corridor_.shutting_down && session_.idle() && line_size_ == 0) {
         end(smtp::Answer::shutting_down);
+    } else if (session_.has_pause() && !session_.in_body()) {
+        slowed_ = true;
     } else if (!stream_.receiving()) {
         stream_.receive(session_.in_body() ? io::BufferGroup::body : io::BufferGroup::command);
     }
+    return false;
 }
 
 // --- output and endings --------------------------------------------------------------------------
@@ -440,20 +335,36 @@ void Connection::flush() {
     if (!stream_.open() || stream_.sending()) {
         return;
     }
+    if (sealed()) {
+        flush_sealed();
+        return;
+    }
+    if (closing_ && parted_ && !stream_.receiving()) {
+        stream_.finish(
+            {output_ ? output_->data() + sent_ : nullptr,
+             static_cast<std::size_t>(written_ - sent_)},
+            admitted_ ? linger_octets : std::uint64_t{0});
+        return;
+    }
     if (sent_ < written_) {
-        stream_.send({output_->data() + sent_, written_ - sent_});
+        stream_.send({output_->data() + sent_, static_cast<std::size_t>(written_ - sent_)});
         sent_ = written_;
         return;
     }
     output_ = {};
     sent_ = written_ = 0;
-    if (!closing_) {
-        return;
+    if (closing_) {
+        end_stream();
     }
+}
+
+/// All is sent: what still comes is not looked at.
+void Connection::end_stream() {
     if (corridor_.cutting) {
         close();
     } else {
-        set_deadline(corridor_.shutting_down ? linger_time_at_end : linger_time);
+        const bool brief = corridor_.shutting_down || corridor_.pressed;
+        set_deadline(brief ? linger_time_briefly : linger_time);
         stream_.end(linger_octets);
     }
 }
@@ -473,7 +384,21 @@ void Connection::answer(const mail::Reply& reply) {
         end(smtp::Answer::shutting_down);  // what was sent behind the message came too late
         return;
     }
-    set_deadline(terms_->settings.command_timeout);
+    wait_for_sender(terms_->settings.command_timeout);
+    run();
+}
+
+void Connection::answer_recipient(const mail::Reply& reply) {
+    POSTERN_ASSERT(session_.awaits_recipient(), "an answer came about no recipient");
+    const mail::Submission::Asked asked = std::exchange(submission_->asked, {});
+    if (!take_output_block()) {
+        close();
+        return;
+    }
+    smtp::Exchange exchange = this->exchange();
+    settle_recipient(exchange, asked, reply);
+    note_written(exchange);
+    wait_for_sender(terms_->settings.command_timeout);
     run();
 }
 
@@ -481,11 +406,43 @@ void Connection::set_deadline(base::Duration from_now) {
     corridor_.timers.set(*this, corridor_.ring.now() + from_now);
 }
 
+/// It may take so long for the next thing; and all of a body, its pauses included, no longer than
+/// what has come of it allows. Between chunks it may think once as long as for a command.
+void Connection::wait_for_sender(base::Duration timeout) {
+    if (corridor_.pressed) {
+        timeout = std::min(timeout, Inbound::pressed_wait);
+    }
+    base::Instant deadline = corridor_.ring.now() + timeout;
+    if (submission_ != nullptr && submission_->body_began != base::Instant{}) {
+        const inbound::ListenerSettings& settings = terms_->settings;
+        const bool by_data = session_.in_body() && session_.by_data();
+        const auto ms = submission_->body.size() * 1000 / body_octets_a_second_min;
+        deadline = std::min(
+            deadline,
+            submission_->body_began + settings.data_timeout +
+                (by_data ? base::Duration(0) : settings.command_timeout) +
+                std::chrono::milliseconds(ms));
+    }
+    corridor_.timers.set(*this, deadline);
+}
+
+/// The pause that the session has earned is over.
+void Connection::go_on() {
+    slowed_ = false;
+    wait_for_sender(terms_->settings.command_timeout);
+    if (!stream_.sending()) {
+        run();
+    }
+}
+
 /// Our own ending, with one of the 421s.
 void Connection::end(smtp::Answer answer) {
     refused("", "", smtp::answer_row(answer).reply);
+    slowed_ = false;
     leave_submission();
-    if (!take_output_block()) {
+    leave_login();
+    const bool before_tls = stage_ == Stage::proxy_header && terms_->settings.tls == Tls::implicit;
+    if (before_tls || shaking_hands() || !take_output_block()) {
         close();
         return;
     }
@@ -515,8 +472,16 @@ void Connection::leave_submission() {
 void Connection::close() {
     closing_ = true;
     leave_submission();
+    leave_login();
     cancel();
     stream_.close();
+}
+
+void Connection::hurry() {
+    const base::Instant soon = corridor_.ring.now() + Inbound::pressed_wait;
+    if (stage_ == Stage::session && Timer::set() && deadline() > soon) {
+        corridor_.timers.set(*this, soon);
+    }
 }
 
 void Connection::shut_down() {
@@ -535,7 +500,7 @@ void Connection::cut() {
 
 /// On reset, or on the end of its stream with no complete command behind the message.
 bool Connection::sender_gone() {
-    if (received_.find(crlf) != std::string_view::npos) {
+    if (smtp::find_crlf(received_) != std::string_view::npos) {
         return false;
     }
     switch (corridor_.ring.look_for_hangup(stream_.descriptor())) {
@@ -546,28 +511,17 @@ bool Connection::sender_gone() {
         case io::Ring::Hangup::ended:
             break;
     }
+    if (secure_ != nullptr) {
+        return !may_wait_for_more();
+    }
     std::array<char, smtp::command_line_max> waiting;
     const std::string_view peeked(
         waiting.data(), corridor_.ring.peek(stream_.descriptor(), waiting));
-    return peeked.find(crlf) == std::string_view::npos &&
+    return smtp::find_crlf(peeked) == std::string_view::npos &&
            !(received_.ends_with('\r') && peeked.starts_with('\n'));
 }
 
 // --- what the world is told ----------------------------------------------------------------------
-
-/// `text` holds the address while the value is used.
-mail::Client Connection::client(io::Address::HostText& text) const {
-    return {
-        .address = address_.host_text(text),
-        .helo = session_.hello_name(),
-        .network = client_network_,
-        .generation = client_generation_,
-        .listener = terms_->number,
-        .trusted = trusted_,
-        .exempt = exempt_,
-        .counted = counted_,
-        .esmtp = session_.esmtp()};
-}
 
 void Connection::refused(
     std::string_view what, std::string_view address, const mail::Reply& reply) {

@@ -6,11 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "particulars.h"
 #include "postern/base/block.h"
 #include "postern/base/object_pool.h"
 #include "postern/inbound/inbound.h"
 #include "postern/io/listener.h"
 #include "postern/smtp/server_session.h"
+#include "proxy_header.h"
+#include "secure.h"
 
 namespace postern::inbound {
 
@@ -57,10 +60,15 @@ struct Corridor {
     io::Timers& timers;
     World& world;
     base::ObjectPool<Connection> connection_pool;
+    base::ObjectPool<Particulars> particulars_pool;
+    base::ObjectPool<ProxyHeader> proxy_header_pool;
     base::BlockPool line_pool;
     base::BlockPool output_pool;
+    base::ObjectPool<Secure> secure_pool;
+    base::BlockPool sealed_pool;
     std::vector<std::unique_ptr<ListenerState>> listeners;  // those that are not closed yet
     base::List<Connection, AllConnections> connections;
+    bool pressed = false;  // Inbound::set_pressed
     bool shutting_down = false;
     bool cutting = false;
 };

@@ -73,6 +73,21 @@ Address Address::from(const sockaddr* raw) {
     return address;
 }
 
+Address Address::from(const base::IpAddress& host, std::uint16_t port) {
+    Address address;
+    Storage& storage = address.storage_;
+    if (host.is_v4()) {
+        storage.v4.sin_family = AF_INET;
+        storage.v4.sin_port = htons(port);
+        std::memcpy(&storage.v4.sin_addr, host.octets.data(), host.size);
+    } else {
+        storage.v6.sin6_family = AF_INET6;
+        storage.v6.sin6_port = htons(port);
+        std::memcpy(&storage.v6.sin6_addr, host.octets.data(), host.size);
+    }
+    return address;
+}
+
 socklen_t Address::raw_size() const {
     return is_v4() ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
 }

@@ -13,6 +13,11 @@ bool again(std::int32_t result) {
     return result == -EINTR || result == -EAGAIN;
 }
 
+/// An iovec serves both ways; a send does not write.
+iovec of(std::string_view bytes) {
+    return {const_cast<char*>(bytes.data()), bytes.size()};
+}
+
 }  // namespace
 
 Stream::Stream(Ring& ring, StreamOwner& owner)
@@ -21,7 +26,7 @@ Stream::Stream(Ring& ring, StreamOwner& owner)
       connect_(on_connect, *this),
       receive_(on_receive, *this),
       send_(on_send, *this),
-      cancel_(on_cancel, *this),
+      close_(on_close, *this),
       waiter_(on_buffer, *this) {}
 
 Stream::~Stream() {
@@ -91,17 +96,18 @@ void Stream::on_connect(Completion& self, Done done) {
 void Stream::receive(BufferGroup group) {
     POSTERN_ASSERT(open() && !receiving(), "a stream receives when open, once at a time");
     group_ = group;
-    ring_.receive(receive_, descriptor_, group);
+    ring_.receive(receive_, descriptor_, group, rest_);
 }
 
 void Stream::on_receive(Completion& self, Done done) {
     Stream& stream = static_cast<Operation&>(self).stream;
+    stream.rest_ = done.rest;
     if (stream.state_ == State::closing) {
         stream.close_when_quiet();
     } else if (done.result == -ENOBUFS) {
         stream.ring_.when_buffer_returns(stream.group_, stream.waiter_);
     } else if (again(done.result)) {
-        stream.ring_.receive(stream.receive_, stream.descriptor_, stream.group_);
+        stream.ring_.receive(stream.receive_, stream.descriptor_, stream.group_, true);
     } else if (stream.state_ == State::ending) {
         stream.throw_away(done);
     } else if (done.result > 0) {
@@ -114,19 +120,22 @@ void Stream::on_receive(Completion& self, Done done) {
 
 void Stream::on_buffer(BufferWaiter& self) {
     Stream& stream = static_cast<Waiter&>(self).stream;
-    stream.ring_.receive(stream.receive_, stream.descriptor_, stream.group_);
+    stream.ring_.receive(stream.receive_, stream.descriptor_, stream.group_, true);
 }
 
 // --- sending -------------------------------------------------------------------------------------
 
 void Stream::send(std::string_view bytes) {
-    // An iovec serves both ways; a send does not write.
-    single_ = {const_cast<char*>(bytes.data()), bytes.size()};
+    single_ = of(bytes);
     send({&single_, 1});
 }
 
 void Stream::send(std::span<iovec> pieces) {
     POSTERN_ASSERT(open() && !sending(), "a stream sends when open, once at a time");
+    send_all(pieces);
+}
+
+void Stream::send_all(std::span<iovec> pieces) {
     message_.msg_iov = pieces.data();
     message_.msg_iovlen = pieces.size();
     send_rest();
@@ -138,7 +147,7 @@ void Stream::send_rest() {
         message_.msg_iovlen > 0 && message_.msg_iovlen <= pieces_max,
         "a send has 1 to 1024 pieces");
     POSTERN_ASSERT(message_.msg_iov->iov_len > 0, "a piece to send is empty");
-    ring_.send(send_, descriptor_, message_);
+    ring_.send(send_, descriptor_, message_, state_ == State::ending);
 }
 
 void Stream::on_send(Completion& self, Done done) {
@@ -148,7 +157,7 @@ void Stream::on_send(Completion& self, Done done) {
         return;
     }
     if (done.result < 0 && !again(done.result)) {
-        stream.owner_.on_sent(-done.result);
+        stream.sending_ends(-done.result);
         return;
     }
     auto sent = static_cast<std::size_t>(std::max(done.result, 0));
@@ -159,7 +168,7 @@ void Stream::on_send(Completion& self, Done done) {
         --rest.msg_iovlen;
     }
     if (rest.msg_iovlen == 0) {
-        stream.owner_.on_sent(0);
+        stream.sending_ends(0);
         return;
     }
     rest.msg_iov->iov_base = static_cast<char*>(rest.msg_iov->iov_base) + sent;
@@ -167,7 +176,35 @@ void Stream::on_send(Completion& self, Done done) {
     stream.send_rest();
 }
 
+void Stream::sending_ends(int error) {
+    if (state_ != State::ending) {
+        owner_.on_sent(error);
+        return;
+    }
+    // Closing on octets that wait unread throws away what is held back, and resets; they have come
+    // since the owner last read.
+    ring_.shut_down_sending(descriptor_);
+    char octet = 0;
+    if (ring_.peek(descriptor_, {&octet, 1}) > 0) {
+        ring_.receive(receive_, descriptor_, group_, true);
+    } else {
+        close();
+    }
+}
+
 // --- the closing sequence ------------------------------------------------------------------------
+
+void Stream::finish(std::string_view bytes, std::uint64_t octets_max) {
+    POSTERN_ASSERT(!sending() && !receiving(), "a stream is quiet when it finishes");
+    if (bytes.empty()) {
+        close();
+        return;
+    }
+    set_state(State::ending);
+    thrown_away_max_ = octets_max;
+    single_ = of(bytes);
+    send_all({&single_, 1});
+}
 
 void Stream::end(std::uint64_t octets_max) {
     POSTERN_ASSERT(!sending(), "a stream cannot end while something is being sent");
@@ -175,7 +212,7 @@ void Stream::end(std::uint64_t octets_max) {
     ring_.shut_down_sending(descriptor_);
     thrown_away_max_ = octets_max;
     if (!receiving()) {
-        ring_.receive(receive_, descriptor_, group_);
+        ring_.receive(receive_, descriptor_, group_, rest_);
     }
 }
 
@@ -186,7 +223,7 @@ void Stream::throw_away(const Done& done) {
         return;
     }
     thrown_away_max_ -= count;
-    ring_.receive(receive_, descriptor_, group_);
+    ring_.receive(receive_, descriptor_, group_, rest_);
 }
 
 void Stream::close() {
@@ -195,26 +232,30 @@ void Stream::close() {
     }
     set_state(State::closing);
     waiter_.unlink();
-    if (descriptor_ >= 0) {
-        ring_.shut_down(descriptor_);
+    if (connect_.armed() || receive_.armed() || send_.armed()) {
+        ring_.shut_down(descriptor_);  // a send ends by this
+        ring_.cancel(close_, connect_.armed() ? connect_ : receive_);
+    } else if (descriptor_ >= 0) {
+        ring_.close(close_, std::exchange(descriptor_, -1));
+    } else {
+        // There is nothing to cancel: on_closed never comes from inside this call.
+        ring_.cancel(close_, connect_);
     }
-    // A send ends by the shutdown. Also where nothing is under way, an idle stream included:
-    // on_closed never comes from inside this call.
-    ring_.cancel(cancel_, connect_.armed() ? connect_ : receive_);
 }
 
-void Stream::on_cancel(Completion& self, Done) {
+void Stream::on_close(Completion& self, Done) {
     static_cast<Operation&>(self).stream.close_when_quiet();
 }
 
 void Stream::close_when_quiet() {
-    if (connect_.armed() || receive_.armed() || send_.armed() || cancel_.armed()) {
+    if (connect_.armed() || receive_.armed() || send_.armed() || close_.armed()) {
+        return;
+    }
+    if (descriptor_ >= 0) {
+        ring_.close(close_, std::exchange(descriptor_, -1));
         return;
     }
     set_state(State::closed);
-    if (descriptor_ >= 0) {
-        ring_.close(std::exchange(descriptor_, -1));
-    }
     owner_.on_closed();
 }
 

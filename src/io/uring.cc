@@ -17,6 +17,7 @@
 #include "postern/io/entropy.h"
 #include "postern/io/random.h"
 #include "postern/io/ring.h"
+#include "restrict.h"
 #include "setup_error.h"
 
 /// The ring on io_uring: kernel 6.1 and liburing 2.3 have all it uses.
@@ -25,7 +26,8 @@ namespace postern::io {
 namespace {
 
 constexpr unsigned setup_flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-                                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE;
+                                 IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+                                 IORING_SETUP_R_DISABLED;
 // Many sockets can become ready in one wait; a short queue costs the kernel a list on the side.
 constexpr unsigned completions_per_entry = 4;
 constexpr std::size_t groups = 2;
@@ -223,6 +225,12 @@ base::Result<std::unique_ptr<Ring>> Ring::create(const RingOptions& options) {
         }
         made->buffers[group].offer();
     }
+    if (int result = restrict_ring(made->ring); result < 0) {
+        return refused("IORING_REGISTER_RESTRICTIONS", result);
+    }
+    if (int result = io_uring_enable_rings(&made->ring); result < 0) {
+        return refused("IORING_REGISTER_ENABLE_RINGS", result);
+    }
     made->wake_descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (made->wake_descriptor < 0) {
         return world_error("cannot make an eventfd for a worker's mailbox");
@@ -321,7 +329,11 @@ void Ring::Implementation::run_completions() {
 void Ring::Implementation::run_one(const io_uring_cqe& entry) {
     const std::uint64_t kind = entry.user_data & kind_mask;
     auto* completion = reinterpret_cast<Completion*>(entry.user_data & ~kind_mask);
-    Done done{.result = entry.res, .more = (entry.flags & IORING_CQE_F_MORE) != 0, .buffer = {}};
+    Done done{
+        .result = entry.res,
+        .more = (entry.flags & IORING_CQE_F_MORE) != 0,
+        .rest = (entry.flags & IORING_CQE_F_SOCK_NONEMPTY) != 0,
+        .buffer = {}};
     if (kind != plain) {
         Buffers& group = buffers[kind == received_body];
         if ((entry.flags & IORING_CQE_F_BUFFER) != 0) {
@@ -375,18 +387,20 @@ void Ring::connect(Completion& completion, int socket, const Address& to) {
     io_uring_prep_connect(implementation_->next_entry(completion), socket, to.raw(), to.raw_size());
 }
 
-void Ring::receive(Completion& completion, int socket, BufferGroup group) {
+void Ring::receive(Completion& completion, int socket, BufferGroup group, bool likely) {
     const bool body = group == BufferGroup::body;
     io_uring_sqe* entry =
         implementation_->next_entry(completion, body ? received_body : received_command);
     io_uring_prep_recv(entry, socket, nullptr, buffers(group).block_size(), 0);
     entry->flags |= IOSQE_BUFFER_SELECT;
     entry->buf_group = static_cast<std::uint16_t>(body);
+    entry->ioprio = likely ? 0 : IORING_RECVSEND_POLL_FIRST;
 }
 
-void Ring::send(Completion& completion, int socket, const msghdr& message) {
-    // MSG_WAITALL: the kernel goes on after a short send by itself.
-    constexpr int flags = MSG_NOSIGNAL | MSG_WAITALL;
+void Ring::send(Completion& completion, int socket, const msghdr& message, bool last) {
+    // MSG_WAITALL: the kernel goes on after a short send by itself. MSG_MORE: what is held back
+    // goes with the end of the stream.
+    const int flags = MSG_NOSIGNAL | MSG_WAITALL | (last ? MSG_MORE : 0);
     io_uring_sqe* entry = implementation_->next_entry(completion);
     if (message.msg_iovlen == 1) {
         io_uring_prep_send(
@@ -394,6 +408,10 @@ void Ring::send(Completion& completion, int socket, const msghdr& message) {
     } else {
         io_uring_prep_sendmsg(entry, socket, &message, flags);
     }
+}
+
+void Ring::close(Completion& completion, int descriptor) {
+    io_uring_prep_close(implementation_->next_entry(completion), descriptor);
 }
 
 void Ring::cancel(Completion& completion, const Completion& target) {

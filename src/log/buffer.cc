@@ -13,11 +13,16 @@
 namespace postern::log {
 namespace {
 
-constexpr std::array<std::string_view, 13> field_names{
+constexpr std::array<std::string_view, 18> field_names{
     "id",
     "listener",
     "client",
     "helo",
+    "tls",
+    "login",
+    "orig_client",
+    "orig_helo",
+    "orig_id",
     "from",
     "to",
     "rule",
@@ -28,6 +33,34 @@ constexpr std::array<std::string_view, 13> field_names{
     "ms",
     "count"};
 constexpr std::string_view cut_mark = "...";
+
+/// What stands in front of a field's value, in 16 octets that are copied as they are.
+struct Opening {
+    static constexpr std::size_t octets_max = 16;
+    char octets[octets_max] = {};
+    std::uint8_t size = 0;
+};
+
+using Openings = std::array<Opening, field_names.size()>;
+
+constexpr Openings openings_of(Format format) {
+    Openings openings;
+    for (std::size_t field = 0; field < openings.size(); ++field) {
+        Opening& opening = openings[field];
+        const auto put = [&opening](std::string_view text) {
+            for (const char c : text) {
+                opening.octets[opening.size++] = c;
+            }
+        };
+        put(format == Format::json ? ",\"" : " ");
+        put(field_names[field]);
+        put(format == Format::json ? "\":" : "=");
+    }
+    return openings;
+}
+
+constexpr std::array<Openings, 2> openings{openings_of(Format::json), openings_of(Format::text)};
+static_assert(static_cast<int>(Format::json) == 0 && static_cast<int>(Format::text) == 1);
 
 void put_digits(char* out, std::uint64_t value, int count) {
     for (int i = count - 1; i >= 0; --i) {
@@ -64,10 +97,7 @@ Line& Line::text(Field field, std::string_view value) {
         return *this;
     }
     begin_field(field);
-    const bool json = buffer_.format_ == Format::json;
-    put(json ? "\"" : "");
-    put_escaped(value);
-    put(json ? "\"" : "");
+    put_quoted(value);
     return *this;
 }
 
@@ -79,7 +109,7 @@ Line& Line::number(Field field, std::uint64_t value) {
 
 void Line::commit() {
     if (list_open_) {
-        put(buffer_.format_ == Format::json ? "]" : "");
+        put_in_json(']');
     }
     put(buffer_.format_ == Format::json ? "}\n" : "\n");
     buffer_.commit();
@@ -89,22 +119,21 @@ void Line::begin_field(Field field) {
     const int number = static_cast<int>(field);
     POSTERN_ASSERT(number > last_, "a line's fields are set in their order");
     last_ = number;
-    const bool json = buffer_.format_ == Format::json;
     if (list_open_) {
         list_open_ = false;
-        put(json ? "]" : "");
+        put_in_json(']');
     }
-    put(json ? ",\"" : " ");
-    put(field_names[static_cast<std::size_t>(number)]);
-    put(json ? "\":" : "=");
+    const Opening& opening =
+        openings[static_cast<std::size_t>(buffer_.format_)][static_cast<std::size_t>(number)];
+    std::memcpy(room_for(Opening::octets_max), opening.octets, Opening::octets_max);
+    buffer_.scratch_used_ += opening.size;
 }
 
 void Line::append_list_item(std::string_view value) {
-    const bool json = buffer_.format_ == Format::json;
     if (!list_open_) {
         begin_field(Field::to);
         list_open_ = true;
-        put(json ? "[" : "");
+        put_in_json('[');
         list_begin_ = buffer_.scratch_used_;
     } else if (list_full_) {
         return;
@@ -114,29 +143,45 @@ void Line::append_list_item(std::string_view value) {
     const std::size_t room = list_max - (buffer_.scratch_used_ - list_begin_);
     constexpr std::size_t quotes_and_mark = 16;
     list_full_ = room < text_max + quotes_and_mark;
-    put(json ? "\"" : "");
     if (list_full_) {
+        put_in_json('"');
         put(cut_mark);
+        put_in_json('"');
     } else {
-        put_escaped(value);
+        put_quoted(value);
     }
-    put(json ? "\"" : "");
+}
+
+char* Line::room_for(std::size_t octets) {
+    POSTERN_ASSERT(
+        octets <= Buffer::scratch_size - buffer_.scratch_used_, "a line fits its scratch memory");
+    return buffer_.scratch_.get() + buffer_.scratch_used_;
 }
 
 void Line::put(std::string_view bytes) {
-    POSTERN_ASSERT(
-        bytes.size() <= Buffer::scratch_size - buffer_.scratch_used_,
-        "a line fits its scratch memory");
-    std::memcpy(buffer_.scratch_.get() + buffer_.scratch_used_, bytes.data(), bytes.size());
+    std::memcpy(room_for(bytes.size()), bytes.data(), bytes.size());
     buffer_.scratch_used_ += bytes.size();
 }
 
+void Line::put_in_json(char c) {
+    *room_for(1) = c;
+    buffer_.scratch_used_ += buffer_.format_ == Format::json ? 1 : 0;
+}
+
+void Line::put_quoted(std::string_view value) {
+    put_in_json('"');
+    put_escaped(value);
+    put_in_json('"');
+}
+
 void Line::put_escaped(std::string_view value) {
-    char* const out = buffer_.scratch_.get() + buffer_.scratch_used_;
+    char* const out = room_for(text_max);
     const Escaped escaped = buffer_.format_ == Format::json ? escape_json(value, out, text_max)
                                                             : escape_text(value, out, text_max);
     buffer_.scratch_used_ += escaped.size;
-    put(escaped.whole ? "" : cut_mark);
+    if (!escaped.whole) {
+        put(cut_mark);
+    }
 }
 
 void Line::put_number(std::uint64_t value) {

@@ -44,6 +44,18 @@ void block_signals(sigset_t& before) {
 
 }  // namespace
 
+base::Result<void> make_file(const std::string& path) {
+    Options options;
+    options.output = Options::Output::file;
+    options.path = path;
+    const auto output = open_output(options);
+    if (!output) {
+        return output.error();
+    }
+    ::close(*output);
+    return {};
+}
+
 base::Result<std::unique_ptr<Log>> Log::open(const Options& options, std::size_t buffer_count) {
     const auto output = open_output(options);
     if (!output) {
@@ -107,6 +119,9 @@ std::uint64_t Log::dropped() const {
 }
 
 void Log::run() {
+    if (options_.on_thread != nullptr) {
+        options_.on_thread();
+    }
     bool last = false;
     while (!last) {
         pollfd woken{wake_, POLLIN, 0};

@@ -1,5 +1,6 @@
 #include "postern/metrics/text.h"
 
+#include <algorithm>
 #include <iterator>
 #include <vector>
 
@@ -52,7 +53,12 @@ std::string_view type_text(Type type) {
 
 /// Each subject's numbers, summed over the workers but for those of Subject::worker.
 struct Sums {
-    explicit Sums(const Registry& registry) {
+    Sums(const Registry& registry, std::span<const CertificateExpiry> expiries) {
+        for (const CertificateExpiry& each : expiries) {
+            const auto ns = each.not_after.time_since_epoch().count();
+            certificates[{each.file, {}}] = {
+                static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 0))};
+        }
         for (const Meters& meters : registry.all()) {
             meters.for_each([&](const Series& series) {
                 if (series.subject != Subject::worker) {
@@ -77,6 +83,8 @@ struct Sums {
                 return workers;
             case Subject::listener:
                 return listeners;
+            case Subject::certificate:
+                return certificates;
             case Subject::host:
                 break;
         }
@@ -87,6 +95,7 @@ struct Sums {
     std::map<Labels, Cells> workers;
     std::map<Labels, Cells> listeners;
     std::map<Labels, Cells> hosts;
+    std::map<Labels, Cells> certificates;
 
    private:
     static void add(std::map<Labels, Cells>& to, const Labels& labels, const Series& series) {
@@ -106,6 +115,8 @@ std::string subject_labels(Subject subject, const Labels& labels) {
             return fmt::format("worker=\"{}\"", labels.first);
         case Subject::listener:
             return fmt::format("listener=\"{}\"", escape_label(labels.first));
+        case Subject::certificate:
+            return fmt::format("certificate=\"{}\"", escape_label(labels.first));
         case Subject::host:
             return fmt::format(
                 "pool=\"{}\",host=\"{}\"", escape_label(labels.first), escape_label(labels.second));
@@ -179,8 +190,8 @@ std::string escape_help(std::string_view text) {
     return escape(text, false);
 }
 
-std::string to_text(const Registry& registry) {
-    const Sums sums(registry);
+std::string to_text(const Registry& registry, std::span<const CertificateExpiry> certificates) {
+    const Sums sums(registry, certificates);
     std::string text;
     for (const Row& row : table) {
         fmt::format_to(

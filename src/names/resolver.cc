@@ -124,6 +124,9 @@ struct Resolver::Implementation {
 
     void run() {
         pthread_setname_np(pthread_self(), "names");
+        if (options.on_thread != nullptr) {
+            options.on_thread();
+        }
         while (take_orders()) {
             ask();
             for (const Book::Change& change : book.take_changes()) {

@@ -44,7 +44,7 @@ Connection::Connection(Corridor& corridor, Host& host)
     : corridor_(corridor),
       host_(host),
       stream_(corridor.ring, *this),
-      session_(host.pool.client_settings, host.pace, *this, corridor.blocks),
+      session_(host.client_settings(), host.pace, *this, corridor.blocks),
       deadline_(*this),
       opened_(corridor.ring.now()),
       idle_since_(opened_) {}
@@ -68,6 +68,10 @@ void Connection::on_connected(int error) {
 }
 
 void Connection::on_received(base::BlockRef block, std::string_view bytes, int error) {
+    if (stage_ == Stage::closing) {  // whatever it is, nobody waits for it
+        stream_.close();
+        return;
+    }
     if (bytes.empty()) {
         broken(
             error == 0 ? std::string("it closed the connection")
@@ -75,9 +79,18 @@ void Connection::on_received(base::BlockRef block, std::string_view bytes, int e
         return;
     }
     host_.heard();
-    session_.received(bytes, corridor_.ring.now());
-    look_again();
-    update();
+    if (secure_ == nullptr) {
+        session_.received(bytes, corridor_.ring.now());
+        if (session_.starts_tls()) {
+            begin_tls();
+        }
+    } else {
+        received_sealed(bytes);
+    }
+    if (stage_ != Stage::closing) {
+        look_again();
+        update();
+    }
     if (stage_ != Stage::closing) {
         block = base::BlockRef();  // back before the next receive wants one
         stream_.receive(io::BufferGroup::command);
@@ -85,6 +98,17 @@ void Connection::on_received(base::BlockRef block, std::string_view bytes, int e
 }
 
 void Connection::on_sent(int error) {
+    if (stage_ == Stage::closing) {  // what TLS had to say at its end
+        stream_.close();
+        return;
+    }
+    if (secure_ != nullptr) {
+        secure_->sent();
+        if (error == 0) {
+            sealed_sent();
+            return;
+        }
+    }
     output_ = base::BlockRef();
     if (error != 0) {
         session_.send_failed();
@@ -97,6 +121,7 @@ void Connection::on_sent(int error) {
 }
 
 void Connection::on_closed() {
+    deadline_.cancel();
     output_ = base::BlockRef();
     session_.ended();
     host_.closed(*this);
@@ -111,8 +136,21 @@ void Connection::pump() {
         session_.ending() != smtp::ClientSession::Ending::none) {
         return;
     }
+    if (secure_ != nullptr) {
+        pump_sealed();
+        return;
+    }
+    const std::span<iovec> pieces = lay();
+    if (!pieces.empty()) {
+        stream_.send(pieces);
+    }
+    update();
+}
+
+// What may go out now, and where it lies, in output_.
+std::span<iovec> Connection::lay() {
     base::BlockRef block = corridor_.blocks.take();
-    POSTERN_ASSERT(block, "a connection has two blocks at most");
+    POSTERN_ASSERT(block, "a connection has few blocks");
     auto* const pieces = reinterpret_cast<iovec*>(block->data());
     constexpr std::size_t pieces_octets = output_pieces * sizeof(iovec);
     smtp::Output output(
@@ -120,9 +158,8 @@ void Connection::pump() {
     session_.write(output, corridor_.ring.now());
     if (!output.empty()) {
         output_ = std::move(block);
-        stream_.send(output.pieces());
     }
-    update();
+    return output.pieces();
 }
 
 // By the corridor, at the turn's end.
@@ -192,7 +229,9 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
             }
             break;
     }
-    host_.counts.count<metrics::Metric::host_messages>(class_of(outcome));
+    if (!transfer.submission->is_question) {
+        host_.counts.count<metrics::Metric::host_messages>(class_of(outcome));
+    }
     if (!verdict.host_said.empty() && verdict.kind != Kind::host_trouble) {
         host_.answered();
     }
@@ -289,6 +328,17 @@ void Connection::session_ended() {
         case Ending::unexpected:
             broken("it gave an answer that was not due");
             return;
+        case Ending::no_tls:
+            no_tls(
+                session_.refused_step().empty()
+                    ? std::string("TLS is required, and it does not offer STARTTLS")
+                    : "TLS is required, and STARTTLS was refused: " +
+                          std::string(session_.refused_said()),
+                false);
+            return;
+        case Ending::injected:
+            no_tls("it said more behind its answer to STARTTLS, in plain text", false);
+            return;
         case Ending::refused:
             broken(
                 std::string(session_.refused_step()) +
@@ -303,6 +353,10 @@ void Connection::session_ended() {
 // Ended by the world. Of a connection that was idle this says nothing of its host: hosts close idle
 // connections.
 void Connection::broken(std::string_view what) {
+    if (in_handshake()) {
+        no_tls("the TLS handshake came to nothing: " + std::string(what), true);
+        return;
+    }
     const bool opening = stage_ == Stage::opening;
     const bool waited = !opening && !session_.idle();
     close();
@@ -359,6 +413,9 @@ base::Instant Connection::next_deadline() const {
     }
     switch (stage_) {
         case Stage::opening:
+            if (in_handshake()) {
+                return session_.awaited_since() + std::min(timeouts.connect, timeouts.reply);
+            }
             return session_.awaited_since() == base::Instant{}  // the greeting
                        ? opened_ + timeouts.connect
                        : session_.awaited_since() + timeouts.reply;
@@ -374,6 +431,10 @@ base::Instant Connection::next_deadline() const {
 }
 
 void Connection::on_deadline() {
+    if (stage_ == Stage::closing) {
+        stream_.close();
+        return;
+    }
     if (quitting_) {
         close();
         return;
@@ -384,6 +445,10 @@ void Connection::on_deadline() {
     }
     switch (stage_) {
         case Stage::opening: {
+            if (in_handshake()) {
+                broken("no answer in time");
+                return;
+            }
             const bool connected = stream_.open();
             // Others of ours work, or so they seemed: did they hear anything meanwhile?
             const bool silent = host_.last_heard() < opened_ &&

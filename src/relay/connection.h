@@ -4,6 +4,7 @@
 
 #include "corridor.h"
 #include "postern/io/stream.h"
+#include "secure.h"
 
 namespace postern::relay {
 
@@ -60,7 +61,19 @@ class Connection final : public base::ListLink<Staged>,
     void settled(smtp::Transfer& transfer, const smtp::Verdict& verdict) override;
     void released(smtp::Transfer& transfer) override;
 
+    // TLS
+    bool in_handshake() const { return session_.starts_tls(); }
+
+    void begin_tls();
+    void received_sealed(std::string_view octets);
+    void pump_sealed();
+    void sealed_sent();
+    void tls_failed();
+    void close_with_last_word();
+    void no_tls(const std::string& what, bool may_be_plain);
+
     void goes_elsewhere(Transfer& transfer);
+    std::span<iovec> lay();
     void look_again();
     void on_deadline();
     /// After anything that happened: ends, or takes its place and its deadline anew.
@@ -77,7 +90,8 @@ class Connection final : public base::ListLink<Staged>,
     io::Stream stream_;
     smtp::ClientSession session_;
     Deadline deadline_;
-    base::BlockRef output_;  // the pieces and commands of the send under way
+    base::BlockRef output_;  // the pieces and commands that are being sent
+    std::unique_ptr<Secure> secure_;
     base::Instant opened_;
     base::Instant idle_since_;
     Stage stage_ = Stage::opening;

@@ -67,6 +67,7 @@ void Corridor::release(Transfer& transfer) {
     mail::Submission& submission = *transfer.submission;
     submission.relay_owner = nullptr;
     transfer.submission = nullptr;
+    transfer.age.unlink();
     --transfers_used;
     free_.push_back(transfer);
     world.released(submission);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <vector>
 
@@ -16,12 +17,19 @@ namespace postern::relay {
 class Connection;
 class Pool;
 
+/// Tag of the list of a pool's transfers, the oldest first.
+struct ByAge;
+
 /// A submission on its way through this corridor, from submit to released. Either it waits in its
 /// pool's queue, or it is linked in a session.
 struct Transfer final : smtp::Transfer {
     struct Deadline : io::Timer {
         explicit Deadline(Transfer& t);
         Transfer& transfer;
+    };
+
+    struct Age : base::ListLink<ByAge> {
+        base::Instant since;
     };
 
     Transfer() : deadline(*this) {}
@@ -31,6 +39,7 @@ struct Transfer final : smtp::Transfer {
     unsigned attempts = 0;  // that came to nothing, by no fault of a connection that had been idle
     std::uint64_t avoided = 0;  // number of the host that the last of them was at; 0: none
     bool goes_again = false;    // waits anew once its session has let it go
+    Age age;
     Deadline deadline;  // for a place in the pool while it waits, then for the sender's answer
 };
 
@@ -80,12 +89,13 @@ struct Corridor {
     base::List<Pool, Waiting> waiting;
     base::List<Pool, Leaving> leaving;
     base::BlockPool
-        blocks;  // for a connection: its output under way, and a reply that has come in part
+        blocks;  // for a connection: its output under way, a reply that has come in part, records
+    std::array<char, 16384> scratch;  // plain octets of one connection, for one call
     std::size_t transfers_used = 0;
 
    private:
     static constexpr std::uint32_t blocks_max =
-        1 << 20;  // two a connection: descriptors run out first
+        1 << 22;  // two a connection, with TLS up to twelve: descriptors run out first
 
     std::vector<std::unique_ptr<Transfer>>
         transfers_;  // all there are; grows to the most that were ever under way

@@ -50,7 +50,7 @@ Host::~Host() {
 // --- what its connections tell
 // ------------------------------------------------------------------------------------------------------------------
 
-void Host::failed(std::string_view what, bool whole) {
+void Host::failed(std::string_view what, bool whole, bool for_tls) {
     const base::Instant now = corridor_.ring.now();
     if (!whole && !probing_ && works()) {
         if (now >= full_until_) {
@@ -61,10 +61,28 @@ void Host::failed(std::string_view what, bool whole) {
         return;
     }
     const bool probe = std::exchange(probing_, false);
+    facts_.set_lacks_tls(for_tls);
     if (facts_.fail(now, probe)) {
         counts.add<metrics::Metric::host_aside>(probe ? 0 : 1);
         tell(what);
         corridor_.timers.set(watch_, now + watch_interval);
+    }
+}
+
+void Host::goes_plain(std::string_view what) {
+    if (facts_.begin_plain(corridor_.ring.now())) {
+        tell(std::string(what) + "; plain text for the next 5 min");
+    }
+}
+
+const smtp::ClientSettings& Host::client_settings() const {
+    return facts_.plain(corridor_.ring.now()) ? pool.plain_settings : pool.client_settings;
+}
+
+void Host::rename(const std::string& found_by) {
+    if (name != found_by) {
+        name = found_by;
+        resumption = tls::Resumption();  // was given to the other name
     }
 }
 

@@ -25,7 +25,10 @@ class Host {
 
     // --- what its connections tell ---
     /// What went wrong, for the log. `whole`: it concerns the host however many connections work.
-    void failed(std::string_view what, bool whole);
+    /// `for_tls`: TLS is required, and not to be had.
+    void failed(std::string_view what, bool whole, bool for_tls = false);
+    /// TLS came to nothing, and mail goes on in plain text.
+    void goes_plain(std::string_view what);
     /// A connection that was begun at `opened` broke with messages on it. Many at once may happen
     /// to anybody; one after the other, with no message answered in between, is the host's trouble.
     void broke(std::string_view what, base::Instant opened);
@@ -50,6 +53,13 @@ class Host {
 
     /// Messages that may be given to it besides those it has: none unless trusted.
     std::uint32_t room() const;
+
+    bool lacks_tls() const { return !trusted() && facts_.lacks_tls(); }
+
+    /// What a new connection's session is told.
+    const smtp::ClientSettings& client_settings() const;
+
+    void rename(const std::string& found_by);
 
     bool trusted() const { return facts_.health() == shared::HostFacts::Health::trusted; }
 
@@ -85,6 +95,7 @@ class Host {
     std::string name;  // that its address was found by; empty: none
     std::uint32_t level;
     smtp::Pace pace;
+    tls::Resumption resumption;        // of the last TLS session, for the next
     std::uint32_t recipients_max = 0;  // as its last EHLO said; 0: no word of it
     bool known = false;                // it has answered an EHLO
     bool lacks_smtputf8 = false;       // as its last EHLO said

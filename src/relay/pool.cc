@@ -12,13 +12,30 @@ constexpr base::Duration look_interval = 50ms;
 // Messages that avoid a host may stand in front of one that does not; so many are passed over.
 constexpr unsigned passed_over_max = 32;
 
-smtp::ClientSettings client_settings_of(const PoolSettings& pool) {
+smtp::ClientSettings::Tls starttls_of(Tls tls) {
+    switch (tls) {
+        case Tls::none:
+            return smtp::ClientSettings::Tls::none;
+        case Tls::opportunistic:
+            return smtp::ClientSettings::Tls::offered;
+        case Tls::required:
+        case Tls::verify:
+            break;
+    }
+    return smtp::ClientSettings::Tls::required;
+}
+
+smtp::ClientSettings client_settings_of(const PoolSettings& pool, Tls tls) {
     smtp::ClientSettings settings;
     settings.helo = pool.helo;
     settings.pipeline_max = pool.pipeline_max;
     settings.recipients_max = pool.recipients_max;
     settings.send_8bit = pool.send_8bit;
     settings.ehlo_ignore = pool.ehlo_ignore;
+    settings.tls = starttls_of(tls);
+    settings.auth_user = pool.auth_user;
+    settings.auth_password = pool.auth_password;
+    settings.xforward = pool.xforward;
     return settings;
 }
 
@@ -44,6 +61,12 @@ std::string definition_of(const PoolSettings& pool) {
     for (const std::string& keyword : pool.ehlo_ignore) {
         add(keyword);
     }
+    add_number(static_cast<std::int64_t>(pool.tls));
+    add(pool.tls_name);
+    add_number(static_cast<std::int64_t>(pool.tls_files));
+    add(pool.auth_user);
+    add(pool.auth_password);
+    add_number(pool.xforward ? 1 : 0);
     for (const io::Address& address : pool.source) {
         add(address.text());
     }
@@ -52,12 +75,20 @@ std::string definition_of(const PoolSettings& pool) {
     return octets;
 }
 
-Pool::Pool(Corridor& corridor, std::uint32_t its_number, const PoolSettings& its_settings)
+Pool::Pool(
+    Corridor& corridor,
+    std::uint32_t its_number,
+    const PoolSettings& its_settings,
+    std::shared_ptr<const tls::ClientContext> its_tls)
     : number(its_number),
       settings(its_settings),
-      client_settings(client_settings_of(its_settings)),
+      tls_context(std::move(its_tls)),
+      client_settings(client_settings_of(its_settings, its_settings.tls)),
+      plain_settings(client_settings_of(its_settings, Tls::none)),
       definition(definition_of(its_settings)),
       corridor_(corridor) {
+    POSTERN_ASSERT(
+        tls_context != nullptr || settings.tls == Tls::none, "a pool's TLS is made from something");
     std::vector<HostAddress> given;
     for (const HostSettings& host : settings.hosts) {
         if (host.name.empty()) {
@@ -86,7 +117,7 @@ void Pool::set_hosts(std::span<const HostAddress> wanted, Absence absence) {
             hosts_.push_back(std::make_unique<Host>(corridor_, *this, one, settings));
         } else {
             (*known)->level = one.level;
-            (*known)->name = one.name;
+            (*known)->rename(one.name);
             hosts_.push_back(std::move(*known));
         }
     }
@@ -145,6 +176,8 @@ void Pool::for_each_host(Use&& use) const {
 
 void Pool::submit(mail::Submission& submission) {
     Transfer& transfer = corridor_.take(submission, *this);
+    transfer.age.since = corridor_.ring.now();
+    ages_.push_back(transfer.age);
     waiting_.push_back(transfer);
     wait(transfer);
 }
@@ -182,9 +215,17 @@ void Pool::waited_too_long(Transfer& transfer) {
     mail::Outcome outcome;
     outcome.kind = hosts_.empty() ? mail::Outcome::Kind::unresolved
                    : works        ? mail::Outcome::Kind::busy
-                                  : mail::Outcome::Kind::unreachable;
+                                  : out_of_reach();
     corridor_.settle(transfer, outcome);
     corridor_.release(transfer);
+}
+
+// With no host that mail can go to: for want of TLS, where one of them could be talked to else.
+mail::Outcome::Kind Pool::out_of_reach() const {
+    return std::any_of(
+               hosts_.begin(), hosts_.end(), [](const auto& host) { return host->lacks_tls(); })
+               ? mail::Outcome::Kind::untrusted
+               : mail::Outcome::Kind::unreachable;
 }
 
 // Those that wait beyond the first `keep`.
@@ -268,7 +309,7 @@ void Pool::distribute() {
             hosts_.begin(), hosts_.end(), [&](const auto& host) { return ((*host).*what)(); });
     };
     if (!is(&Host::trusted)) {  // one message waits for what a probe finds
-        settle(mail::Outcome::Kind::unreachable, is(&Host::probing) ? 1 : 0);
+        settle(out_of_reach(), is(&Host::probing) ? 1 : 0);
     }
     if (waiting_count_ > 0 && !look_.set()) {
         corridor_.timers.set(look_, corridor_.ring.now() + look_interval);
@@ -419,6 +460,11 @@ Transfer* Pool::next(Connection& connection, Host& host) {
         }
     }
     return nullptr;
+}
+
+bool Pool::slow() {
+    const Transfer::Age* const oldest = ages_.front();
+    return oldest != nullptr && corridor_.ring.now() - oldest->since > Relay::slow_after;
 }
 
 // --- what is known of the hosts

@@ -11,7 +11,11 @@ namespace postern::relay {
 /// Where mail of one name waits, and the hosts that take it.
 class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving> {
    public:
-    Pool(Corridor& corridor, std::uint32_t number, const PoolSettings& settings);
+    Pool(
+        Corridor& corridor,
+        std::uint32_t number,
+        const PoolSettings& settings,
+        std::shared_ptr<const tls::ClientContext> tls);
 
     void set_hosts(std::span<const HostAddress> hosts, Absence absence);
     /// No message is chosen for it any more.
@@ -22,6 +26,10 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     void hold() { ++holds_; }
 
     void let_go() { --holds_; }
+
+    std::uint32_t held() const { return holds_; }
+
+    bool slow();
 
     /// Ends and frees what is to go and has nothing to do. False: nothing that is to go is left.
     bool clear_away();
@@ -43,7 +51,7 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     /// No more mail is awaited: connections that have nothing to do end.
     void wind_down();
 
-    void settle_waiting() { settle(mail::Outcome::Kind::unreachable, 0); }
+    void settle_waiting() { settle(out_of_reach(), 0); }
 
     bool has_waiting() const { return waiting_count_ > 0; }
 
@@ -54,14 +62,17 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
 
     const std::uint32_t number;
     const PoolSettings settings;
+    const std::shared_ptr<const tls::ClientContext> tls_context;  // null: none
     const smtp::ClientSettings client_settings;
-    const std::string definition;  // definition_of(settings)
+    const smtp::ClientSettings plain_settings;  // where TLS was offered and was not to be had
+    const std::string definition;               // definition_of(settings)
 
    private:
     struct Look final : io::Timer {
         Look() : io::Timer([](io::Timer&) {}) {}
     };
 
+    mail::Outcome::Kind out_of_reach() const;
     void settle(mail::Outcome::Kind kind, std::uint32_t keep);
     void settle_absent();
     void begin_to_leave();
@@ -80,6 +91,7 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     Absence absence_ = Absence::pending;
     bool retired_ = false;
     std::uint32_t holds_ = 0;
+    base::List<Transfer::Age, ByAge> ages_;  // of all that it was given and is not done with
     base::List<smtp::Transfer> waiting_;
     std::uint32_t waiting_count_ = 0;
     // Those of one level that share what waits, while it is given out.

@@ -57,7 +57,8 @@ Relay::~Relay() {
 // --- pools
 // ------------------------------------------------------------------------------------------------------------------
 
-std::uint32_t Relay::add_pool(const PoolSettings& settings) {
+std::uint32_t Relay::add_pool(
+    const PoolSettings& settings, std::shared_ptr<const tls::ClientContext> tls) {
     auto& [pools, free_numbers] = implementation_->numbered;
     if (free_numbers.empty()) {
         free_numbers.push_back(static_cast<std::uint32_t>(pools.size()));
@@ -65,7 +66,8 @@ std::uint32_t Relay::add_pool(const PoolSettings& settings) {
     }
     const std::uint32_t number = free_numbers.back();
     free_numbers.pop_back();
-    pools[number] = std::make_unique<Pool>(implementation_->corridor, number, settings);
+    pools[number] =
+        std::make_unique<Pool>(implementation_->corridor, number, settings, std::move(tls));
     return number;
 }
 
@@ -84,6 +86,14 @@ void Relay::hold(std::uint32_t pool) {
 
 void Relay::let_go(std::uint32_t pool) {
     implementation_->pool(pool).let_go();
+}
+
+std::uint32_t Relay::held(std::uint32_t pool) const {
+    return implementation_->pool(pool).held();
+}
+
+bool Relay::slow(std::uint32_t pool) const {
+    return implementation_->pool(pool).slow();
 }
 
 void Relay::set_timeouts(const Timeouts& timeouts) {

@@ -2,12 +2,14 @@
 
 #include <emmintrin.h>
 
-#include <algorithm>
+#include <array>
 #include <bit>
+#include <cstdint>
 #include <cstring>
 
 #include "postern/base/assert.h"
 #include "postern/route/table.h"
+#include "weigh.h"
 
 /// The block's layout and the hash, for the table and its builder.
 namespace postern::route {
@@ -65,9 +67,9 @@ class Table::Suffixes {
     Suffixes(const Secrets& secrets, std::string_view name, unsigned labels) : name_(name) {
         POSTERN_ASSERT(
             !name.empty() && name.size() < 8 * Secrets::words_max, "a name that cannot be hashed");
+        const Number& first = secrets.numbers[0];
+        before_ = first[0] | static_cast<Wide>(first[1]) << 64;
         number_ = secrets.numbers.data() + 1;
-        const auto& first = secrets.numbers[0];
-        before_ = {first[0] | static_cast<Wide>(first[1]) << 64, first[2]};
         rest_ = static_cast<unsigned>(name.size());
         read_block();
         for (; labels > 1; --labels) {
@@ -93,47 +95,17 @@ class Table::Suffixes {
     }
 
    private:
-    __extension__ using Wide = unsigned __int128;
-    static constexpr unsigned block_words = 4;
     static constexpr unsigned block_octets = 8 * block_words;
-    static constexpr auto masks = [] {
-        std::array<char, 2 * block_octets> table{};
-        for (unsigned i = block_octets; i < table.size(); ++i) {
-            table[i] = '\xff';
-        }
-        return table;
-    }();
-
-    struct Sum {
-        Wide low;
-        std::uint64_t high;
-
-        /// Adds number * word, modulo 2^192.
-        void add(const std::array<std::uint64_t, 3>& number, std::uint64_t word) {
-            bool carry = __builtin_add_overflow(low, static_cast<Wide>(number[0]) * word, &low);
-            Wide second = static_cast<Wide>(number[1]) * word;
-            auto middle = static_cast<std::uint64_t>(low >> 64);
-            bool carry_too =
-                __builtin_add_overflow(middle, static_cast<std::uint64_t>(second), &middle);
-            low = static_cast<Wide>(middle) << 64 | static_cast<std::uint64_t>(low);
-            high += static_cast<std::uint64_t>(second >> 64) + number[2] * word + carry + carry_too;
-        }
-    };
+    static constexpr unsigned page_octets = 4096;  // or a multiple of that
 
     /// Of the block's last `octets`, 0 to 32, and all blocks before it.
     Hash hash(unsigned octets) const {
-        Sum sum = before_;
-        // From here on: as many octets of the mask are ones as of the block count.
-        const char* mask = masks.data() + octets;
-#pragma GCC unroll 4
-        for (unsigned i = 0; i < block_words; ++i) {
-            std::uint64_t counts;
-            std::memcpy(&counts, mask + 8 * (block_words - 1 - i), 8);
-            sum.add(number_[i], words_[i] & counts);
-        }
-        auto middle = static_cast<std::uint64_t>(sum.low >> 64);
+        const Wide sum = before_ ^ weigh(block_, octets, number_);
+        const auto low = static_cast<std::uint64_t>(sum);
         return {
-            sum.high, static_cast<std::uint32_t>(middle >> 32), static_cast<std::uint32_t>(middle)};
+            static_cast<std::uint64_t>(sum >> 64),
+            static_cast<std::uint32_t>(low >> 32),
+            static_cast<std::uint32_t>(low)};
     }
 
     /// Of the block, behind its next dot, or all that the name has in it. Then that dot is given.
@@ -147,58 +119,46 @@ class Table::Suffixes {
     }
 
     void next_block() {
-        for (unsigned i = 0; i < block_words; ++i) {
-            before_.add(number_[i], words_[i]);
-        }
+        before_ ^= weigh(block_, block_octets, number_);
         number_ += block_words;
         rest_ -= block_octets;
         read_block();
     }
 
-    /// The last 32 octets of the first `rest_`; zeros stand for those before the name. They are
-    /// read as little-endian words, so what stands further right is in the higher bits.
+    /// The last 32 octets of the first `rest_`. What lies there before the name is read with it
+    /// where that cannot leave the page; no hash weighs it.
     void read_block() {
-#pragma GCC unroll 4
-        for (unsigned i = 0; i < block_words; ++i) {
-            words_[i] = word_before(static_cast<int>(rest_) - static_cast<int>(8 * i));
+        const char* const end = name_.data() + rest_;
+        if (rest_ >= block_octets ||
+            reinterpret_cast<std::uintptr_t>(end) % page_octets >= block_octets) [[likely]] {
+            block_ = load_before(end);
+        } else {
+            alignas(16) std::array<char, block_octets> copy{};
+            std::memcpy(copy.data() + block_octets - rest_, name_.data(), rest_);
+            block_ = load_before(copy.data() + block_octets);
         }
-        auto dots = [&](unsigned i) {
-            __m128i octets = _mm_set_epi64x(
-                static_cast<long long>(words_[i]), static_cast<long long>(words_[i + 1]));
+        auto dots = [](__m128i octets) {
             return static_cast<std::uint32_t>(
                 _mm_movemask_epi8(_mm_cmpeq_epi8(octets, _mm_set1_epi8('.'))));
         };
-        dots_ = dots(0) << 16 | dots(2);
+        dots_ = dots(block_.right) << 16 | dots(block_.left);
+        constexpr std::uint32_t all = 0xffffffff;
+        dots_ &= rest_ < block_octets ? ~(all >> rest_) : all;
     }
 
-    /// The eight octets of the name that end before `end`; those that it has, in the high bits.
-    std::uint64_t word_before(int end) const {
-        if (name_.size() < 8) [[unlikely]] {
-            return short_word(end);
-        }
-        int begin = std::max(end - 8, 0);
-        std::uint64_t word;
-        std::memcpy(&word, name_.data() + begin, 8);
-        int missing = begin - (end - 8);
-        return missing < 8 ? word << 8 * missing : 0;
+    __attribute__((no_sanitize("address", "thread"))) static Block load_before(const char* end) {
+        return {
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - block_octets)),
+            _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - block_octets / 2))};
     }
 
-    std::uint64_t short_word(int end) const {
-        std::uint64_t word = 0;
-        for (int i = 0; i < end; ++i) {
-            auto octet = static_cast<unsigned char>(name_[static_cast<std::size_t>(i)]);
-            word |= static_cast<std::uint64_t>(octet) << 8 * (8 - end + i);
-        }
-        return word;
-    }
-
+    Block block_;
+    Wide before_;  // K_0 and all words before the block's
     std::string_view name_;
-    const std::array<std::uint64_t, 3>* number_;  // of the block's first word
+    const Number* number_;    // of the block's last word
     unsigned rest_;           // octets of the name from its first to the block's last
     std::uint32_t dots_ = 0;  // in the block and not yet given, the last octet's bit on top
     bool done_ = false;
-    std::array<std::uint64_t, block_words> words_;  // of the block, from the right
-    Sum before_;                                    // K_0 and all words before them
 };
 
 inline Table::Hash Table::hash_of(std::string_view name) const {

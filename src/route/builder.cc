@@ -32,6 +32,7 @@ Builder::Builder(
 
 Loaded Builder::build() {
     table_->targets_ = std::move(parsed_.targets);
+    set_recipients();
     table_->names_ = std::move(parsed_.names);
     for (const Source& source : sources_) {
         table_->files_.emplace_back(source.name);
@@ -48,6 +49,17 @@ Loaded Builder::build() {
         return {nullptr, std::move(parsed_.errors)};
     }
     return {std::move(table_), {}};
+}
+
+void Builder::set_recipients() {
+    if (settings_.recipients.empty()) {
+        return;
+    }
+    for (const Target& target : table_->targets_) {
+        const auto list = target.kind == TargetKind::pool ? settings_.recipients.find(target.text)
+                                                          : settings_.recipients.end();
+        table_->recipients_.push_back(list == settings_.recipients.end() ? nullptr : list->second);
+    }
 }
 
 const Statement& Builder::statement_of(std::uint32_t rule) const {

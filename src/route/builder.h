@@ -24,6 +24,7 @@ class Builder {
     Loaded build();
 
    private:
+    void set_recipients();
     void set_actions();
     void size_block();
     bool fill_block();

@@ -108,6 +108,15 @@ Decision decide(
     if (target.kind == TargetKind::reject || target.kind == TargetKind::defer) {
         return {refusal(table, target, match.rule), match, {}};
     }
+    if (const Recipients* list = table.recipients_of(action.target)) {
+        // Either as it was named, or as the smart host is going to be told.
+        const bool listed =
+            list->contains(query.local_part, query.domain_key) ||
+            (!action.rewrite.empty() && list->contains(query.local_part, action.rewrite));
+        if (!listed) {
+            return {unlisted_recipient, match, {}, true};
+        }
+    }
     Decision decision{{}, match, {}};
     if (!action.rewrite.empty()) {
         decision.outgoing =

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include <nlohmann/json.hpp>
 
 #include "postern/mail/domain.h"
@@ -12,17 +14,7 @@ namespace postern::route {
 namespace {
 
 std::string answer_text(const Decision& decision) {
-    if (decision.accepted()) {
-        return {};
-    }
-    const mail::Reply& reply = decision.reply;
-    return fmt::format(
-        "{} {}.{}.{} {}",
-        reply.code,
-        reply.enhanced.cls,
-        reply.enhanced.subject,
-        reply.enhanced.detail,
-        reply.text);
+    return decision.accepted() ? std::string() : to_text(decision.reply);
 }
 
 /// Collects the rules whose pattern is the address, its domain, or a domain above it.
@@ -96,6 +88,14 @@ class Candidates {
     std::uint32_t winner_;
 };
 
+/// Whether the hosts of the target have the last word on each recipient.
+bool is_asked(const Target& target, std::span<const PoolHosts> pools) {
+    return target.kind == TargetKind::pool &&
+           std::any_of(pools.begin(), pools.end(), [&](const PoolHosts& pool) {
+               return pool.asked && pool.name == target.text;
+           });
+}
+
 std::string target_text(const Target& target, std::span<const PoolHosts> pools) {
     switch (target.kind) {
         case TargetKind::pool:
@@ -134,6 +134,16 @@ nlohmann::json rule_json(const Table& table, std::uint32_t rule) {
 
 }  // namespace
 
+std::string to_text(const mail::Reply& reply) {
+    return fmt::format(
+        "{} {}.{}.{} {}",
+        reply.code,
+        reply.enhanced.cls,
+        reply.enhanced.subject,
+        reply.enhanced.detail,
+        reply.text);
+}
+
 Explanation explain(
     const Table& table,
     const RelaySettings& settings,
@@ -162,7 +172,15 @@ Explanation explain(
         return explanation;
     }
     DecisionText text;
-    explanation.answer_to_trusted = answer_text(decide(table, settings, parts, true, text));
+    const Decision to_trusted = decide(table, settings, parts, true, text);
+    explanation.answer_to_trusted = answer_text(to_trusted);
+    if (to_trusted.match.found()) {
+        const std::uint32_t target = table.action(to_trusted.match.action).target;
+        if (const Recipients* list = table.recipients_of(target)) {
+            explanation.lists = list->files();
+            explanation.unlisted = to_trusted.unlisted;
+        }
+    }
     Decision decision = decide(table, settings, parts, from && from->trusted, text);
     explanation.match = decision.match;
     explanation.outgoing = decision.outgoing;
@@ -204,6 +222,17 @@ std::string to_text(
     } else {
         line("rule", "none");
     }
+    if (!explanation.lists.empty()) {
+        const std::string files = fmt::format("{}", fmt::join(explanation.lists, ", "));
+        line(
+            "listed",
+            explanation.unlisted ? fmt::format("no: recipient is not in {}", files)
+                                 : fmt::format("yes, in {}", files));
+    }
+    if (explanation.match.found() &&
+        is_asked(table.targets()[table.action(explanation.match.action).target], pools)) {
+        line("asked", "the pool's hosts, at RCPT, whether the recipient exists (verify)");
+    }
     if (!explanation.outgoing.empty()) {
         line("goes to", explanation.outgoing);
     }
@@ -217,7 +246,9 @@ std::string to_text(
             fmt::format(
                 "{} ({}): {}",
                 explanation.from->address,
-                explanation.from->trusted ? "trusted" : "not trusted",
+                explanation.from->proxy     ? "a proxy, no client"
+                : explanation.from->trusted ? "trusted"
+                                            : "not trusted",
                 answer(explanation.answer)));
     } else {
         line("answer", fmt::format("to anyone: {}", answer(explanation.answer)));
@@ -245,6 +276,7 @@ std::string to_json(
         constexpr const char* kinds[] = {"pool", "address", "host", "mx", "reject", "defer"};
         json["target"]["kind"] = kinds[static_cast<int>(target.kind)];
         json["target"]["text"] = target.text;
+        json["target"]["asked"] = is_asked(target, pools);
         if (target.kind == TargetKind::pool || target.kind == TargetKind::address) {
             json["target"]["hosts"] = nlohmann::json::array();
             if (target.kind == TargetKind::address) {
@@ -258,6 +290,10 @@ std::string to_json(
         }
     }
     json["outgoing"] = explanation.outgoing.empty() ? explanation.address : explanation.outgoing;
+    json["recipients"] = nullptr;
+    if (!explanation.lists.empty()) {
+        json["recipients"] = {{"files", explanation.lists}, {"listed", !explanation.unlisted}};
+    }
     json["lost"] = nlohmann::json::array();
     for (const Candidate& candidate : explanation.lost) {
         nlohmann::json lost = rule_json(table, candidate.rule);
@@ -274,6 +310,7 @@ std::string to_json(
         json["from"] = answer(explanation.answer);
         json["from"]["address"] = explanation.from->address;
         json["from"]["trusted"] = explanation.from->trusted;
+        json["from"]["proxy"] = explanation.from->proxy;
     } else {
         json["to_anyone"] = answer(explanation.answer);
         json["to_trusted"] = answer(explanation.answer_to_trusted);

@@ -12,7 +12,6 @@ namespace postern::route {
 
 namespace {
 
-constexpr std::size_t line_octets_max = 4096;
 constexpr std::size_t files_max = 65535;
 // Offsets into the names are 32 bits, and a name is at most 3.5 times its text (an "ü" as
 // "xn--tda").
@@ -60,46 +59,17 @@ class Parser {
 
    private:
     void parse_file(std::size_t file) {
-        std::string_view text = sources_[file].text;
-        constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
         file_ = file;
-        line_number_ = 0;
-        begin_ = text.starts_with(byte_order_mark) ? byte_order_mark.size() : 0;
-        while (begin_ < text.size()) {
-            line_ = line_at(text, begin_);
-            ++line_number_;
-            parse_line();
-            begin_ = text.find('\n', begin_);
-            if (begin_ == std::string_view::npos) {
-                error(
-                    line_.size(),
-                    "the file does not end in a newline, so it may be cut short; allowed: whole "
-                    "lines");
-                return;
+        LineReader lines(sources_[file].text);
+        while (lines.next()) {
+            line_ = lines.line();
+            begin_ = lines.begin();
+            line_number_ = lines.number();
+            if (lines.fault().empty()) {
+                parse_rule(lines.words());
+            } else {
+                error(lines.fault_at(), lines.fault());
             }
-            ++begin_;
-        }
-    }
-
-    void parse_line() {
-        if (line_.size() > line_octets_max) {
-            error(
-                line_octets_max,
-                fmt::format("the line has {} octets; allowed: {}", line_.size(), line_octets_max));
-            return;
-        }
-        std::size_t fault_at = 0;
-        if (const char* fault = text_fault(line_, fault_at)) {
-            error(fault_at, fault);
-            return;
-        }
-        Words words = split_words(line_);
-        if (words.fault != nullptr) {
-            error(words.fault_at, words.fault);
-            return;
-        }
-        if (words.count > 0) {
-            parse_rule(words);
         }
     }
 

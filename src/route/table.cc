@@ -3,6 +3,8 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <optional>
+#include <utility>
 
 #include "bucket.h"
 #include "postern/mail/local_part.h"
@@ -20,8 +22,13 @@ std::size_t Table::bucket_octets() const {
 }
 
 std::size_t Table::octets() const {
-    return bucket_octets() + rows_.capacity() * sizeof(Row) + splits_.capacity() * sizeof(Split) +
-           actions_.capacity() * sizeof(Action) + targets_.capacity() * sizeof(Target);
+    std::size_t lists = 0;
+    for (const auto& list : recipients_) {
+        lists += list == nullptr ? 0 : list->octets();
+    }
+    return lists + bucket_octets() + rows_.capacity() * sizeof(Row) +
+           splits_.capacity() * sizeof(Split) + actions_.capacity() * sizeof(Action) +
+           targets_.capacity() * sizeof(Target);
 }
 
 std::uint32_t Table::find_user(std::string_view local_part, std::string_view domain_key) const {
@@ -114,19 +121,41 @@ void Table::look_up(std::span<const Query> queries, std::span<Match> matches) co
     // One fetch that is under way hides behind the others; more than this many at once no memory
     // answers.
     constexpr std::size_t together = 16;
-    std::array<Step, together> steps;
+
+    struct Search {
+        std::optional<Suffixes> suffixes;
+        Step step;
+        std::size_t number;
+    };
+
+    std::array<Search, together> searches;
     for (std::size_t begin = 0; begin < queries.size(); begin += together) {
-        std::size_t count = std::min(together, queries.size() - begin);
-        for (std::size_t i = 0; i < count; ++i) {
-            Suffixes suffixes(secrets_, queries[begin + i].domain_key, labels_min_);
-            steps[i] = begin_step(suffixes);
+        const std::size_t end = std::min(begin + together, queries.size());
+        std::size_t going_on = 0;
+        for (std::size_t i = begin; i < end; ++i) {
+            if (queries[i].domain_key.front() == '[') [[unlikely]] {
+                matches[i] = look_up_literal(queries[i]);
+                continue;
+            }
+            Search& search = searches[going_on++];
+            search.suffixes.emplace(secrets_, queries[i].domain_key, labels_min_);
+            search.step = begin_step(*search.suffixes);
+            search.number = i;
+            matches[i] = everything_;
         }
-        for (std::size_t i = 0; i < count; ++i) {
-            const Query& query = queries[begin + i];
-            Match best = everything_;
-            bool literal = query.domain_key.front() == '[';
-            bool ended = !literal && end_step(steps[i], query, best);
-            matches[begin + i] = ended ? best : look_up(query);
+        while (going_on > 0) {
+            const std::size_t count = std::exchange(going_on, 0);
+            for (std::size_t i = 0; i < count; ++i) {
+                Search& search = searches[i];
+                if (end_step(search.step, queries[search.number], matches[search.number])) {
+                    continue;
+                }
+                search.step = begin_step(*search.suffixes);
+                if (going_on != i) {
+                    searches[going_on] = search;
+                }
+                ++going_on;
+            }
         }
     }
 }

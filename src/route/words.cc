@@ -2,6 +2,10 @@
 
 #include <cstring>
 
+#include <fmt/format.h>
+
+#include "parsed.h"
+
 namespace postern::route {
 
 namespace {
@@ -97,7 +101,7 @@ Words split_words(std::string_view line) {
         }
         word.end = static_cast<std::uint32_t>(i);
         if (words.count == Words::count_max) {
-            words.fault = "too many words; a rule is PATTERN TARGET [OPTION ...]";
+            words.fault = "too many words";
             words.fault_at = word.begin;
             return words;
         }
@@ -139,16 +143,63 @@ const char* text_fault(std::string_view line, std::size_t& at) {
         auto c = static_cast<unsigned char>(line[i]);
         if ((c < 0x20 && c != '\t') || c == 0x7f) {
             at = i;
-            return "a control character; a rules file is UTF-8 text";
+            return "a control character; allowed: UTF-8 text";
         }
         std::size_t size = utf8_character(line, i);
         if (size == 0) {
             at = i;
-            return "octets that are not UTF-8; a rules file is UTF-8 text";
+            return "octets that are not UTF-8; allowed: UTF-8 text";
         }
         i += size;
     }
     return nullptr;
+}
+
+LineReader::LineReader(std::string_view text) : text_(text) {
+    constexpr std::string_view byte_order_mark = "\xef\xbb\xbf";
+    next_ = text.starts_with(byte_order_mark) ? byte_order_mark.size() : 0;
+}
+
+bool LineReader::next() {
+    while (next_ < text_.size()) {
+        begin_ = next_;
+        line_ = line_at(text_, begin_);
+        ++number_;
+        const std::size_t end = text_.find('\n', begin_);
+        next_ = end == std::string_view::npos ? end : end + 1;
+        look();
+        if (words_.count > 0 || !fault_.empty()) {
+            return true;
+        }
+    }
+    if (next_ != std::string_view::npos) {
+        return false;
+    }
+    next_ = text_.size();  // the last line was no whole one: that is told behind it
+    words_ = {};
+    fault_ = "the file does not end in a newline, so it may be cut short; allowed: whole lines";
+    fault_at_ = line_.size();
+    return true;
+}
+
+void LineReader::look() {
+    constexpr std::size_t line_octets_max = 4096;
+    words_.count = 0;
+    fault_.clear();
+    if (line_.size() > line_octets_max) {
+        fault_ = fmt::format("the line has {} octets; allowed: {}", line_.size(), line_octets_max);
+        fault_at_ = line_octets_max;
+        return;
+    }
+    if (const char* fault = text_fault(line_, fault_at_)) {
+        fault_ = fault;
+        return;
+    }
+    words_ = split_words(line_);
+    if (words_.fault != nullptr) {
+        fault_ = words_.fault;
+        fault_at_ = words_.fault_at;
+    }
 }
 
 }  // namespace postern::route

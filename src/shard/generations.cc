@@ -42,7 +42,7 @@ void Generations::take_pools(Generation& next) {
             known.erase(same);
             continue;
         }
-        const std::uint32_t number = relay_.add_pool(pool);
+        const std::uint32_t number = relay_.add_pool(pool, next.snapshot->pool_tls[i]);
         next.pools.push_back(number);
         pool_names_.resize(std::max<std::size_t>(pool_names_.size(), number + 1));
         pool_names_[number] = pool.name;

@@ -41,6 +41,9 @@ class Generations {
         std::uint32_t transactions = 0;    // begun under it, and may still name recipients
     };
 
+    /// Of the one in force, by target: their numbers in the relay, or route::none.
+    const std::vector<std::uint32_t>& current_pools() const { return generations_.back().pools; }
+
     /// nullptr: it had to go, since too many have come behind it.
     const Generation* find(std::uint64_t generation) const;
 

@@ -48,6 +48,22 @@ class ReplyText {
     std::size_t size_ = 0;
 };
 
+/// "TLSv1.3 TLS_AES_128_GCM_SHA256"; nothing where the sender speaks in plain text.
+void put_tls(log::Line& line, const mail::Client& client) {
+    if (client.tls_version == nullptr) {
+        return;
+    }
+    std::array<char, 64> text;
+    std::size_t size = 0;
+    for (const std::string_view part :
+         {std::string_view(client.tls_version),
+          std::string_view(" "),
+          std::string_view(client.tls_cipher)}) {
+        size += part.copy(text.data() + size, text.size() - size);
+    }
+    line.text(Field::tls, {text.data(), size});
+}
+
 /// What stands in the angle brackets of MAIL's or RCPT's argument; all of it where there are none.
 std::string_view in_brackets(std::string_view argument) {
     const std::size_t open = argument.find('<');
@@ -55,6 +71,24 @@ std::string_view in_brackets(std::string_view argument) {
     return open == std::string_view::npos || close == std::string_view::npos || close < open
                ? argument
                : argument.substr(open + 1, close - open - 1);
+}
+
+/// What XFORWARD said, as Postfix logs it.
+[[gnu::cold]] void put_forwarded(log::Line& line, const mail::Forwarded& said) {
+    std::array<char, 2 * 256 + 2> text;
+    char* at = text.data();
+    const auto put = [&](std::string_view part) { at = std::copy(part.begin(), part.end(), at); };
+    put(said.name.empty() ? "unknown" : said.name);
+    put("[");
+    put(said.address.empty() ? "unknown" : said.address);
+    put("]");
+    line.text(Field::orig_client, {text.data(), static_cast<std::size_t>(at - text.data())});
+    if (!said.helo.empty()) {
+        line.text(Field::orig_helo, said.helo);
+    }
+    if (!said.ident.empty()) {
+        line.text(Field::orig_id, said.ident);
+    }
 }
 
 std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
@@ -104,6 +138,13 @@ void Lines::message(
     line.text(Field::id, submission.id());
     line.text(Field::listener, listener);
     line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
+    put_tls(line, submission.client);
+    if (!submission.client.login.empty()) {
+        line.text(Field::login, submission.client.login);
+    }
+    if (submission.client.forwarded != nullptr) {
+        put_forwarded(line, *submission.client.forwarded);
+    }
     line.text(Field::from, submission.envelope.reverse_path);
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
          r = r->next) {
@@ -146,6 +187,13 @@ void Lines::refused(
     if (!client.helo.empty()) {
         line.text(Field::helo, client.helo);
     }
+    put_tls(line, client);
+    if (!client.login.empty()) {
+        line.text(Field::login, client.login);
+    }
+    if (client.forwarded != nullptr) {
+        put_forwarded(line, *client.forwarded);
+    }
     if (submission != nullptr) {
         line.text(Field::from, submission->envelope.reverse_path);
         if (address.empty()) {  // the message, or all of the session
@@ -165,6 +213,13 @@ void Lines::refused(
     line.number(Field::generation, generation);
     line.text(Field::reply, ReplyText(answer).view());
     line.commit();
+}
+
+void Lines::unverified(std::string_view pool, std::string_view why) {
+    buffer_.line(ring_.wall_now(), "recipients unverified")
+        .text(Field::pool, pool)
+        .text(Field::reply, why)
+        .commit();
 }
 
 void Lines::trouble(std::string_view pool, std::string_view host, std::string_view what) {

@@ -42,6 +42,8 @@ class Lines {
         std::string_view verb,
         std::string_view address,
         const mail::Reply& answer);
+    /// Nobody could be asked about a recipient of the pool.
+    void unverified(std::string_view pool, std::string_view why);
     void trouble(std::string_view pool, std::string_view host, std::string_view what);
 
    private:

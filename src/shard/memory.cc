@@ -2,9 +2,12 @@
 
 #include <algorithm>
 
+#include "logins.h"
 #include "postern/inbound/inbound.h"
 #include "postern/mail/submission.h"
+#include "postern/shard/common.h"
 #include "postern/shard/snapshot.h"
+#include "verifier.h"
 
 namespace postern::shard {
 namespace {
@@ -16,6 +19,8 @@ constexpr std::uint64_t mib = 1ULL << 20;
 /// Envelopes larger than a block (hundreds of recipients) share so much beside each transaction's
 /// first block.
 constexpr std::uint64_t large_envelopes_octets = 64 * mib;
+/// What yescrypt takes as Debian sets it is half of it.
+constexpr std::uint64_t hashing_octets = 32 * mib;
 
 std::uint32_t blocks(std::uint64_t octets, std::uint32_t block) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(octets / block, 1U << 30));
@@ -68,14 +73,54 @@ std::vector<MemoryHolder> memory_sum(
         {Holder::body_buffers,
          std::uint64_t{workers} * 2 * ring.body_buffers_offered * ring.body_buffer_size,
          "what the kernel may fill in one turn, for each worker"});
+    const bool has_logins = std::any_of(
+        config.listeners.begin(), config.listeners.end(), [](const config::Listener& listener) {
+            return !listener.auth_file.empty();
+        });
+    sum.push_back(
+        {Holder::logins,
+         shared::Guesses::memory(Common::guessers_max) +
+             (has_logins ? std::uint64_t{connections} * sizeof(smtp::AuthExchange) +
+                               workers * Logins::memory() +
+                               Common::hashing_threads(workers) * hashing_octets
+                         : 0),
+         has_logins ? "an AUTH on every connection, and 32 MiB for each thread that hashes"
+                    : "the table of wrong passwords"});
     sum.push_back(
         {Holder::rules,
          table_octets * (generations_max + 1),
-         "the table in force, three generations before it, and one that is being built"});
+         "the table in force with its lists of recipients, three generations before it, and one "
+         "that "
+         "is being built"});
+    sum.push_back(
+        {Holder::kept_answers,
+         shared::KeptAnswers::memory(Common::kept_answers_max) +
+             shared::RecipientAnswers::memory(Common::recipient_answers_max) +
+             shared::QuestionBudget::memory(Common::question_networks) +
+             shared::QuestionBudget::memory(Common::question_pools) + workers * Verifier::memory(),
+         "what smart hosts said of recipients, over all workers, and questions about them"});
     sum.push_back(
         {Holder::rings,
          workers * std::uint64_t{io::locked_octets(ring)},
          "shared with the kernel; counts against RLIMIT_MEMLOCK"});
+    const bool has_tls = std::any_of(
+        config.listeners.begin(), config.listeners.end(), [](const config::Listener& listener) {
+            return listener.tls != config::ListenerTls::none;
+        });
+    if (has_tls) {
+        sum.push_back(
+            {Holder::tls,
+             connections * inbound::Inbound::tls_session_octets +
+                 workers * inbound::Inbound::sealed_octets_max(),
+             "a TLS session on every connection, while idle, and sealed answers that are not "
+             "read"});
+    }
+    // A worker's own table of networks, and the two of all.
+    sum.push_back(
+        {Holder::clients,
+         (workers + 2) * std::uint64_t{shared::CountTable::memory(connections)} +
+             shared::RateTable::memory(Common::rated_clients_max),
+         "what each client has open, and has done in the last minute; mapped as it is used"});
     return sum;
 }
 

@@ -36,6 +36,20 @@ relay::HostSettings host_of(const route::Target& target) {
     return settings;
 }
 
+relay::Tls tls_of(config::PoolTls tls) {
+    switch (tls) {
+        case config::PoolTls::none:
+            return relay::Tls::none;
+        case config::PoolTls::opportunistic:
+            return relay::Tls::opportunistic;
+        case config::PoolTls::required:
+            return relay::Tls::required;
+        case config::PoolTls::verify:
+            break;
+    }
+    return relay::Tls::verify;
+}
+
 relay::PoolSettings settings_of(const config::Pool& pool, const std::string& hostname) {
     relay::PoolSettings settings;
     settings.name = pool.name;
@@ -51,6 +65,12 @@ relay::PoolSettings settings_of(const config::Pool& pool, const std::string& hos
     settings.recipients_max = pool.recipients_max;
     settings.send_8bit = pool.send_8bit;
     settings.ehlo_ignore = pool.ehlo_ignore;
+    settings.tls = tls_of(pool.tls);
+    settings.tls_name = pool.tls_name;
+    settings.tls_files = pool.tls_files;
+    settings.auth_user = pool.auth_user;
+    settings.auth_password = pool.auth_password;
+    settings.xforward = pool.xforward;
     for (const std::string& address : pool.source) {
         settings.source.push_back(*io::Address::parse(address, 0));
     }
@@ -141,6 +161,7 @@ void number_listeners(Snapshot& snapshot, const Snapshot* before, Common& common
         }
         place->config = listener;
         place->relaying = snapshot.relaying[i];
+        place->passwords = snapshot.passwords[i];
         place->open = true;
     }
 }

@@ -48,6 +48,19 @@ void Tally::left(const mail::Client& client) {
     meters_.recorder.note(ring_.now(), Event::left, client.listener, client.address);
 }
 
+void Tally::handshake(const mail::Client& client, inbound::Handshake outcome) {
+    DTRACE_PROBE2(postern, handshake, client.listener, outcome);
+    static_assert(
+        static_cast<int>(inbound::Handshake::failed) ==
+        static_cast<int>(metrics::Handshake::failed));
+    listener(client).count<Metric::listener_handshakes>(static_cast<metrics::Handshake>(outcome));
+    if (client.tls_version != nullptr) {
+        const bool is_1_3 = std::string_view(client.tls_version) == "TLSv1.3";
+        listener(client).count<Metric::listener_tls_versions>(
+            is_1_3 ? metrics::TlsVersion::v1_3 : metrics::TlsVersion::v1_2);
+    }
+}
+
 void Tally::began(const mail::Submission& submission) {
     DTRACE_PROBE2(postern, began, submission.id_text.data(), submission.body.size());
     meters_.recorder.note(ring_.now(), Event::began, 0, submission.id());
@@ -82,6 +95,29 @@ void Tally::refused(const mail::Client& client, std::string_view verb, const mai
     DTRACE_PROBE2(postern, refused, client.listener, reply.code);
     listener(client).count<Metric::listener_refusals>(class_of(reply));
     meters_.recorder.note(ring_.now(), Event::refused, reply.code, verb);
+}
+
+void Tally::told_login(const mail::Client& client, const mail::Reply& reply) {
+    DTRACE_PROBE2(postern, told_login, client.listener, reply.code);
+    listener(client).count<Metric::listener_logins>(class_of(reply));
+}
+
+void Tally::noticed(const mail::Client& client, inbound::World::Notice notice) {
+    switch (notice) {
+        case inbound::World::Notice::health_check:
+            listener(client).count<Metric::listener_health_checks>();
+            break;
+        case inbound::World::Notice::bad_proxy_header:
+            listener(client).count<Metric::listener_bad_proxy_headers>();
+            break;
+        case inbound::World::Notice::early_talker:
+            listener(client).count<Metric::listener_early_talkers>();
+            break;
+    }
+}
+
+void Tally::limit_reached(const mail::Client& client, metrics::Limit limit) {
+    listener(client).count<Metric::listener_limits>(limit);
 }
 
 void Tally::trouble([[maybe_unused]] std::string_view pool, std::string_view host) {

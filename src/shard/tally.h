@@ -3,6 +3,7 @@
 #include <string_view>
 #include <vector>
 
+#include "postern/inbound/inbound.h"
 #include "postern/io/ring.h"
 #include "postern/mail/submission.h"
 #include "postern/metrics/meters.h"
@@ -22,6 +23,8 @@ class Tally {
     // --- each a probe: listener ---
     void connected(const mail::Client& client);
     void left(const mail::Client& client);
+    // --- a probe: listener, outcome ---
+    void handshake(const mail::Client& client, inbound::Handshake outcome);
     // --- each a probe: id, octets of the body so far; settled: id, code ---
     void began(const mail::Submission& submission);
     void submitted(const mail::Submission& submission);
@@ -29,6 +32,11 @@ class Tally {
     void settled(const mail::Submission& submission, const mail::Reply& answer);
     // --- a probe: listener, code ---
     void refused(const mail::Client& client, std::string_view verb, const mail::Reply& reply);
+    // --- a probe: listener, code ---
+    void told_login(const mail::Client& client, const mail::Reply& reply);
+    void noticed(const mail::Client& client, inbound::World::Notice notice);
+    /// One of [limits] was the reason for a refusal, or for an end.
+    void limit_reached(const mail::Client& client, metrics::Limit limit);
     // --- a probe: pool, host, both as pointer and length ---
     void trouble(std::string_view pool, std::string_view host);
     // --- a probe, without arguments ---

@@ -6,28 +6,38 @@
 #include <cstring>
 #include <utility>
 
+#include "client_limits.h"
+#include "errand.h"
 #include "generations.h"
 #include "kept_refusals.h"
 #include "lines.h"
-#include "postern/base/object_pool.h"
+#include "listener_settings.h"
+#include "logins.h"
+#include "pool_shares.h"
 #include "postern/inbound/inbound.h"
 #include "postern/io/clock.h"
 #include "postern/io/mailbox.h"
 #include "postern/io/timer.h"
 #include "postern/mail/domain.h"
 #include "postern/shard/common.h"
-#include "postern/shard/message_id.h"
+#include "postern/shard/standing.h"
 #include "postern/shard/sync.h"
 #include "postern/smtp/characters.h"
+#include "pressure.h"
+#include "submissions.h"
 #include "tally.h"
+#include "verifier.h"
 
 namespace postern::shard {
 namespace {
 
+/// So many recipients always have room, more of them while envelopes have.
+constexpr std::uint32_t small_envelope = 8;
+
 constexpr mail::Reply no_memory{452, {4, 3, 1}, "memory is short, try again later"};
-constexpr mail::Reply too_many_connections{421, {4, 7, 0}, "too many connections, try again later"};
-constexpr mail::Reply too_many_connections_of_client{
-    421, {4, 7, 0}, "too many connections from your address, try again later"};
+constexpr mail::Reply no_buffers{421, {4, 3, 1}, "memory is short, try again later"};
+constexpr mail::Reply pool_has_its_share{
+    451, {4, 4, 5}, "the smart host is slow and much mail waits for it, try again later"};
 constexpr mail::Reply other_group{
     452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
 constexpr mail::Reply too_many_for_host{
@@ -37,35 +47,12 @@ constexpr mail::Reply rules_gone{
 constexpr mail::Reply no_smtputf8{
     553, {5, 6, 7}, "the smart host takes no internationalized addresses"};
 
-relay::Timeouts timeouts_of(const config::Config& config) {
-    return {
-        config.timeouts.connect,
-        config.timeouts.reply,
-        config.timeouts.busy,
-        config.timeouts.data_done};
-}
-
-inbound::ListenerSettings settings_of(
-    const config::Listener& listener, const config::Config& config) {
-    inbound::ListenerSettings settings;
-    settings.name = listener.name;
-    settings.hostname = config.hostname;
-    settings.reject_bare_newline = listener.bare_newline == config::BareNewline::reject;
-    settings.ehlo_hide = listener.ehlo_hide;
-    settings.message_size_max = listener.limits.message_size.octets;
-    settings.recipients_max = listener.limits.recipients;
-    settings.errors_max = listener.limits.errors;
-    settings.received_max = listener.limits.received_max;
-    settings.command_timeout = config.timeouts.command;
-    settings.data_timeout = config.timeouts.data;
-    return settings;
-}
-
 }  // namespace
 
 class Worker::Implementation final : public inbound::World,
                                      public relay::World,
-                                     public shared::Doors::Taker {
+                                     public shared::Doors::Taker,
+                                     public Logins::Asker {
    public:
     Implementation(
         std::unique_ptr<io::Ring> ring,
@@ -87,18 +74,25 @@ class Worker::Implementation final : public inbound::World,
     }
 
     void publish(const Snapshot& snapshot, std::vector<OpenedListener> opened) {
-        mailbox_.post(*new SnapshotLetter(*this, snapshot, std::move(opened)));
+        post(mailbox_, [this, &snapshot, opened = std::move(opened)] {
+            take(snapshot, opened);
+            control_.taken(snapshot);
+        });
     }
 
     void set_hosts(std::uint64_t pool_identity, PoolAddresses addresses) {
-        mailbox_.post(*new HostsLetter(*this, pool_identity, std::move(addresses)));
+        post(mailbox_, [this, pool_identity, addresses = std::move(addresses)] {
+            generations_.set_hosts(pool_identity, addresses);
+        });
     }
 
    private:
     // --- shared::Doors::Taker, on another worker's thread ---
     void take_over(std::shared_ptr<const void> terms, int descriptor) override {
-        mailbox_.post(*new ConnectionLetter(
-            *this, std::static_pointer_cast<const inbound::Terms>(std::move(terms)), descriptor));
+        post(mailbox_, [this, terms = std::move(terms), descriptor] {
+            common_.doors.arrived(index_);
+            inbound_.take_over(std::static_pointer_cast<const inbound::Terms>(terms), descriptor);
+        });
     }
 
     // --- inbound::World ---
@@ -108,18 +102,52 @@ class Worker::Implementation final : public inbound::World,
     }
 
     mail::Reply arrived(mail::Client& client, const io::Address& address) override;
-    void left(const mail::Client& client, const io::Address& address) override;
-    mail::Submission* begin(const mail::Client& client) override;
-    mail::Reply recipient(mail::Submission& submission, mail::Recipient& recipient) override;
+    void left(const mail::Client& client) override;
+
+    void handshake(const mail::Client& client, inbound::Handshake outcome) override {
+        tally_.handshake(client, outcome);
+    }
+
+    mail::Reply moved(mail::Client& client, const io::Address* address) override;
+
+    void noticed(const mail::Client& client, Notice notice) override {
+        tally_.noticed(client, notice);
+    }
+
+    mail::Submission* begin(
+        const mail::Client& client, std::uint64_t size_declared, mail::Reply& refusal) override;
+    std::optional<mail::Reply> recipient(
+        mail::Submission& submission, mail::Recipient& recipient) override;
     bool reserve(mail::Submission& submission, std::uint64_t octets, bool first) override;
+    bool received(const mail::Submission& submission, std::uint64_t octets) override;
     void submit(mail::Submission& submission) override;
     void abandon(mail::Submission& submission) override;
+
+    inbound::PasswordCheck* check_password(
+        const mail::Client& client,
+        const smtp::Credentials& credentials,
+        mail::Reply& refusal) override {
+        return logins_.check(
+            current().listeners[client.listener].passwords, client.key, credentials, refusal);
+    }
+
+    void forget(inbound::PasswordCheck& check) override { logins_.forget(check); }
+
+    void told_login(const mail::Client& client, const mail::Reply& reply) override {
+        tally_.told_login(client, reply);
+    }
+
     void refused(
         const mail::Client& client,
         const mail::Submission* submission,
         std::string_view what,
         std::string_view address,
         const mail::Reply& reply) override;
+
+    // --- Logins::Asker ---
+    void authenticated(inbound::PasswordCheck& check, const mail::Reply& reply) override {
+        inbound_.authenticated(check, reply);
+    }
 
     // --- relay::World ---
     void settled(mail::Submission& submission, const mail::Outcome& outcome) override;
@@ -144,8 +172,6 @@ class Worker::Implementation final : public inbound::World,
     const config::Listener& listener_of(const mail::Client& client) const {
         return current().listeners[client.listener].config;
     }
-
-    void judge(mail::Client& client, const base::IpAddress& ip) const;
 
     static std::uint64_t budget_network(const mail::Submission& submission) {
         return submission.client.exempt ? 0 : submission.client.network;
@@ -178,54 +204,6 @@ class Worker::Implementation final : public inbound::World,
         std::atomic<bool> under_way{false};
     };
 
-    struct SnapshotLetter final : io::Letter {
-        SnapshotLetter(
-            Implementation& owner, const Snapshot& next, std::vector<OpenedListener> sockets)
-            : worker(owner), snapshot(next), opened(std::move(sockets)) {}
-
-        void deliver() override {
-            worker.take(snapshot, opened);
-            worker.control_.taken(snapshot);
-            delete this;
-        }
-
-        Implementation& worker;
-        const Snapshot& snapshot;
-        const std::vector<OpenedListener> opened;
-    };
-
-    struct ConnectionLetter final : io::Letter {
-        ConnectionLetter(
-            Implementation& owner,
-            std::shared_ptr<const inbound::Terms> its_terms,
-            int its_descriptor)
-            : worker(owner), terms(std::move(its_terms)), descriptor(its_descriptor) {}
-
-        void deliver() override {
-            worker.common_.doors.arrived(worker.index_);
-            worker.inbound_.take_over(terms, descriptor);
-            delete this;
-        }
-
-        Implementation& worker;
-        const std::shared_ptr<const inbound::Terms> terms;
-        const int descriptor;
-    };
-
-    struct HostsLetter final : io::Letter {
-        HostsLetter(Implementation& owner, std::uint64_t identity, PoolAddresses wanted)
-            : worker(owner), pool_identity(identity), addresses(std::move(wanted)) {}
-
-        void deliver() override {
-            worker.generations_.set_hosts(pool_identity, addresses);
-            delete this;
-        }
-
-        Implementation& worker;
-        const std::uint64_t pool_identity;
-        const PoolAddresses addresses;
-    };
-
     struct ShutdownTimer final : io::Timer {
         ShutdownTimer(Function on_due, Implementation& owner) : Timer(on_due), worker(owner) {}
 
@@ -239,19 +217,20 @@ class Worker::Implementation final : public inbound::World,
     std::unique_ptr<io::Ring> ring_;
     io::Timers timers_;
     io::Mailbox mailbox_;
-    base::BlockPool arena_blocks_;
-    base::BlockPool tail_blocks_;
-    base::BlockPool chain_blocks_;
-    base::ObjectPool<mail::Submission> submissions_;
+    Submissions submissions_;
     shared::BudgetLease bodies_;
     Tally tally_;
-    MessageIds ids_;
+    ClientLimits limits_;
     Lines lines_;
     inbound::Inbound inbound_;
+    Logins logins_;
     relay::Relay relay_;
+    PoolShares shares_;
+    Pressure pressure_;
     Generations generations_;
     std::vector<bool> listening_;  // by listener
     route::DecisionText decision_text_{};
+    Verifier verifier_;
     KeptRefusals kept_;
     PlaceText place_text_{};
     std::string_view
@@ -276,15 +255,13 @@ Worker::Implementation::Implementation(
       ring_(std::move(ring)),
       timers_(ring_->now()),
       mailbox_(*ring_),
-      arena_blocks_(arena_block_octets, settings.bounds.arena_blocks),
-      tail_blocks_(tail_block_octets, settings.bounds.tail_blocks),
-      chain_blocks_(chain_block_octets, settings.bounds.chain_blocks),
-      submissions_(settings.bounds.submissions),
+      submissions_(settings.bounds, ring_->random()),
       bodies_(common.bodies, common.connections_max),
       tally_(common.metrics.worker(settings.index), *ring_),
-      ids_(ring_->random()),
+      limits_(common, tally_),
       lines_(buffer, *ring_, timers_),
       inbound_(*ring_, timers_, *this),
+      logins_(*ring_, timers_, mailbox_, *this, common.checker, common.guesses),
       relay_(
           *ring_,
           timers_,
@@ -292,7 +269,20 @@ Worker::Implementation::Implementation(
           common.hosts,
           common.metrics.worker(settings.index),
           timeouts_of(snapshot.config)),
+      shares_(common, relay_),
+      pressure_(common, *ring_, inbound_, submissions_.arena),
       generations_(relay_, control),
+      verifier_(
+          common,
+          *ring_,
+          timers_,
+          relay_,
+          lines_,
+          tally_.own(),
+          {submissions_.arena, submissions_.tail, submissions_.chain},
+          [this](mail::Submission& asker, const mail::Reply& reply) {
+              inbound_.answer_recipient(asker, reply);
+          }),
       kept_(common.kept),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
@@ -307,7 +297,7 @@ void Worker::Implementation::run() {
     for (;;) {
         timers_.run(ring_->now());
         if (stage_ != Stage::serving && submissions_.used() == 0 && inbound_.closed() &&
-            !common_.doors.awaits(index_)) {
+            logins_.idle() && !common_.doors.awaits(index_)) {
             relay_.shut_down();
             if (relay_.idle()) {
                 return;
@@ -320,12 +310,12 @@ void Worker::Implementation::run() {
     }
 }
 
-// --- generations
-// -----------------------------------------------------------------------------------------------------------------
+// --- generations --------------------------------------------------------------------------------
 
 /// From now on transactions begin under `next`; what has begun goes on as it began.
 void Worker::Implementation::take(const Snapshot& next, const std::vector<OpenedListener>& opened) {
     generations_.take(next);
+    verifier_.take(next, generations_.current_pools());
     relay_.set_timeouts(timeouts_of(next.config));
     take_listeners(next, opened);
 }
@@ -338,7 +328,7 @@ void Worker::Implementation::take_listeners(
         const bool was_open = listening_[number];
         listening_[number] = listener.open;
         if (was_open && listener.open) {
-            inbound_.change_listener(number, settings_of(listener.config, next.config));
+            inbound_.change_listener(number, settings_of(listener.config, next, index_));
         } else if (was_open) {
             inbound_.remove_listener(number);
         }
@@ -348,7 +338,7 @@ void Worker::Implementation::take_listeners(
         inbound_.add_listener(
             each.number,
             each.descriptor,
-            settings_of(next.listeners[each.number].config, next.config));
+            settings_of(next.listeners[each.number].config, next, index_));
     }
 }
 
@@ -359,74 +349,66 @@ void Worker::Implementation::unpin(mail::Submission& submission) {
     }
 }
 
-// --- senders
-// -----------------------------------------------------------------------------------------------------------------
+// --- senders ------------------------------------------------------------------------------------
 
 mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Address& address) {
-    const config::Listener& listener = listener_of(client);
-    shared::Gauge& of_listener = *current().listeners[client.listener].connections;
+    const ListenerState& listener = current().listeners[client.listener];
     const base::IpAddress ip = base::IpAddress::from(address.host_octets());
+    client.key = shared::client_key(common_.client_key, ip);
     client.network = shared::network_key(common_.client_key, ip);
-    judge(client, ip);
-    if (!common_.connections.add(common_.connections_max)) {
-        return too_many_connections;
-    }
-    if (!of_listener.add(listener.limits.connections)) {
-        common_.connections.remove();
-        return too_many_connections;
-    }
-    const std::uint32_t limit = listener.limits.connections_per_client;
-    client.counted = limit != 0 && !client.exempt;
-    if (client.counted &&
-        !common_.clients.add(shared::client_key(common_.client_key, ip), 1, limit)) {
-        of_listener.remove();
-        common_.connections.remove();
-        return too_many_connections_of_client;
-    }
-    tally_.connected(client);
-    return {};
-}
-
-/// What the client may, by the generation in force.
-void Worker::Implementation::judge(mail::Client& client, const base::IpAddress& ip) const {
-    const config::Listener& listener = listener_of(client);
     client.generation = current().generation;
-    client.trusted = !listener.relay.deny.contains(ip) &&
-                     (listener.trusted || listener.relay.networks.contains(ip));
-    client.exempt = listener.relay.networks.contains(ip) || listener.proxy_networks.contains(ip);
+    judge(client, listener.config, ip);
+    if (pressure_.buffers()) {
+        return no_buffers;
+    }
+    const mail::Reply reply =
+        limits_.arrived(client, listener.config.limits, *listener.connections, ring_->now());
+    if (reply.code == 0) {
+        tally_.connected(client);
+    }
+    return reply;
 }
 
-void Worker::Implementation::left(const mail::Client& client, const io::Address& address) {
-    if (client.counted) {
-        const base::IpAddress ip = base::IpAddress::from(address.host_octets());
-        common_.clients.remove(shared::client_key(common_.client_key, ip), 1);
+mail::Reply Worker::Implementation::moved(mail::Client& client, const io::Address* address) {
+    client.generation = current().generation;
+    client.stated = true;
+    if (address == nullptr) {
+        judge_unknown(client);  // it goes on counting as who said so
+        return {};
     }
-    current().listeners[client.listener].connections->remove();
-    common_.connections.remove();
+    const config::Listener& listener = listener_of(client);
+    const base::IpAddress ip = base::IpAddress::from(address->host_octets());
+    const std::uint64_t before =
+        std::exchange(client.key, shared::client_key(common_.client_key, ip));
+    client.network = shared::network_key(common_.client_key, ip);
+    judge(client, listener, ip);
+    return limits_.moved(client, before, listener.limits, ring_->now());
+}
+
+void Worker::Implementation::left(const mail::Client& client) {
+    limits_.left(client, *current().listeners[client.listener].connections);
     tally_.left(client);
 }
 
-mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
-    mail::Submission* submission = submissions_.make(arena_blocks_, tail_blocks_, chain_blocks_);
+mail::Submission* Worker::Implementation::begin(
+    const mail::Client& client, std::uint64_t size_declared, mail::Reply& refusal) {
+    refusal = limits_.message(client, listener_of(client).limits, size_declared, ring_->now());
+    if (refusal.code != 0) {
+        return nullptr;
+    }
+    refusal = no_memory;
+    mail::Submission* submission = submissions_.make(client, ring_->wall_now());
     if (submission == nullptr) {
         return nullptr;
     }
-    // The sender may be gone when the log wants to know who it was.
-    const auto address = submission->arena.copy(client.address);
-    const auto helo = submission->arena.copy(client.helo);
-    if (!address || !helo) {
-        submissions_.destroy(submission);
-        return nullptr;
-    }
-    submission->client = client;
-    submission->client.address = *address;
-    submission->client.helo = *helo;
-    submission->id_size = ids_.next(ring_->wall_now(), submission->id_text);
     submission->generation = current().generation;
     generations_.pin();
-    if (client.generation != submission->generation) {
+    if (client.generation != submission->generation || !client.login.empty()) {
+        submission->client.generation = submission->generation;
         if (const auto ip = base::IpAddress::parse(client.address)) {
-            judge(submission->client, *ip);
+            judge(submission->client, listener_of(client), *ip);
+        } else {
+            judge_unknown(submission->client);
         }
     }
     submission->began = ring_->now();
@@ -434,13 +416,21 @@ mail::Submission* Worker::Implementation::begin(const mail::Client& client) {
     return submission;
 }
 
-mail::Reply Worker::Implementation::recipient(
+std::optional<mail::Reply> Worker::Implementation::recipient(
     mail::Submission& submission, mail::Recipient& recipient) {
     const Generations::Generation* const generation = generations_.find(submission.generation);
     if (generation == nullptr) {
         return rules_gone;
     }
     const Snapshot& snapshot = *generation->snapshot;
+    const mail::Reply limited =
+        limits_.recipient(submission.client, listener_of(submission.client).limits, ring_->now());
+    if (limited.code != 0) {
+        return limited;
+    }
+    if (submission.envelope.recipient_count >= small_envelope && pressure_.envelopes()) {
+        return no_memory;
+    }
     if (!recipient.domain.empty()) {
         mail::DomainKey key;
         if (!mail::make_domain_key(recipient.domain, key)) {
@@ -487,6 +477,10 @@ mail::Reply Worker::Implementation::recipient(
             kept_.take(submission, recipient, generations_.pool_name(pool), ring_->now())) {
         return *kept;
     }
+    if (first && !shares_.may_choose(pool, submissions_.used())) {
+        tally_.limit_reached(submission.client, metrics::Limit::pool_share);
+        return pool_has_its_share;
+    }
     if (!decision.outgoing.empty()) {
         const auto copy = submission.arena.copy(decision.outgoing);
         if (!copy) {
@@ -506,19 +500,29 @@ mail::Reply Worker::Implementation::recipient(
         submission.pool = pool;
         relay_.hold(pool);
     }
-    return {};
+    return verifier_.asks(pool) ? verifier_.look(submission, recipient) : mail::Reply{};
 }
 
 bool Worker::Implementation::reserve(
     mail::Submission& submission, std::uint64_t octets, bool first) {
     POSTERN_ASSERT(octets >= submission.reserved_octets, "a reservation only grows");
     const std::uint64_t more = octets - submission.reserved_octets;
+    if (!shares_.may_pin(submission.pool, more, submission.reserved_octets)) {
+        tally_.limit_reached(submission.client, metrics::Limit::pool_share);
+        return false;
+    }
     if (more != 0 && !bodies_.take(budget_network(submission), more, first)) {
         return false;
     }
+    shares_.pinned(submission.pool, more);
     submission.reserved_octets = octets;
     unpin(submission);  // no recipient comes behind the beginning of a body
     return true;
+}
+
+bool Worker::Implementation::received(const mail::Submission& submission, std::uint64_t octets) {
+    return limits_.octets(
+        submission.client, listener_of(submission.client).limits, octets, ring_->now());
 }
 
 void Worker::Implementation::submit(mail::Submission& submission) {
@@ -543,9 +547,10 @@ void Worker::Implementation::free(mail::Submission& submission) {
     unpin(submission);
     if (submission.reserved_octets != 0) {
         bodies_.give_back(budget_network(submission), submission.reserved_octets);
+        shares_.let_go(submission.pool, submission.reserved_octets);
     }
     let_pool_go(submission);
-    submissions_.destroy(&submission);
+    submissions_.destroy(submission);
 }
 
 void Worker::Implementation::refused(
@@ -555,13 +560,13 @@ void Worker::Implementation::refused(
     std::string_view address,
     const mail::Reply& reply) {
     tally_.refused(client, what, reply);
-    const auto ip = base::IpAddress::parse(client.address);
-    const std::uint64_t key = ip ? shared::client_key(common_.client_key, *ip) : 0;
+    const config::Listener& listener = listener_of(client);
+    limits_.refused(client, listener.limits, what, reply, ring_->now());
     lines_.refused(
-        listener_of(client).name,
+        listener.name,
         std::exchange(refused_rule_, {}),
         submission != nullptr ? submission->generation : current().generation,
-        key,
+        client.key,
         client,
         submission,
         what,
@@ -569,10 +574,12 @@ void Worker::Implementation::refused(
         reply);
 }
 
-// --- smart hosts
-// -------------------------------------------------------------------------------------------------------------
+// --- smart hosts --------------------------------------------------------------------------------
 
 void Worker::Implementation::settled(mail::Submission& submission, const mail::Outcome& outcome) {
+    if (verifier_.settled(submission, outcome)) {
+        return;
+    }
     const mail::Reply reply = sync_answer(outcome);
     if (outcome.kind == mail::Outcome::Kind::divided) {
         kept_.keep(submission, generations_.pool_name(submission.pool), ring_->now());
@@ -588,7 +595,9 @@ void Worker::Implementation::settled(mail::Submission& submission, const mail::O
 }
 
 void Worker::Implementation::released(mail::Submission& submission) {
-    free(submission);
+    if (!verifier_.released(submission)) {
+        free(submission);
+    }
 }
 
 void Worker::Implementation::trouble(
@@ -610,16 +619,19 @@ void Worker::Implementation::publish_memory() {
     set(Holder::bodies, bodies_.used());
     set(Holder::connections, inbound_.held_connection_octets());
     set(Holder::command_lines, inbound_.held_buffer_octets());
-    set(Holder::envelopes, submissions_.held_octets() + arena_blocks_.mapped());
+    set(Holder::envelopes, submissions_.envelope_octets());
     set(Holder::command_buffers, ring_->buffers(io::BufferGroup::command).mapped());
     set(Holder::body_buffers,
         std::uint64_t{ring_->buffers_offered(body)} * ring_->buffers(body).block_size());
+    set(Holder::logins, logins_.held_octets());
     set(Holder::rings, locked_octets_);
+    set(Holder::tls, inbound_.held_tls_octets());
+    set(Holder::clients, index_ == 0 ? common_.rates.held_octets() : 0);
     own.set<Metric::transactions_open>(submissions_.used());
+    inbound_.set_pressed(pressure_.look(own));
 }
 
-// --- the end
-// -----------------------------------------------------------------------------------------------------------------
+// --- the end ------------------------------------------------------------------------------------
 
 void Worker::Implementation::begin_shutdown() {
     stage_ = Stage::grace;
@@ -640,8 +652,7 @@ void Worker::Implementation::go_on_shutting_down() {
     }
 }
 
-// --- the face
-// ----------------------------------------------------------------------------------------------------------------
+// --- the face -----------------------------------------------------------------------------------
 
 base::Result<std::unique_ptr<Worker>> Worker::create(
     const WorkerSettings& settings,

@@ -110,6 +110,12 @@ void HostFacts::leave_probe(base::Instant now) {
     });
 }
 
+bool HostFacts::begin_plain(base::Instant now) {
+    const bool already = plain(now);
+    plain_until_.store((now + plain_period).time_since_epoch().count(), std::memory_order_relaxed);
+    return !already;
+}
+
 bool HostFacts::add_connection(std::uint32_t bound) {
     if (connections_.fetch_add(1, std::memory_order_relaxed) < bound) {
         return true;

@@ -24,6 +24,12 @@ bool is_refusal(const HostReply& reply) {
 void ClientSession::received(std::string_view bytes, base::Instant now) {
     batch_since_ = waiting_since_;
     while (!bytes.empty() && ending_ == Ending::none) {
+        if (state_ == State::handshake) {
+            // Whoever stands between us and the host may have put it there, to be taken for what
+            // the host says under TLS: none of it is looked at.
+            end(Ending::injected);
+            break;
+        }
         std::string_view all = bytes;
         if (partial_) {
             const std::size_t added = std::min(bytes.size(), partial_->capacity - partial_size_);
@@ -62,17 +68,13 @@ void ClientSession::received(std::string_view bytes, base::Instant now) {
 
 void ClientSession::reply(const HostReply& reply, base::Instant now) {
     progress_ = waiting_since_ = now;
-    switch (state_) {
-        case State::greeting:
-        case State::ehlo:
-        case State::helo:
-            opening_reply(reply);
-            return;
-        case State::quitting:
-            end(Ending::quit);
-            return;
-        case State::ready:
-            break;
+    if (state_ == State::quitting) {
+        end(Ending::quit);
+        return;
+    }
+    if (state_ != State::ready) {
+        opening_reply(reply);
+        return;
     }
     if (reply.code == 421) {
         closing_reply(reply);
@@ -97,40 +99,13 @@ void ClientSession::reply(const HostReply& reply, base::Instant now) {
     close_if_dropped();
 }
 
-void ClientSession::opening_reply(const HostReply& reply) {
-    if (to_write_opening_) {  // an answer to what has not been asked
-        end(Ending::unexpected);
-        return;
-    }
-    // Unknown or not implemented: a host from before EHLO (RFC 5321, 3.2). Any other refusal is
-    // meant.
-    const bool ehlo_unknown = state_ == State::ehlo && (reply.code == 500 || reply.code == 502);
-    if (!is_positive(reply) && !ehlo_unknown) {
-        refused_step_ = state_ == State::greeting ? "connection"
-                        : state_ == State::ehlo   ? "EHLO"
-                                                  : "HELO";
-        refused_said_ = reply.said();
-        end(Ending::refused);
-        return;
-    }
-    if (state_ == State::greeting || ehlo_unknown) {
-        state_ = state_ == State::greeting ? State::ehlo : State::helo;
-        to_write_opening_ = true;
-        return;
-    }
-    if (state_ == State::ehlo) {
-        capabilities_ = parse_capabilities(reply, settings_.ehlo_ignore);
-    }
-    state_ = State::ready;
-}
-
 // 421: the host closes. It answers what it is the answer to, and what stands behind it was never
 // looked at.
 void ClientSession::closing_reply(const HostReply& reply) {
     Transfer* const transfer = clearing_ ? nullptr : first_awaited();
     if (transfer != nullptr) {
         const Step step = awaited_step(*transfer);
-        if (step != Step::rset) {
+        if (step != Step::rset && step != Step::xforward) {
             ++transfer->answered_;
             if (step == Step::mail && worn_out(*transfer)) {
                 try_afresh(*transfer, reply);
@@ -151,6 +126,15 @@ void ClientSession::transfer_reply(Transfer& transfer, const HostReply& reply) {
             }
             ++transfer.answered_;
             transaction_left_ = false;
+            return;
+        case Step::xforward:
+            // It is about the host's log: whatever the host thinks of it, the message goes on.
+            if (!is_positive(reply) && !is_refusal(reply)) {
+                end(Ending::unexpected);
+                return;
+            }
+            xforward_refused_ = xforward_refused_ || reply.code / 100 == 5;
+            ++transfer.answered_;
             return;
         case Step::mail:
             if (is_positive(reply)) {
@@ -211,6 +195,15 @@ void ClientSession::rcpt_reply(Transfer& transfer, const HostReply& reply) {
 // else the first 4xx; else divided.
 void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& reply) {
     const mail::Envelope& envelope = transfer.submission->envelope;
+    if (transfer.submission->is_question && transfer.accepted_ > 0) {
+        std::array<char, sender_text_octets> room;
+        Verdict verdict;
+        verdict.kind = Verdict::Kind::accepted;
+        verdict.reply = reply_for_sender(reply, true, room);
+        verdict.host_said = reply.said();
+        settle(transfer, verdict);
+        return;
+    }
     if (transfer.accepted_ == envelope.recipient_count) {
         transfer.go_ahead_ = !transfer.one_flight_;
         return;
@@ -301,6 +294,11 @@ void ClientSession::refuse(Transfer& transfer, const HostReply& reply, bool to_r
             is_host_trouble(reply.code) ? Verdict::Kind::host_trouble : Verdict::Kind::refused;
         verdict.reply = reply_for_sender(reply, to_rcpt, room);
         verdict.host_said = reply.said();
+        if (transfer.submission->is_question && !to_rcpt &&
+            verdict.kind == Verdict::Kind::refused) {
+            // Whether the host takes mail from the null sender says nothing of the recipient.
+            verdict.kind = Verdict::Kind::again;
+        }
         settle(transfer, verdict);
     }
     skip_body(transfer);
@@ -348,11 +346,14 @@ void ClientSession::end(Ending ending) {
 }
 
 ClientSession::Step ClientSession::awaited_step(const Transfer& transfer) const {
-    std::uint32_t index = transfer.answered_ + (transfer.has_rset_ ? 0 : 1);
-    if (index < 2) {
-        return index == 0 ? Step::rset : Step::mail;
+    const std::uint32_t before_mail = transfer.before_mail_;
+    std::uint32_t index = transfer.answered_;
+    if (index <= before_mail) {
+        return index == before_mail               ? Step::mail
+               : index == 0 && transfer.has_rset_ ? Step::rset
+                                                  : Step::xforward;
     }
-    index -= 2;
+    index -= before_mail + 1;
     const std::uint32_t recipients = transfer.submission->envelope.recipient_count;
     if (index < recipients) {
         return Step::rcpt;

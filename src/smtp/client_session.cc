@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <cstring>
 #include <utility>
 
 #include "postern/base/assert.h"
@@ -29,6 +28,12 @@ std::string_view told_address(const mail::Recipient& recipient) {
 bool goes_as_a_label(const mail::Recipient& recipient) {
     return recipient.outgoing.empty() && is_ascii(recipient.local_part) &&
            !recipient.domain_key.empty() && is_ascii(recipient.domain_key);
+}
+
+/// The last look at what a peer has said before it stands in a command of ours.
+std::string_view checked(std::string_view part) {
+    POSTERN_ASSERT(!could_end_line(part), "an address holds what would end its command");
+    return part;
 }
 
 bool needs_smtputf8(const mail::Submission& submission) {
@@ -59,6 +64,8 @@ std::uint32_t count_domains(const mail::Envelope& envelope) {
 constexpr mail::Reply too_large{552, {5, 3, 4}, "message is too large for the next host"};
 constexpr mail::Reply eight_bit{554, {5, 6, 3}, "the next host takes no 8-bit content"};
 constexpr mail::Reply utf8{554, {5, 6, 9}, "the next host takes no internationalized mail"};
+constexpr mail::Reply utf8_address{
+    553, {5, 6, 7}, "the next host takes no internationalized addresses"};
 constexpr mail::Reply too_many{452, {4, 5, 3}, "too many recipients for the next host"};
 constexpr mail::Reply long_path{553, {5, 1, 7}, "sender's address is too long for the next host"};
 constexpr mail::Reply long_address{553, {5, 1, 3}, "address is too long for the next host"};
@@ -68,9 +75,25 @@ constexpr mail::Reply long_address{553, {5, 1, 3}, "address is too long for the 
 void Output::text(std::string_view text) {
     POSTERN_ASSERT(text.size() <= room_left(), "the room for commands was not asked for");
     char* const at = room_.data() + used_;
-    std::memcpy(at, text.data(), text.size());
+    std::copy(text.begin(), text.end(), at);  // an empty text may be nowhere
     used_ += text.size();
     refer({at, text.size()});
+}
+
+void Output::base64(std::string_view octets) {
+    constexpr std::string_view digits =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (; !octets.empty(); octets.remove_prefix(std::min<std::size_t>(3, octets.size()))) {
+        std::uint32_t bits = 0;
+        for (std::size_t i = 0; i < 3; ++i) {
+            bits = bits << 8 | (i < octets.size() ? static_cast<unsigned char>(octets[i]) : 0U);
+        }
+        std::array<char, 4> four;
+        for (std::size_t i = 0; i < 4; ++i) {
+            four[i] = i <= octets.size() ? digits[bits >> (18 - 6 * i) & 63] : '=';
+        }
+        text({four.data(), four.size()});
+    }
 }
 
 void Output::number(std::uint64_t value) {
@@ -100,6 +123,10 @@ ClientSession::ClientSession(
     : settings_(settings), pace_(pace), owner_(owner), partial_pool_(partial_pool) {
     POSTERN_ASSERT(
         partial_pool.block_size() >= ReplyParser::octets_max, "a reply's block is too small");
+    POSTERN_ASSERT(
+        settings.auth_user.size() <= ClientSettings::auth_octets_max &&
+            settings.auth_password.size() <= ClientSettings::auth_octets_max,
+        "a name or password for AUTH is too long");
 }
 
 ClientSession::~ClientSession() {
@@ -120,9 +147,7 @@ void ClientSession::write(Output& output, base::Instant now) {
     std::size_t tail_octets = 0;
     if (to_write_opening_) {
         to_write_opening_ = false;
-        output.text(state_ == State::quitting ? "QUIT" : state_ == State::ehlo ? "EHLO " : "HELO ");
-        output.text(state_ == State::quitting ? "" : settings_.helo);
-        output.text("\r\n");
+        write_opening(output);
     }
     while (writing_ != nullptr || begin_next(now)) {
         if (!write_transfer(*writing_, output)) {
@@ -178,6 +203,13 @@ void ClientSession::begin(Transfer& transfer, base::Instant now) {
     POSTERN_ASSERT(envelope.recipient_count > 0, "a message without recipients");
     transfer.write_ = Transfer::Write::rset;
     transfer.has_rset_ = mail_count_ > 0;
+    transfer.before_mail_ = transfer.has_rset_ ? 1 : 0;
+    if (settings_.xforward && !xforward_refused_ && !submission->is_question) {
+        transfer.xforward_ = capabilities_.xforward;
+        for (std::uint32_t i = 0; xforward_words(transfer.xforward_, i) != 0; ++i) {
+            ++transfer.before_mail_;
+        }
+    }
     transfer.on_idle_ = mail_count_ > 0 && transfers_.empty();
     transfer.one_flight_ = capabilities_.pipelining && envelope.recipient_count == 1 &&
                            !(transfer.on_idle_ && now - progress_ > fresh_for);
@@ -223,7 +255,7 @@ std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submis
             return long_address;
         }
         if (!host.smtputf8 && !is_ascii(told_address(*r)) && !goes_as_a_label(*r)) {
-            return utf8;
+            return submission.is_question ? utf8_address : utf8;
         }
     }
     if (submission.has_eight_bit && !host.eight_bit_mime && !settings_.send_8bit) {
@@ -253,8 +285,17 @@ bool ClientSession::write_transfer(Transfer& transfer, Output& output) {
                     output.text("RSET\r\n");
                     ++transfer.asked_;
                 }
-                transfer.write_ = Write::mail;
+                transfer.write_ =
+                    transfer.asked_ < transfer.before_mail_ ? Write::xforward : Write::mail;
                 break;
+            case Write::xforward: {
+                const std::uint32_t command = transfer.asked_ - (transfer.has_rset_ ? 1 : 0);
+                write_xforward(transfer, xforward_words(transfer.xforward_, command), output);
+                ++transfer.asked_;
+                transfer.write_ =
+                    transfer.asked_ < transfer.before_mail_ ? Write::xforward : Write::mail;
+                break;
+            }
             case Write::mail:
                 write_mail(transfer, output);
                 ++transfer.asked_;
@@ -265,7 +306,9 @@ bool ClientSession::write_transfer(Transfer& transfer, Output& output) {
                 ++transfer.asked_;
                 transfer.rcpt_to_write_ = transfer.rcpt_to_write_->next;
                 if (transfer.rcpt_to_write_ == nullptr) {
-                    transfer.write_ = capabilities_.chunking ? Write::body : Write::data;
+                    transfer.write_ = transfer.submission->is_question ? Write::end
+                                      : capabilities_.chunking         ? Write::body
+                                                                       : Write::data;
                 }
                 break;
             case Write::data:
@@ -294,13 +337,10 @@ void ClientSession::write_mail(Transfer& transfer, Output& output) {
     const std::string_view path = capabilities_.smtputf8 || envelope.reverse_path_a_label.empty()
                                       ? envelope.reverse_path
                                       : envelope.reverse_path_a_label;
-    POSTERN_ASSERT(
-        path.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos,
-        "an address holds what would end its command");
     output.text("MAIL FROM:<");
-    output.text(path);
+    output.text(checked(path));
     output.text(">");
-    if (capabilities_.size) {
+    if (capabilities_.size && !submission.is_question) {
         output.text(" SIZE=");
         output.number(submission.body.size());
     }
@@ -316,12 +356,6 @@ void ClientSession::write_mail(Transfer& transfer, Output& output) {
 void ClientSession::write_rcpt(const Transfer& transfer, Output& output) {
     const mail::Recipient& recipient = *transfer.rcpt_to_write_;
     const std::string_view address = told_address(recipient);
-    const auto checked = [](std::string_view part) {
-        POSTERN_ASSERT(
-            part.find_first_of(std::string_view("\r\n\0", 3)) == std::string_view::npos,
-            "an address holds what would end its command");
-        return part;
-    };
     output.text("RCPT TO:<");
     if (capabilities_.smtputf8 || is_ascii(address)) {
         output.text(checked(address));

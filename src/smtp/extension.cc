@@ -22,6 +22,18 @@ std::size_t limits_argument(const ExtensionSettings& settings, std::span<char> i
     return static_cast<std::size_t>(at - into.data());
 }
 
+std::size_t xclient_argument(const ExtensionSettings&, std::span<char> into) {
+    constexpr std::string_view attributes = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
+    return static_cast<std::size_t>(
+        std::copy(attributes.begin(), attributes.end(), into.data()) - into.data());
+}
+
+std::size_t xforward_argument(const ExtensionSettings&, std::span<char> into) {
+    constexpr std::string_view attributes = "NAME ADDR PORT PROTO HELO SOURCE IDENT";
+    return static_cast<std::size_t>(
+        std::copy(attributes.begin(), attributes.end(), into.data()) - into.data());
+}
+
 /// RFC 1870, section 3: 1*20DIGIT.
 Answer parse_size(std::optional<std::string_view> value, MailParameters& parameters) {
     constexpr std::size_t digits_max = 20;
@@ -52,6 +64,34 @@ Answer parse_body(std::optional<std::string_view> value, MailParameters& paramet
     return Answer::none;
 }
 
+std::size_t auth_argument(const ExtensionSettings&, std::span<char> into) {
+    constexpr std::string_view mechanisms = "PLAIN LOGIN";
+    return static_cast<std::size_t>(
+        std::copy(mechanisms.begin(), mechanisms.end(), into.data()) - into.data());
+}
+
+/// RFC 4954, section 5: an address as xtext (RFC 3461, section 4), or "<>". Whom somebody else has
+/// authenticated counts for nothing here.
+Answer parse_auth(std::optional<std::string_view> value, MailParameters&) {
+    if (!value || value->empty()) {
+        return Answer::bad_parameter;
+    }
+    const auto is_hex = [](char c) { return is_digit(c) || (c >= 'A' && c <= 'F'); };
+    for (std::size_t i = 0; i < value->size(); ++i) {
+        const char c = (*value)[i];
+        if (!is_ascii(c)) {
+            return Answer::bad_parameter;
+        }
+        if (c == '+') {
+            if (value->size() - i < 3 || !is_hex((*value)[i + 1]) || !is_hex((*value)[i + 2])) {
+                return Answer::bad_parameter;
+            }
+            i += 2;
+        }
+    }
+    return Answer::none;
+}
+
 /// RFC 6531, section 3.4: no value.
 Answer parse_smtputf8(std::optional<std::string_view> value, MailParameters& parameters) {
     parameters.smtputf8 = true;
@@ -69,6 +109,10 @@ constexpr std::array rows = {
     ExtensionRow{chunking,              "CHUNKING",            nullptr,         "",         nullptr       },
     ExtensionRow{enhanced_status_codes, "ENHANCEDSTATUSCODES", nullptr,         "",         nullptr       },
     ExtensionRow{limits,                "LIMITS",              limits_argument, "",         nullptr       },
+    ExtensionRow{starttls,              "STARTTLS",            nullptr,         "",         nullptr       },
+    ExtensionRow{auth,                  "AUTH",                auth_argument,   "AUTH",     parse_auth    },
+    ExtensionRow{xclient,               "XCLIENT",             xclient_argument, "",        nullptr       },
+    ExtensionRow{xforward,              "XFORWARD",            xforward_argument, "",       nullptr       },
 };
 
 // clang-format on

@@ -52,9 +52,10 @@ struct Writer {
 }  // namespace
 
 std::size_t write_received(const ReceivedFields& fields, std::span<char> into) {
-    const std::size_t variable = fields.helo.size() + fields.client_address.size() +
-                                 fields.hostname.size() + fields.protocol.size() +
-                                 fields.id.size() + fields.recipient.size();
+    const std::size_t variable = fields.helo.size() + fields.client_name.size() +
+                                 fields.client_address.size() + fields.hostname.size() +
+                                 fields.protocol.size() + fields.id.size() +
+                                 fields.recipient.size();
     constexpr std::size_t fixed = 128;  // more than all that is the same in each line
     POSTERN_ASSERT(
         into.size() >= received_octets_max && variable + fixed <= received_octets_max,
@@ -64,7 +65,13 @@ std::size_t write_received(const ReceivedFields& fields, std::span<char> into) {
     Writer out{into.data()};
     out.text("Received: from ");
     out.text(fields.helo);
-    out.text(" (unknown [");
+    if (fields.client_name.empty()) {
+        out.text(" (unknown [");
+    } else {
+        out.text(" (");
+        out.text(fields.client_name);
+        out.text(" [");
+    }
     out.text(fields.client_address.find(':') != std::string_view::npos ? "IPv6:" : "");
     out.text(fields.client_address);
     out.text("])");

@@ -102,6 +102,26 @@ void read_limits(std::string_view limits, Capabilities& capabilities) {
     }
 }
 
+void read_mechanisms(std::string_view mechanisms, Capabilities& capabilities) {
+    for (std::string_view word = next_word(mechanisms); !word.empty();
+         word = next_word(mechanisms)) {
+        capabilities.auth_plain = capabilities.auth_plain || equal_ignoring_case(word, "PLAIN");
+        capabilities.auth_login = capabilities.auth_login || equal_ignoring_case(word, "LOGIN");
+    }
+}
+
+void read_xforward(std::string_view words, Capabilities& capabilities) {
+    constexpr std::string_view names[] = {
+        "NAME", "ADDR", "PORT", "PROTO", "HELO", "IDENT", "SOURCE"};
+    for (std::string_view word = next_word(words); !word.empty(); word = next_word(words)) {
+        for (std::size_t i = 0; i < std::size(names); ++i) {
+            if (equal_ignoring_case(word, names[i])) {
+                capabilities.xforward |= set_of(static_cast<Xforward>(i));
+            }
+        }
+    }
+}
+
 }  // namespace
 
 bool HostReply::Lines::next(std::string_view& text) {
@@ -158,7 +178,9 @@ Capabilities parse_capabilities(const HostReply& reply, std::span<const std::str
     std::string_view text;
     lines.next(text);  // the first line is a greeting
     while (lines.next(text)) {
-        const std::string_view keyword = next_word(text);
+        const std::string_view first = next_word(text);
+        // "AUTH=PLAIN" is how it was written before RFC 2554, and by some hosts beside the other.
+        const std::string_view keyword = first.substr(0, first.find('='));
         if (std::any_of(ignore.begin(), ignore.end(), [&](const std::string& ignored) {
                 return equal_ignoring_case(keyword, ignored);
             })) {
@@ -172,6 +194,13 @@ Capabilities parse_capabilities(const HostReply& reply, std::span<const std::str
             capabilities.eight_bit_mime = true;
         } else if (equal_ignoring_case(keyword, "SMTPUTF8")) {
             capabilities.smtputf8 = true;
+        } else if (equal_ignoring_case(keyword, "STARTTLS")) {
+            capabilities.starttls = true;
+        } else if (equal_ignoring_case(keyword, "AUTH")) {
+            read_mechanisms(first.substr(std::min(keyword.size() + 1, first.size())), capabilities);
+            read_mechanisms(text, capabilities);
+        } else if (equal_ignoring_case(keyword, "XFORWARD")) {
+            read_xforward(text, capabilities);
         } else if (equal_ignoring_case(keyword, "SIZE")) {
             capabilities.size = true;
             read_number(next_word(text), capabilities.size_max);

@@ -50,6 +50,8 @@ struct VerbRow {
     static constexpr unsigned any = 63;
     static constexpr unsigned between =
         static_cast<unsigned>(Phase::ready) | static_cast<unsigned>(Phase::chunks_failed);
+    static constexpr unsigned apart =
+        static_cast<unsigned>(Phase::start) | static_cast<unsigned>(Phase::ready);
     static constexpr unsigned addressed = static_cast<unsigned>(Phase::recipients);
     static constexpr unsigned begun = static_cast<unsigned>(Phase::mail) | addressed;
 
@@ -70,13 +72,17 @@ const VerbRow* VerbRow::find(std::string_view verb) {
         VerbRow{"RCPT",    begun,     needed,   true,  false, &S::check_recipient, &S::proceed_recipient                      },
         VerbRow{"DATA",    addressed, none,     false, true,  &S::check_nothing,   &S::proceed_data                           },
         VerbRow{"BDAT",    any,       needed,   false, true,  &S::check_chunk,     &S::proceed_chunk                          },
+        VerbRow{"AUTH",    any,       optional, false, true,  &S::check_auth,      &S::proceed_auth                           },
         VerbRow{"RSET",    any,       none,     false, true,  &S::check_nothing,   &S::proceed_reset                          },
+        VerbRow{"STARTTLS", between,  none,     false, true,  &S::check_starttls,  &S::proceed_starttls                       },
         VerbRow{"QUIT",    any,       none,     false, true,  &S::check_nothing,   &S::proceed_quit                           },
         VerbRow{"NOOP",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::ok>             },
         VerbRow{"HELP",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::help>           },
         VerbRow{"VRFY",    any,       needed,   false, true,  &S::check_nothing,   &S::proceed_saying<Answer::vrfy>           },
         VerbRow{"EXPN",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::not_implemented>},
         VerbRow{"ETRN",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_saying<Answer::not_implemented>},
+        VerbRow{"XCLIENT", apart,     needed,   false, true,  &S::check_introduction<Introduction::client>,  &S::proceed_introduction<Introduction::client> },
+        VerbRow{"XFORWARD", apart,    needed,   false, true,  &S::check_introduction<Introduction::forward>, &S::proceed_introduction<Introduction::forward>},
         VerbRow{"GET",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
         VerbRow{"POST",    any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
         VerbRow{"PUT",     any,       optional, false, true,  &S::check_nothing,   &S::proceed_http                           },
@@ -98,8 +104,7 @@ const VerbRow* VerbRow::find(std::string_view verb) {
 // --- running a command ---------------------------------------------------------------------------
 
 ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_view line) {
-    using namespace std::string_view_literals;
-    if (line.find_first_of("\0\r\n"sv) != std::string_view::npos) {
+    if (could_end_line(line)) {
         say_refusal(exchange, Answer::bad_syntax);
         return std::nullopt;
     }
@@ -111,7 +116,10 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
 
     exchange.refusal.verb = verb;
     const VerbRow* row = VerbRow::find(verb);
-    if (row == nullptr) {
+    const bool no_tls = row != nullptr && row->proceed == &ServerSession::proceed_starttls &&
+                        !secure_ && !offers(Extension::starttls);
+    if (row == nullptr || no_tls) {
+        exchange.refusal.verb = {};  // it may be a password whose AUTH was refused
         say_refusal(exchange, verb.empty() ? Answer::bad_syntax : Answer::unrecognized);
         return std::nullopt;
     }
@@ -143,6 +151,9 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
 }
 
 Answer ServerSession::wrong_order(const VerbRow& row) const {
+    if (row.phases == VerbRow::apart) {
+        return Answer::transaction_open;
+    }
     switch (phase_) {
         case Phase::start:
             return Answer::hello_first;
@@ -208,10 +219,11 @@ ServerSession::Next ServerSession::proceed_extended_hello(
     take_hello(argument, true);
     Writer out(exchange.output);
     std::string_view line = settings_->hostname;
-    std::array<char, 64> text;
+    std::array<char, 128> text;
+    const ExtensionSet offered = this->offered();
     // Each line is written when it is known whether another one follows.
     for (const ExtensionRow& row : extension_rows()) {
-        if (!offers(row.extension)) {
+        if ((offered & set_of(row.extension)) == 0) {
             continue;
         }
         out.text("250-");
@@ -255,9 +267,7 @@ Answer ServerSession::check_mail(Exchange& exchange, std::string_view argument) 
     }
     exchange.parameters = {};
     const Answer answer = parse_mail_parameters(
-        argument.substr(size),
-        esmtp_ ? static_cast<ExtensionSet>(~settings_->hidden) : 0,
-        exchange.parameters);
+        argument.substr(size), esmtp_ ? offered() : ExtensionSet{0}, exchange.parameters);
     if (answer != Answer::none) {
         return answer;
     }
@@ -365,13 +375,53 @@ ServerSession::Next ServerSession::proceed_chunk(Exchange& exchange, std::string
     return std::nullopt;
 }
 
+/// Whoever may not say it learns nothing of what it would have come to.
+template <Introduction kind>
+Answer ServerSession::check_introduction(Exchange&, std::string_view argument) {
+    constexpr Extension extension =
+        kind == Introduction::client ? Extension::xclient : Extension::xforward;
+    if ((settings_->hidden & set_of(extension)) != 0) {
+        return Answer::unrecognized;
+    }
+    if (!offers(extension)) {
+        return Answer::not_authorized;
+    }
+    StatedAttribute stated;
+    while (!argument.empty()) {
+        if (!take_attribute(argument, kind, stated)) {
+            return Answer::bad_parameter;
+        }
+    }
+    return Answer::none;
+}
+
+template <Introduction kind>
+ServerSession::Next ServerSession::proceed_introduction(
+    Exchange& exchange, std::string_view argument) {
+    exchange.introduction = kind;
+    exchange.attributes = argument;
+    mode_ = Mode::await_introduced;
+    return Wish::introduced;
+}
+
 ServerSession::Next ServerSession::proceed_reset(Exchange& exchange, std::string_view) {
     end_transaction(phase_ == Phase::start ? Phase::start : Phase::ready);
     say(exchange, Answer::ok);
     return std::nullopt;
 }
 
+Answer ServerSession::check_starttls(Exchange&, std::string_view) {
+    return secure_ ? Answer::tls_already : Answer::none;
+}
+
+ServerSession::Next ServerSession::proceed_starttls(Exchange&, std::string_view) {
+    end_transaction(Phase::ready);  // one whose chunks have failed
+    mode_ = Mode::await_tls;
+    return Wish::start_tls;
+}
+
 ServerSession::Next ServerSession::proceed_quit(Exchange& exchange, std::string_view) {
+    quit_ = true;
     end(exchange, Answer::goodbye);
     return std::nullopt;
 }

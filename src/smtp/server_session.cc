@@ -1,6 +1,10 @@
 #include "postern/smtp/server_session.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "postern/base/assert.h"
+#include "postern/smtp/characters.h"
 
 namespace postern::smtp {
 namespace {
@@ -18,6 +22,11 @@ Wish ServerSession::step(Exchange& exchange) {
     for (;;) {
         if (tell_refused_) {
             tell_refused_ = false;
+            return Wish::refused;
+        }
+        if (hostile_end_ != Answer::none) {
+            exchange.refusal = {};
+            exchange.refusal.reply = answer_row(std::exchange(hostile_end_, Answer::none)).reply;
             return Wish::refused;
         }
         if (tell_abandon_) {
@@ -46,11 +55,17 @@ ServerSession::Next ServerSession::step_once(Exchange& exchange) {
         case Mode::data:
         case Mode::chunk:
             return step_body(exchange);
+        case Mode::auth:
+            return step_auth(exchange);
         case Mode::await_begin:
         case Mode::await_recipient:
+        case Mode::await_introduced:
         case Mode::await_data:
         case Mode::await_chunk:
         case Mode::await_answer:
+        case Mode::await_tls:
+        case Mode::handshake:
+        case Mode::await_password:
         case Mode::closing:
             break;
     }
@@ -60,12 +75,12 @@ ServerSession::Next ServerSession::step_once(Exchange& exchange) {
 
 ServerSession::Next ServerSession::step_command(Exchange& exchange) {
     exchange.refusal = {};
-    if (exchange.input.starts_with(tls_handshake)) {
+    if (exchange.input.starts_with(tls_handshake[0]) && exchange.input.starts_with(tls_handshake)) {
         say_refusal(exchange, Answer::not_tls);
         mode_ = Mode::closing;
         return std::nullopt;
     }
-    const std::size_t end = exchange.input.substr(0, command_line_max).find(crlf);
+    const std::size_t end = find_crlf(exchange.input.substr(0, command_line_max));
     if (end != std::string_view::npos) {
         const std::string_view line = exchange.input.substr(0, end);
         exchange.input.remove_prefix(end + crlf.size());
@@ -74,6 +89,9 @@ ServerSession::Next ServerSession::step_command(Exchange& exchange) {
     if (exchange.input.size() < command_line_max) {
         return Wish::input;
     }
+    if (step_long_auth(exchange)) {
+        return std::nullopt;
+    }
     mode_ = Mode::long_line;
     chunk_left_ = 0;
     return std::nullopt;
@@ -81,7 +99,7 @@ ServerSession::Next ServerSession::step_command(Exchange& exchange) {
 
 ServerSession::Next ServerSession::step_long_line(Exchange& exchange) {
     exchange.refusal = {};
-    const std::size_t line_end = exchange.input.find(crlf);
+    const std::size_t line_end = find_crlf(exchange.input);
     if (line_end != std::string_view::npos) {
         exchange.input.remove_prefix(line_end + crlf.size());
         mode_ = Mode::command;
@@ -96,7 +114,9 @@ ServerSession::Next ServerSession::step_long_line(Exchange& exchange) {
         return Wish::input;
     }
     say_refusal(exchange, Answer::line_too_long);
-    end(exchange, Answer::endless_line);
+    if (mode_ != Mode::closing) {
+        end_as_hostile(exchange, Answer::endless_line);
+    }
     return std::nullopt;
 }
 
@@ -211,6 +231,7 @@ ServerSession::Next ServerSession::message_ended(Exchange& exchange) {
     if (phase_ != Phase::start) {
         const bool was_begun = phase_ != Phase::ready;
         phase_ = was_begun && !by_data && !last_chunk_ ? Phase::chunks_failed : Phase::ready;
+        forwarded_ = forwarded_ && phase_ == Phase::chunks_failed;
     }
     return std::nullopt;
 }
@@ -229,20 +250,45 @@ void ServerSession::accept(Exchange& exchange) {
         ++recipient_count_;
         mode_ = Mode::command;
         say(exchange, Answer::recipient_ok);
+    } else if (mode_ == Mode::await_introduced) {
+        forwarded_ = true;
+        mode_ = Mode::command;
+        say(exchange, Answer::ok);
     } else if (mode_ == Mode::await_data) {
         begin_body(Mode::data);
         say(exchange, Answer::send_data);
+    } else if (mode_ == Mode::await_tls) {
+        mode_ = Mode::handshake;
+        say(exchange, Answer::start_tls);
     } else {
         POSTERN_ASSERT(mode_ == Mode::await_chunk, "a session was accepted that did not ask");
         begin_body(Mode::chunk);
     }
 }
 
+void ServerSession::restart(Exchange& exchange, bool authenticated) {
+    POSTERN_ASSERT(mode_ == Mode::await_introduced, "a session began anew that was not told to");
+    mode_ = Mode::command;
+    hello_name_size_ = 0;
+    esmtp_ = false;
+    authenticated_ = authenticated;
+    errors_ = 0;  // and whatever else the client before has done
+    wrong_recipients_ = 0;
+    pause_ms_ = 0;
+    end_transaction(Phase::start);
+    greet(exchange);
+}
+
 void ServerSession::refuse(Exchange& exchange, const mail::Reply& reply) {
     POSTERN_ASSERT(
-        mode_ == Mode::await_begin || mode_ == Mode::await_recipient,
+        mode_ == Mode::await_begin || mode_ == Mode::await_recipient || mode_ == Mode::await_tls ||
+            mode_ == Mode::await_introduced,
         "a session was refused what it did not ask for");
+    const bool wrong_recipient = mode_ == Mode::await_recipient && reply.permanent();
     say_reply(exchange, reply);
+    if (wrong_recipient) {
+        count_wrong_recipient(exchange);
+    }
 }
 
 void ServerSession::refuse_body(Exchange& exchange, Answer answer) {
@@ -262,7 +308,11 @@ void ServerSession::refuse_body(Exchange& exchange, Answer answer) {
 void ServerSession::answer(Exchange& exchange, const mail::Reply& reply) {
     POSTERN_ASSERT(mode_ == Mode::await_answer, "a message was answered twice, or before its end");
     has_transaction_ = false;
+    forwarded_ = false;
     phase_ = Phase::ready;
+    if (reply.positive()) {
+        wrong_recipients_ = 0;
+    }
     say_reply(exchange, reply);
 }
 
@@ -271,17 +321,40 @@ void ServerSession::end(Exchange& exchange, Answer answer) {
     mode_ = Mode::closing;
 }
 
+void ServerSession::secured() {
+    POSTERN_ASSERT(
+        mode_ == Mode::handshake || (mode_ == Mode::command && phase_ == Phase::start),
+        "TLS begins where it was asked for, or first of all");
+    POSTERN_ASSERT(!has_transaction_ && !secure_, "TLS begins once, and outside of a transaction");
+    secure_ = true;
+    esmtp_ = false;
+    forwarded_ = false;
+    hello_name_size_ = 0;
+    phase_ = Phase::start;
+    mode_ = Mode::command;
+}
+
 std::string_view ServerSession::protocol() const {
     if (!esmtp_) {
         return "SMTP";
     }
-    return smtputf8_ ? "UTF8SMTP" : "ESMTP";
+    static constexpr std::string_view names[] = {
+        "ESMTP", "ESMTPA", "ESMTPS", "ESMTPSA", "UTF8SMTP", "UTF8SMTPA", "UTF8SMTPS", "UTF8SMTPSA"};
+    return names[(smtputf8_ ? 4 : 0) + (secure_ ? 2 : 0) + (authenticated_ ? 1 : 0)];
 }
 
 // --- small things --------------------------------------------------------------------------------
 
+ExtensionSet ServerSession::offered() const {
+    const bool starttls = settings_->starttls && !secure_;
+    const bool auth = settings_->has_passwords && secure_;
+    return static_cast<ExtensionSet>(
+        ~(settings_->hidden | (granted_only & ~granted_) |
+          (starttls ? 0 : set_of(Extension::starttls)) | (auth ? 0 : set_of(Extension::auth))));
+}
+
 bool ServerSession::offers(Extension extension) const {
-    return (settings_->hidden & set_of(extension)) == 0;
+    return (offered() & set_of(extension)) != 0;
 }
 
 void ServerSession::say(Exchange& exchange, Answer answer) {
@@ -306,15 +379,50 @@ void ServerSession::say_refusal(Exchange& exchange, Answer answer, bool counted)
     exchange.refusal.reply = row.reply;
     tell_refused_ = true;
     say(exchange, answer);
-    if (counted && row.bad_command && ++errors_ == settings_->errors_max) {
-        end(exchange, Answer::too_many_errors);
+    if (counted && row.bad_command) {
+        count_error(exchange);
+    } else if (!counted && row.reply.permanent() && row.reply.code != 503) {
+        // A 503 is what a pipeline gets behind a refused MAIL.
+        count_wrong_recipient(exchange);
     }
+}
+
+void ServerSession::count_error(Exchange& exchange) {
+    const std::uint32_t most = settings_->errors_max;
+    if (most == 0) {
+        return;
+    }
+    if (++errors_ == most) {
+        end_as_hostile(exchange, Answer::too_many_errors);
+    } else if (errors_ > most / 2) {
+        slow_down(errors_ - most / 2, error_pause_step_ms);
+    }
+}
+
+void ServerSession::count_wrong_recipient(Exchange& exchange) {
+    if (++wrong_recipients_ == wrong_recipients_max) {
+        end_as_hostile(exchange, Answer::too_many_wrong_recipients);
+    } else if (wrong_recipients_ > wrong_recipients_free) {
+        slow_down(wrong_recipients_ - wrong_recipients_free, wrong_recipient_pause_step_ms);
+    }
+}
+
+void ServerSession::slow_down(std::uint32_t steps, std::uint32_t step_ms) {
+    const std::uint32_t one = std::min(steps * step_ms, pause_of_one_max_ms);
+    pause_ms_ = static_cast<std::uint16_t>(std::min(pause_ms_ + one, pause_max_ms));
+}
+
+/// The driver hears of it when it steps on: what it said itself may have been the last drop.
+void ServerSession::end_as_hostile(Exchange& exchange, Answer answer) {
+    hostile_end_ = answer;
+    end(exchange, answer);
 }
 
 /// RSET, and what acts as one (RFC 5321, section 4.1.4).
 void ServerSession::end_transaction(Phase next) {
     tell_abandon_ = has_transaction_;
     has_transaction_ = false;
+    forwarded_ = false;
     phase_ = next;
 }
 

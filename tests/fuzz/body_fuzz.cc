@@ -42,11 +42,24 @@ Content scanned(const std::string& input, std::size_t split, bool stuffed) {
     return content;
 }
 
+/// As a client sends it by DATA: a dot before each that begins a line.
+std::string stuffed_lines(const std::string& content) {
+    std::string stuffed;
+    for (std::size_t i = 0; i < content.size(); ++i) {
+        const bool begins = i == 0 || (i >= 2 && content[i - 1] == '\n' && content[i - 2] == '\r');
+        if (begins && content[i] == '.') {
+            stuffed += '.';
+        }
+        stuffed += content[i];
+    }
+    return stuffed;
+}
+
 }  // namespace
 }  // namespace postern::smtp
 
-/// The scanner against the obvious algorithm, by DATA and by BDAT, split at a place that the first
-/// two octets choose.
+/// The scanner against the obvious algorithm, by DATA and by BDAT, and the one against the other,
+/// split at a place that the first two octets choose.
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
     using namespace postern::smtp;
     if (size < 2) {
@@ -61,5 +74,14 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     POSTERN_ASSERT(
         scanned(input, place % (input.size() + 1), false) == test::model_of_chunks(input),
         "a body by BDAT is what the model says");
+    // The same content is the same message, whichever way it comes.
+    const std::string content = input + "\r\n";
+    const std::string by_data = stuffed_lines(content) + ".\r\n";
+    const Content one = scanned(by_data, place % by_data.size(), true);
+    const Content other = scanned(content, place % content.size(), false);
+    POSTERN_ASSERT(one.ended && one.taken == by_data.size(), "the data end where they end");
+    POSTERN_ASSERT(
+        one.text == other.text && one.bare_newline == other.bare_newline,
+        "a body by DATA and by BDAT is one");
     return 0;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "postern/base/assert.h"
+#include "postern/smtp/characters.h"
 #include "postern/smtp/server_session.h"
 
 namespace postern::smtp {
@@ -21,7 +22,12 @@ struct Trace {
 
 class Driver {
    public:
-    explicit Driver(const ServerSettings& settings) : session_(settings) {}
+    explicit Driver(const ServerSettings& settings) : session_(settings) {
+        session_.grant(granted_only);
+        if (settings.has_passwords) {
+            session_.secured();
+        }
+    }
 
     void feed(std::string_view bytes) {
         const std::string joined = pending_ + std::string(bytes);
@@ -64,6 +70,10 @@ class Driver {
                     session_.accept(exchange);
                 }
                 break;
+            case Wish::introduced:
+                POSTERN_ASSERT(!open_, "who a client is does not change in a transaction");
+                take_attributes(exchange);
+                break;
             case Wish::body:
                 session_.accept(exchange);
                 break;
@@ -76,6 +86,25 @@ class Driver {
                 trace.contents += content_ + "|";
                 session_.answer(exchange, {250, {2, 0, 0}, "queued"});
                 break;
+            case Wish::start_tls:
+                session_.accept(exchange);
+                session_.secured();
+                break;
+            case Wish::check_password: {
+                POSTERN_ASSERT(!open_, "nobody authenticates inside a transaction");
+                const Credentials& said = exchange.credentials;
+                POSTERN_ASSERT(
+                    !said.name.empty() && !said.password.empty() &&
+                        said.name.find('\0') == std::string_view::npos &&
+                        said.password.find('\0') == std::string_view::npos,
+                    "credentials could be somebody's");
+                trace.addresses.append(said.name).append("|").append(said.password).append("\n");
+                session_.authenticated(
+                    exchange,
+                    said.password.size() % 2 == 0 ? mail::Reply{235, {2, 7, 0}, "yes"}
+                                                  : mail::Reply{535, {5, 7, 8}, "no"});
+                break;
+            }
             case Wish::abandon:
                 POSTERN_ASSERT(open_, "what is abandoned was begun");
                 open_ = false;
@@ -90,6 +119,24 @@ class Driver {
             case Wish::input:
             case Wish::room:
                 break;
+        }
+    }
+
+    void take_attributes(Exchange& exchange) {
+        StatedAttribute stated;
+        bool logged_in = false;
+        while (!exchange.attributes.empty()) {
+            const bool good = take_attribute(exchange.attributes, exchange.introduction, stated);
+            POSTERN_ASSERT(good, "what the session lets pass is good");
+            POSTERN_ASSERT(
+                std::all_of(stated.value().begin(), stated.value().end(), is_visible),
+                "a value is printable");
+            logged_in = logged_in || stated.attribute == ClientAttribute::login;
+        }
+        if (exchange.introduction == Introduction::forward) {
+            session_.accept(exchange);
+        } else {
+            session_.restart(exchange, logged_in);
         }
     }
 
@@ -131,9 +178,11 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         .hostname = "gw.example.net",
         .limits = {.message_size_max = (data[0] & 1) != 0 ? 100U : 1U << 20, .recipients_max = 3},
         .hidden = 0,
+        .starttls = true,
         .reject_bare_newline = (data[0] & 2) != 0,
         .errors_max = (data[0] & 4) != 0 ? 5U : 0U,
-        .received_max = 4};
+        .received_max = 4,
+        .has_passwords = (data[0] & 8) != 0};
     const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
     const Trace whole = run(settings, input, input.size() + 1);
     POSTERN_ASSERT(whole == run(settings, input, 1 + (data[0] >> 3)), "pieces change nothing");

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <unordered_map>
 #include <vector>
 
 #include "postern/io/clock.h"
+#include "postern/io/entropy.h"
 #include "postern/io/ring.h"
 #include "tests/sim/sim_world.h"
 
@@ -21,7 +23,7 @@ namespace postern::io {
 namespace {
 
 struct Operation {
-    enum class Kind : std::uint8_t { accept, connect, receive, send, cancel };
+    enum class Kind : std::uint8_t { accept, connect, receive, send, close, cancel };
     Kind kind;
     Completion* completion;
     int descriptor = -1;
@@ -30,6 +32,7 @@ struct Operation {
     const msghdr* message = nullptr;
     const Address* to = nullptr;
     std::size_t sent = 0;
+    bool last = false;   // send
     bool begun = false;  // connect
 };
 
@@ -65,7 +68,11 @@ struct Ring::Implementation {
 
     ~Implementation() {
         POSTERN_ASSERT(
-            armed.empty() && submissions.empty() && ready.empty(),
+            submissions.empty() && ready.empty() &&
+                std::all_of(
+                    armed.begin(),
+                    armed.end(),
+                    [](const auto& each) { return each.second.empty(); }),
             "a ring ended with operations under way");
     }
 
@@ -78,11 +85,9 @@ struct Ring::Implementation {
     bool attempt_receive(Operation& operation);
     bool attempt_send(Operation& operation);
     void cancel(const Operation& operation);
-    bool finish(
-        const Operation& operation,
-        std::int32_t result,
-        bool more = false,
-        base::BlockRef buffer = {});
+    void close(int descriptor);
+    bool finish(const Operation& operation, Done done);
+    bool finish(const Operation& operation, std::int32_t result);
     void run_ready();
     bool watch(int descriptor);
 
@@ -91,8 +96,8 @@ struct Ring::Implementation {
     base::Instant now = world.now();
     std::array<base::BlockPool, 2> pools;
     std::array<base::List<BufferWaiter>, 2> waiters;
-    std::vector<Operation> submissions;  // armed since the last turn
-    std::vector<Operation> armed;
+    std::vector<Operation> submissions;                     // armed since the last turn
+    std::unordered_map<int, std::vector<Operation>> armed;  // by descriptor
     std::vector<Result> ready;
     Counters counters;
     bool woken = false;
@@ -159,8 +164,11 @@ void Ring::Implementation::submit() {
     for (Operation& operation : std::exchange(submissions, {})) {
         if (operation.kind == Operation::Kind::cancel) {
             cancel(operation);
+        } else if (operation.kind == Operation::Kind::close) {
+            close(operation.descriptor);
+            finish(operation, 0);
         } else if (!attempt(operation)) {
-            armed.push_back(operation);
+            armed[operation.descriptor].push_back(operation);
         }
     }
 }
@@ -210,8 +218,7 @@ bool Ring::Implementation::watch(int descriptor) {
 }
 
 void Ring::Implementation::try_all(int descriptor) {
-    std::erase_if(
-        armed, [&](Operation& each) { return each.descriptor == descriptor && attempt(each); });
+    std::erase_if(armed[descriptor], [&](Operation& each) { return attempt(each); });
 }
 
 /// True: it is over (not of a multishot accept that goes on).
@@ -228,17 +235,20 @@ bool Ring::Implementation::attempt(Operation& operation) {
             return attempt_receive(operation);
         case Operation::Kind::send:
             return attempt_send(operation);
+        case Operation::Kind::close:
         case Operation::Kind::cancel:
             break;
     }
     return true;
 }
 
-bool Ring::Implementation::finish(
-    const Operation& operation, std::int32_t result, bool more, base::BlockRef buffer) {
-    ready.push_back(
-        {operation.completion, Done{.result = result, .more = more, .buffer = std::move(buffer)}});
+bool Ring::Implementation::finish(const Operation& operation, Done done) {
+    ready.push_back({operation.completion, std::move(done)});
     return true;
+}
+
+bool Ring::Implementation::finish(const Operation& operation, std::int32_t result) {
+    return finish(operation, Done{.result = result, .buffer = {}});
 }
 
 bool Ring::Implementation::attempt_accept(Operation& operation) {
@@ -251,7 +261,8 @@ bool Ring::Implementation::attempt_accept(Operation& operation) {
         return finish(operation, -EMFILE);
     }
     while (std::shared_ptr<sim::Socket> accepted = listener.accept()) {
-        finish(operation, world.open(std::move(accepted)), !ends);
+        const int descriptor = world.open(std::move(accepted));
+        finish(operation, {.result = descriptor, .more = !ends, .buffer = {}});
         if (ends) {
             return true;
         }
@@ -285,11 +296,15 @@ bool Ring::Implementation::attempt_receive(Operation& operation) {
     if (world.happens(world.faults().short_reads)) {
         size = 1 + world.random().below(world.random().chance(1, 2) ? 4 : size);
     }
-    const int count = socket_of(operation.descriptor).receive(block->data(), size);
+    sim::Socket& socket = socket_of(operation.descriptor);
+    const int count = socket.receive(block->data(), size);
     if (count == -EAGAIN) {
         return false;
     }
-    return finish(operation, count, false, count > 0 ? std::move(block) : base::BlockRef());
+    const bool rest = socket.ended() || !socket.arrived().empty();
+    return finish(
+        operation,
+        {.result = count, .rest = rest, .buffer = count > 0 ? std::move(block) : base::BlockRef()});
 }
 
 bool Ring::Implementation::attempt_send(Operation& operation) {
@@ -307,7 +322,12 @@ bool Ring::Implementation::attempt_send(Operation& operation) {
             const bool short_one = world.happens(world.faults().short_sends);
             const std::size_t most =
                 short_one ? 1 + world.random().below(bytes.size()) : bytes.size();
-            const int count = socket.send(bytes.substr(0, most));
+            if (operation.last && socket.connected()) {
+                socket.hold(bytes.substr(0, most));
+            }
+            const int count = operation.last && socket.connected()
+                                  ? static_cast<int>(most)
+                                  : socket.send(bytes.substr(0, most));
             if (count == -EAGAIN) {
                 return false;
             }
@@ -327,10 +347,23 @@ bool Ring::Implementation::attempt_send(Operation& operation) {
 }
 
 void Ring::Implementation::cancel(const Operation& operation) {
-    const std::size_t count = std::erase_if(armed, [&](Operation& each) {
-        return each.completion == operation.target && finish(each, -ECANCELED);
-    });
+    std::size_t count = 0;
+    for (auto& [descriptor, operations] : armed) {
+        count += std::erase_if(operations, [&](Operation& each) {
+            return each.completion == operation.target && finish(each, -ECANCELED);
+        });
+    }
     finish(operation, count == 0 ? -ENOENT : 0);
+}
+
+void Ring::Implementation::close(int descriptor) {
+    const auto on_it = [&](const Operation& each) { return each.descriptor == descriptor; };
+    const bool under_way =
+        !armed[descriptor].empty() || std::any_of(submissions.begin(), submissions.end(), on_it);
+    POSTERN_ASSERT(
+        !under_way,
+        "a descriptor was closed under an operation: it would go on (io_uring_cancelation(7))");
+    world.close(descriptor);
 }
 
 void Ring::accept(Completion& completion, int listener) {
@@ -354,7 +387,7 @@ void Ring::connect(Completion& completion, int socket, const Address& to) {
          .to = &to});
 }
 
-void Ring::receive(Completion& completion, int socket, BufferGroup group) {
+void Ring::receive(Completion& completion, int socket, BufferGroup group, bool) {
     const Crossing crossing;
     implementation_->arm(
         {.kind = Operation::Kind::receive,
@@ -363,20 +396,28 @@ void Ring::receive(Completion& completion, int socket, BufferGroup group) {
          .group = group});
 }
 
-void Ring::send(Completion& completion, int socket, const msghdr& message) {
+void Ring::send(Completion& completion, int socket, const msghdr& message, bool last) {
     const Crossing crossing;
     const auto sends_too = [&](const Operation& each) {
         return each.descriptor == socket && each.kind == Operation::Kind::send;
     };
     Implementation& self = *implementation_;
-    const bool another = std::any_of(self.armed.begin(), self.armed.end(), sends_too) ||
+    const auto& armed = self.armed[socket];
+    const bool another = std::any_of(armed.begin(), armed.end(), sends_too) ||
                          std::any_of(self.submissions.begin(), self.submissions.end(), sends_too);
     POSTERN_ASSERT(!another, "two sends at once on a socket: their octets would mix");
     self.arm(
         {.kind = Operation::Kind::send,
          .completion = &completion,
          .descriptor = socket,
-         .message = &message});
+         .message = &message,
+         .last = last});
+}
+
+void Ring::close(Completion& completion, int descriptor) {
+    const Crossing crossing;
+    implementation_->arm(
+        {.kind = Operation::Kind::close, .completion = &completion, .descriptor = descriptor});
 }
 
 void Ring::cancel(Completion& completion, const Completion& target) {
@@ -407,14 +448,7 @@ void Ring::shut_down_sending(int socket) {
 
 void Ring::close(int descriptor) {
     const Crossing crossing;
-    const auto on_it = [&](const Operation& each) { return each.descriptor == descriptor; };
-    Implementation& self = *implementation_;
-    const bool under_way = std::any_of(self.armed.begin(), self.armed.end(), on_it) ||
-                           std::any_of(self.submissions.begin(), self.submissions.end(), on_it);
-    POSTERN_ASSERT(
-        !under_way,
-        "a descriptor was closed under an operation: it would go on (io_uring_cancelation(7))");
-    self.world.close(descriptor);
+    implementation_->close(descriptor);
 }
 
 base::Result<Address> Ring::peer_address(int socket) {
@@ -469,6 +503,13 @@ const Ring::Counters& Ring::counters() const {
 base::Instant monotonic_time() {
     const Crossing crossing;
     return sim::World::current().now();
+}
+
+void fill_with_entropy(std::span<std::byte> into) {
+    const Crossing crossing;
+    for (std::byte& octet : into) {
+        octet = static_cast<std::byte>(sim::World::current().random().below(256));
+    }
 }
 
 base::Result<int> open_listener(const Address& address) {

@@ -300,7 +300,17 @@ int Socket::receive(char* into, std::size_t size) {
     return end_arrived_ || receiving_shut_ ? 0 : -EAGAIN;
 }
 
+void Socket::hold(std::string_view bytes) {
+    held_ += bytes;
+}
+
 void Socket::shut_down_sending() {
+    if (!held_.empty() && state_ == State::connected && !end_sent_) {
+        const std::size_t window = std::exchange(wire_->window, SIZE_MAX);
+        send(held_);
+        wire_->window = window;
+        held_.clear();
+    }
     if (state_ == State::connected && !end_sent_) {
         end_sent_ = true;
         tell_peer(&Socket::end_arrives);

@@ -57,6 +57,8 @@ class Socket : public std::enable_shared_from_this<Socket> {
 
     /// Octets taken, or a negative errno: -EAGAIN while the window is full.
     int send(std::string_view bytes);
+    /// They go with the end of our stream, or are lost where it is reset before (MSG_MORE).
+    void hold(std::string_view bytes);
     /// Octets, 0 at the end of the peer's stream, or a negative errno.
     int receive(char* into, std::size_t size);
 
@@ -92,6 +94,7 @@ class Socket : public std::enable_shared_from_this<Socket> {
     std::weak_ptr<Socket> peer_;
     std::shared_ptr<Wire> wire_;
     std::string inbox_;
+    std::string held_;
     std::size_t under_way_ = 0;     // octets to the peer that it has not read
     base::Instant last_arrival_{};  // what we send next does not overtake what we sent before
     bool end_sent_ = false, end_arrived_ = false, receiving_shut_ = false;

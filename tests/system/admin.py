@@ -161,7 +161,8 @@ class Numbers(AdminTest):
         for word in ("person", "someone", "sender.test", "a.test", "client.test"):
             self.assertNotIn(word, text)
         labels = set(re.findall(r'[{,]([a-z_]+)="', text))
-        self.assertEqual(labels, {"listener", "pool", "host", "class", "phase", "le", "holder", "worker"})
+        known = {"listener", "pool", "host", "class", "phase", "le", "holder", "worker", "outcome", "version", "limit", "resource"}
+        self.assertEqual(labels, known)
 
     def test_promtool_finds_nothing(self):
         gateway = self.start()
@@ -313,6 +314,39 @@ class Strangers(AdminTest):
                 self.assertEqual(answer.status, 403)
         self.assertEqual(self.numbers(gateway)["postern_reloads_total"], 0)
 
+    def test_a_page_in_a_browser_changes_nothing(self):
+        """Without the token it can do nothing in any case; and with it, which a page can not know, nothing either. A page whose
+        name was made to point at loopback (DNS rebinding) does not even read."""
+        gateway = self.start_on_tcp(token="s3cret")
+        token = {"Authorization": "Bearer s3cret"}
+        pages = (
+            {"Origin": "http://evil.test"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.test"},
+            {"Host": f"evil.test:{self.tcp_port}"},
+        )
+        for page in pages:
+            for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/json"):
+                with self.subTest(page=page, kind=kind):
+                    for shown in ({}, token):
+                        headers = {"Content-Type": kind, **page, **shown}
+                        answer = self.request(gateway, "/reload?force=1", "POST", **headers)
+                        self.assertEqual(answer.status, 403)
+                        self.assertFalse([name for name in answer.headers if name.lower().startswith("access-control")])
+        self.assertEqual(self.request(gateway, "/metrics", Host="evil.test").status, 403)
+        self.assertEqual(self.numbers(gateway)["postern_reloads_total"], 0)
+        self.assertEqual(self.request(gateway, "/reload", "POST", Host=f"localhost:{self.tcp_port}", **token).status, 200)
+        self.assertEqual(self.numbers(gateway)["postern_reloads_total"], 1)
+
+    def test_the_token_is_told_to_nobody(self):
+        gateway = self.start_on_tcp(token="s3cret-t0ken")
+        for shown in ("Bearer s3cret-t0ken", "Bearer s3cret-t0kem"):
+            for target in ("/route?address=x@a.test", "/reload", "/metrics"):
+                answer = self.request(gateway, target, "POST" if target == "/reload" else "GET", Authorization=shown)
+                self.assertNotIn("s3cret", answer.text)
+        self.assertEqual(gateway.reload().returncode, 0)
+        gateway.signal(signal.SIGUSR1)
+        wait_for(lambda: "its last events" in gateway.said(), "what SIGUSR1 prints")
+        self.assertNotIn("s3cret", gateway.said())
+
     def test_a_token_opens(self):
         gateway = self.start_on_tcp(token="s3cret")
         route = "/route?address=x@a.test"
@@ -377,6 +411,48 @@ class Endless(AdminTest):
                 s.sendall(b"G")
                 time.sleep(0.2)
         self.assertLess(time.monotonic() - began, 15)
+
+    def test_half_requests_blind_nobody(self):
+        """They wait for their end without anybody waiting for them."""
+        for count in (40, 120, 400):
+            with self.subTest(count=count):
+                gateway = self.start_on_tcp()
+                crowd = [self.connect() for _ in range(count)]
+                for s in crowd:
+                    with contextlib.suppress(ConnectionError):  # of those that made way
+                        s.sendall(b"GET /metrics HTTP/1.1\r\nHost: loc")
+                for _ in range(20):
+                    began = time.monotonic()
+                    self.assertEqual(self.request(gateway, "/health").status, 200)
+                    self.assertLess(time.monotonic() - began, 0.5)
+
+    def test_answers_that_nobody_reads_blind_nobody(self):
+        gateway = self.start_on_tcp()
+        crowd = []
+        for _ in range(100):
+            s = self.place.add(socket.socket())
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            s.connect((LOOPBACK, self.tcp_port))
+            s.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            crowd.append(s)
+        for _ in range(20):
+            began = time.monotonic()
+            self.assertEqual(self.request(gateway, "/health").status, 200)
+            self.assertLess(time.monotonic() - began, 0.5)
+
+    def test_a_request_in_pieces(self):
+        gateway = self.start_on_tcp(token="s3cret")
+        request = (
+            b"POST /reload HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer s3cret\r\nContent-Length: 3\r\n\r\nabc"
+        )
+        for cut in (1, 30, len(request) - 4, len(request) - 1):
+            s = self.connect()
+            s.sendall(request[:cut])
+            time.sleep(0.05)
+            s.sendall(request[cut:])
+            s.settimeout(10)
+            self.assertTrue(s.recv(100).startswith(b"HTTP/1.1 200 "), cut)
+        self.assertEqual(self.numbers(gateway)["postern_reloads_total"], 4)
 
     def test_a_crowd_that_says_nothing(self):
         gateway = self.start_on_tcp()

@@ -1,5 +1,5 @@
-"""No heap allocation for a message on a worker's thread, once it has served a while: counted by a preloaded library that stands in
-front of malloc and operator new (count_allocations.cc), all libraries included."""
+"""No heap allocation for a message on a worker's thread, once it has served a while, and no lock: counted by a preloaded library that
+stands in front of malloc, operator new and the locks of pthreads (count_allocations.cc), all libraries included."""
 
 import pathlib
 import struct
@@ -20,7 +20,8 @@ class Allocations(SystemTest):
         self.counts.write_bytes(bytes(16))
 
     def count(self):
-        return struct.unpack("QQ", self.counts.read_bytes())[0]
+        """(allocations, locks) so far."""
+        return struct.unpack("QQ", self.counts.read_bytes())
 
     def load(self, gateway, *options):
         run = subprocess.run(
@@ -47,9 +48,9 @@ class Allocations(SystemTest):
         ]
         for kind in kinds:  # pools grow to what this load needs; more than will be needed later
             self.load(gateway, *kind[:1], str(2 * int(kind[1])), *kind[2:])
-        self.assertGreater(self.count(), 0, "nothing was counted: the library does not see the workers")
+        self.assertGreater(min(self.count()), 0, "nothing was counted: the library does not see the workers")
         for kind in kinds:
             with self.subTest(kind=kind):
                 before = self.count()
                 self.load(gateway, *kind)
-                self.assertEqual(self.count() - before, 0)
+                self.assertEqual(self.count(), before)

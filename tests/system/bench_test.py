@@ -17,6 +17,8 @@ import tempfile
 import time
 import unittest
 
+from authority import Authority
+
 BENCH = os.environ["POSTERN_BENCH"]
 GATEWAY = [sys.executable, str(pathlib.Path(__file__).with_name("faulty_gateway.py"))]
 BAD = ["lost", "duplicate", "header_changed", "body_changed", "wrong_recipient", "unexpected", "refused_delivered"]
@@ -57,6 +59,10 @@ class Server:
 
 def sink(*options):
     return Server(BENCH, "sink", "127.0.0.1:0", "--control", "127.0.0.1:0", "--json", *options)
+
+
+def relay(host):
+    return Server(BENCH, "relay", "--listen", "127.0.0.1:0", "--to", host.address)
 
 
 def load(target, *options):
@@ -137,6 +143,28 @@ class Direct(unittest.TestCase):
             for connection in (["-c", 7], ["-c", 7, "--per-connection", 1], ["-c", 3, "--per-connection", 9, "--workers", 2]):
                 with self.subTest(options=options, connection=connection):
                     self.good(options + connection)
+
+    def test_each_way_to_tls(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pair = Authority(pathlib.Path(folder) / "ca").issue("sink.test")
+            shown = ["--chain", pair["chain"], "--key", pair["key"]]
+            for tls in ("starttls", "implicit"):
+                for options in (["-c", 7], ["-c", 7, "--per-connection", 1], ["-c", 3, "--size", "200 KiB"], ["-c", 3, "--slow", 500000]):
+                    with self.subTest(tls=tls, options=options):
+                        report = self.good(["--tls", tls, *options], ["--tls", tls, *shown], 20)
+                        self.assertEqual(report["tls"], {"handshakes": report["connections"], "resumed": 0})
+                with self.subTest(tls=tls, resume=True):
+                    report = self.good(["--tls", tls, "--resume", "--per-connection", 1], ["--tls", tls, *shown], 20)
+                    self.assertEqual(report["tls"], {"handshakes": 20, "resumed": 19})
+
+    def test_tls_refused(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pair = Authority(pathlib.Path(folder) / "ca").issue("sink.test")
+            shown = ["--tls", "starttls", "--chain", pair["chain"], "--key", pair["key"]]
+            for options, tls in (((), "starttls"), ((), "implicit"), ((*shown, "--fail", "starttls:454"), "starttls")):
+                with self.subTest(options=options, tls=tls), sink(*options) as host:
+                    status, report = load(host.address, "-m", 2, "--tls", tls, "--timeout", "2 s", "--sink", host.control)
+                    self.assertEqual((status, report["messages"]["unsent"]), (1, 2))
 
     def test_lesser_sinks(self):
         for options in (["--no-pipelining"], ["--no-chunking", "--no-8bitmime", "--no-smtputf8"],
@@ -223,6 +251,14 @@ class Direct(unittest.TestCase):
         self.assertEqual(status, 0)
         self.assertGreaterEqual(report["answer_ms"]["p50"], 195)
 
+    def test_some_delayed_answers_left_out(self):
+        with sink("--delay", "body:300:0.3") as host:
+            _, report = load(host.address, "-m", 100, "-c", 4, "--below", "300 ms", "--sink", host.control)
+        fast = report["below"]["answer_ms"]
+        self.assertGreater(report["answer_ms"]["max"], 300)
+        self.assertLess(fast["max"], 300)
+        self.assertTrue(30 < fast["count"] < 95, fast)
+
     def test_some_recipients_rejected(self):
         with sink("--reject-rcpt", "r*.1@*:450") as host:
             status, report = load(host.address, "-m", 10, "--recipients", 3, "--sink", host.control)
@@ -275,6 +311,69 @@ class Direct(unittest.TestCase):
         self.assertEqual(wire.code, 0)
 
 
+class Relay(unittest.TestCase):
+    """The yardstick for what stores and passes on."""
+
+    def passed_on(self, chunks, *options):
+        """What a host stores of a message whose data come in these chunks."""
+        with tempfile.TemporaryDirectory() as store, sink("--store", store, *options) as host, relay(host) as gateway:
+            name, port = gateway.address.rsplit(":", 1)
+            with socket.create_connection((name, int(port)), timeout=10) as peer, peer.makefile("rb") as answers:
+                peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for chunk, codes in ((b"EHLO x\r\n", 3), (b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n", 3)):
+                    peer.sendall(chunk)
+                    said = [answers.readline()[:3] for _ in range(codes)]
+                self.assertEqual(said, [b"250", b"250", b"354"])
+                for chunk in chunks:
+                    peer.sendall(chunk)
+                    time.sleep(0.003)  # so that they are read one by one
+                self.assertEqual(answers.readline(), b"250 2.0.0 taken\r\n")
+                peer.sendall(b"QUIT\r\n")
+                self.assertEqual(answers.read()[:3], b"221")
+            (message,) = [path.read_bytes() for path in pathlib.Path(store).iterdir()]
+        self.assertEqual((host.code, gateway.code), (0, 0))
+        return message
+
+    def test_the_end_of_data_split_at_each_octet(self):
+        content = b"Subject: x\r\n\r\na.\r\nb\r\n"
+        wire = content + b".\r\n"
+        for options in ([], ["--no-chunking"]):
+            for chunks in [[wire], [wire[i:i + 1] for i in range(len(wire))], *([wire[:i], wire[i:]] for i in range(1, len(wire)))]:
+                with self.subTest(options=options, chunks=chunks):
+                    self.assertEqual(self.passed_on(chunks, *options), content)
+            with self.subTest(options=options, chunks="no content"):
+                self.assertEqual(self.passed_on([b".", b"\r", b"\n"], *options), b"")
+
+    def test_lines_that_only_begin_like_the_end(self):
+        lines = [b"..\r\n", b"\r\n", b"..x\r\n", b"..\r", b"\n", b"x\r\n", b".\r\n"]
+        self.assertEqual(self.passed_on(lines, "--no-chunking"), b".\r\n\r\n.x\r\n.\r\nx\r\n")
+        self.assertEqual(self.passed_on(lines), b"".join(lines[:-1]), "by BDAT the dots stay")
+
+    def test_mail(self):
+        with tempfile.TemporaryDirectory() as folder:
+            pathlib.Path(folder, "a").write_bytes(b"Subject: x\r\n\r\n" + b"line\r\n" * 100000)
+            pathlib.Path(folder, "b").write_bytes(b"Subject: x\r\n\r\n")
+            for options in ([], ["--no-chunking"]):
+                for sent in (["--per-connection", 1], ["--per-connection", 5], ["--recipients", 3, "--no-pipelining"]):
+                    with self.subTest(options=options, sent=sent), sink(*options) as host, relay(host) as gateway:
+                        code, report = load(gateway.address, "-m", 60, "-c", 7, *sent, "--messages-from", folder, "--sink", host.control)
+                        self.assertEqual(code, 0, report)
+                        self.assertLess(report["sinks"][0]["connections"], 10)  # they are kept
+
+    def test_the_host_says_no(self):
+        for options in ([], ["--no-chunking"]):
+            with self.subTest(options=options), sink("--reject-rcpt", "r*5@*:550", *options) as host, relay(host) as gateway:
+                _, report = load(gateway.address, "-m", 20, "-c", 3, "--recipient", "r%n@b.example")
+                self.assertEqual((report["messages"]["accepted"], report["answers"]["body"]), (18, {"250": 18, "550": 2}))
+
+    def test_the_host_goes_away(self):
+        for step in ("greeting", "ehlo", "mail", "body"):
+            with self.subTest(step=step), sink("--fail", step + ":close") as host, relay(host) as gateway:
+                _, report = load(gateway.address, "-m", 6, "-c", 3)
+                self.assertEqual(report["answers"]["body"], {"451": 6})
+            self.assertEqual(gateway.code, 0)
+
+
 class Strictness(unittest.TestCase):
     """The sink counts what a client may not do."""
 
@@ -314,7 +413,7 @@ class Usage(unittest.TestCase):
         self.assertEqual(run.returncode, 0)
 
     def test_exit_codes(self):
-        for command, code in ((["load", "--help"], 0), (["sink", "--help"], 0), (["delay", "--help"], 0), ([], 2),
+        for command, code in ((["load", "--help"], 0), (["sink", "--help"], 0), (["delay", "--help"], 0), (["relay", "--help"], 0), ([], 2),
                               (["load", "nonsense"], 2), (["load", "--nonsense"], 2), (["sink", "--fail", "mail:99"], 2),
                               (["load", "--recipients", "2", "--recipient", "a@b.example"], 2),
                               (["load", "127.0.0.1:1", "--sink", "127.0.0.1:1"], 1)):

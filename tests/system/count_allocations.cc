@@ -1,6 +1,7 @@
-// Preloaded into `postern` by allocations_test.py: counts every heap allocation made on a worker's
-// thread, by whichever library (malloc and its kin; operator new ends in malloc), and keeps the
-// count in a file that the test maps as well. Workers are told by their thread's name ("worker 0",
+// Preloaded into `postern` by allocations.py: counts every heap allocation made on a worker's
+// thread, by whichever library (malloc and its kin; operator new ends in malloc), and every lock
+// that it takes there (mutexes and read-write locks of pthreads, which std::mutex is made of). The
+// counts are in a file that the test reads. Workers are told by their thread's name ("worker 0",
 // ...).
 
 #include <dlfcn.h>
@@ -20,7 +21,7 @@ namespace {
 
 struct Shared {
     std::atomic<std::uint64_t> allocations;
-    std::atomic<std::uint64_t> octets;
+    std::atomic<std::uint64_t> locks;
 };
 
 Shared* shared = nullptr;
@@ -42,10 +43,9 @@ bool on_worker() {
            std::strncmp(name, "worker", 6) == 0;
 }
 
-void count(std::size_t size) {
+void count(std::atomic<std::uint64_t> Shared::*what) {
     if (shared != nullptr && on_worker()) {
-        shared->allocations.fetch_add(1, std::memory_order_relaxed);
-        shared->octets.fetch_add(size, std::memory_order_relaxed);
+        (shared->*what).fetch_add(1, std::memory_order_relaxed);
     }
 }
 
@@ -84,7 +84,7 @@ void* malloc(std::size_t size) {
         real = next<void* (*)(std::size_t)>("malloc");
         resolving = false;
     }
-    count(size);
+    count(&Shared::allocations);
     return real(size);
 }
 
@@ -99,13 +99,13 @@ void* calloc(std::size_t n, std::size_t size) {
         real = next<void* (*)(std::size_t, std::size_t)>("calloc");
         resolving = false;
     }
-    count(n * size);
+    count(&Shared::allocations);
     return real(n, size);
 }
 
 void* realloc(void* memory, std::size_t size) {
     static auto* real = next<void* (*)(void*, std::size_t)>("realloc");
-    count(size);
+    count(&Shared::allocations);
     if (is_early(memory)) {
         void* fresh = malloc(size);
         std::memcpy(fresh, memory, size);
@@ -116,13 +116,13 @@ void* realloc(void* memory, std::size_t size) {
 
 void* aligned_alloc(std::size_t alignment, std::size_t size) {
     static auto* real = next<void* (*)(std::size_t, std::size_t)>("aligned_alloc");
-    count(size);
+    count(&Shared::allocations);
     return real(alignment, size);
 }
 
 int posix_memalign(void** memory, std::size_t alignment, std::size_t size) {
     static auto* real = next<int (*)(void**, std::size_t, std::size_t)>("posix_memalign");
-    count(size);
+    count(&Shared::allocations);
     return real(memory, alignment, size);
 }
 
@@ -131,6 +131,30 @@ void free(void* memory) {
     if (!is_early(memory)) {
         real(memory);
     }
+}
+
+int pthread_mutex_lock(pthread_mutex_t* lock) {
+    static auto* real = next<int (*)(pthread_mutex_t*)>("pthread_mutex_lock");
+    count(&Shared::locks);
+    return real(lock);
+}
+
+int pthread_mutex_trylock(pthread_mutex_t* lock) {
+    static auto* real = next<int (*)(pthread_mutex_t*)>("pthread_mutex_trylock");
+    count(&Shared::locks);
+    return real(lock);
+}
+
+int pthread_rwlock_rdlock(pthread_rwlock_t* lock) {
+    static auto* real = next<int (*)(pthread_rwlock_t*)>("pthread_rwlock_rdlock");
+    count(&Shared::locks);
+    return real(lock);
+}
+
+int pthread_rwlock_wrlock(pthread_rwlock_t* lock) {
+    static auto* real = next<int (*)(pthread_rwlock_t*)>("pthread_rwlock_wrlock");
+    count(&Shared::locks);
+    return real(lock);
 }
 
 }  // extern "C"

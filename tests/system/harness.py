@@ -4,7 +4,9 @@ that do exactly what a test tells them. The other mail programs are in peers.py.
 Everything a test starts it gives to `add` of its Place, which ends it, by its process id, when the test is over.
 """
 
+import base64
 import contextlib
+import crypt
 import http.client
 import json
 import os
@@ -52,6 +54,8 @@ def toml(value):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + " }"
     return str(value) if isinstance(value, int) else json.dumps(value)
 
 
@@ -208,7 +212,7 @@ class Gateway(Process):
 
     count = 0
 
-    def __init__(self, place, rules, pools=None, listener=None, environment=None, resolv_conf=None, **settings):
+    def __init__(self, place, rules, pools=None, listener=None, environment=None, resolv_conf=None, start_seconds=30, **settings):
         Gateway.count += 1
         self.folder = place.folder / f"gateway{Gateway.count}"
         self.folder.mkdir()
@@ -219,7 +223,7 @@ class Gateway(Process):
         self.config.write_text(self.configuration(pools or {}, listener or {}, settings))
         command = with_resolv_conf(self.folder, resolv_conf) + [POSTERN, "run", "-c", self.config]
         super().__init__(command, self.folder, "postern", environment)
-        self.wait_listening(self.port)
+        self.wait_listening(self.port, start_seconds)
 
     def configuration(self, pools, listener, settings):
         top = {"hostname": HOSTNAME, "workers": 1}
@@ -392,7 +396,9 @@ ALL_EXTENSIONS = ("PIPELINING", "SIZE", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENH
 class FakeHost:
     """A smart host that a test scripts. `greeting`, `ehlo`, `helo`, `mail`, `rcpt`, `data`, `body` are answers, or functions of the
     command's parameter (of the Delivered, for `body`) that give one: text, several lines of it, CLOSE, STALL, or
-    (seconds, answer) to answer late. What was said to it is in `lines`, what it took in `messages`."""
+    (seconds, answer) to answer late. What was said to it is in `lines`, what it took in `messages`. `tls`: an ssl.SSLContext, with
+which STARTTLS is offered and answered by `starttls`. `auth`: the name and password that AUTH PLAIN must have, which is then offered
+too."""
 
     def __init__(
         self,
@@ -407,10 +413,16 @@ class FakeHost:
         data_needs_recipients=True,
         port=0,
         ip=LOOPBACK,
+        tls=None,
+        starttls="220 2.0.0 go on",
+        auth=None,
+        xforward="250 2.0.0 ok",
     ):
         self.extensions = extensions
         self.greeting, self.ehlo, self.helo, self.mail, self.rcpt, self.data, self.body = greeting, ehlo, helo, mail, rcpt, data, body
         self.data_needs_recipients = data_needs_recipients
+        self.tls, self.starttls, self.auth, self.xforward = tls, starttls, auth, xforward
+        self.handshakes = []  # of each that was done: the ssl.SSLSocket
         self.lines = []  # (connection, line)
         self.messages = []  # Delivered, answered 250
         self.seen = []  # Delivered, whatever the answer
@@ -460,6 +472,13 @@ class FakeHost:
                 self.sockets.append(s)
             threading.Thread(target=self._serve, args=(number, s), daemon=True).start()
 
+    def offers(self, session):
+        return [
+            *self.extensions,
+            *(["STARTTLS"] if self.tls and not session.secure else []),
+            *(["AUTH PLAIN"] if self.auth else []),
+        ]
+
     def _serve(self, number, s):
         # A connection ends whenever either side likes: nothing to report.
         with contextlib.suppress(OSError, Closed), s:
@@ -473,6 +492,7 @@ class FakeSession:
     def __init__(self, host, number, s):
         self.host, self.number, self.socket = host, number, s
         self.file = s.makefile("rb")
+        self.secure = False
         self.begin()
 
     def begin(self):
@@ -510,9 +530,30 @@ class FakeSession:
                 return
 
     def on_ehlo(self, parameter):
-        lines = ["fake.test", *self.host.extensions]
+        lines = ["fake.test", *self.host.offers(self)]
         said = "\n".join(f"250{'-' if i + 1 < len(lines) else ' '}{line}" for i, line in enumerate(lines))
         self.answer(self.host.ehlo or said, *([parameter] if callable(self.host.ehlo) else []))
+
+    def on_starttls(self, _):
+        if self.answer(self.host.starttls) != 220:
+            return None
+        try:
+            self.socket = self.host.tls.wrap_socket(self.socket, server_side=True)
+        except OSError:  # ssl.SSLError is one
+            return "end"
+        self.file = self.socket.makefile("rb")
+        self.secure = True
+        self.host.handshakes.append(self.socket)
+        self.begin()
+        return None
+
+    def on_auth(self, parameter):
+        name, password = self.host.auth
+        wanted = base64.b64encode(f"\0{name}\0{password}".encode()).decode()
+        self.answer("235 2.7.0 welcome" if parameter == f"PLAIN {wanted}" else "535 5.7.8 who are you?")
+
+    def on_xforward(self, parameter):
+        self.answer(self.host.xforward)
 
     def on_helo(self, parameter):
         self.answer(self.host.helo)
@@ -588,6 +629,14 @@ def behind_received(content):
     if not RECEIVED.fullmatch(line + end):
         raise AssertionError(f"not Postern's Received: line: {line[:300]!r}")
     return rest
+
+
+def password_file(folder, logins, name="passwords"):
+    """An auth_file of names and passwords, hashed cheaply."""
+    lines = [f"{login}:{crypt.crypt(password, crypt.mksalt(crypt.METHOD_SHA512, rounds=1000))}\n" for login, password in logins]
+    file = folder / name
+    file.write_text("".join(lines))
+    return file
 
 
 def difference(got, expected):

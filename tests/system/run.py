@@ -9,7 +9,7 @@ import sys
 import time
 import unittest
 
-MODULES = ["peers_direct", "cli", "scripts", "sync_delivery", "smart_hosts", "pools", "named_hosts", "senders", "hostile", "allocations", "real_mail", "contract", "admin", "reload", "migrate", "package"]
+MODULES = ["peers_direct", "cli", "scripts", "sync_delivery", "smart_hosts", "recipients", "pools", "tls", "auth", "tls_to_hosts", "named_hosts", "senders", "identity", "hostile", "limits", "smuggling", "privileges", "allocations", "real_mail", "contract", "admin", "reload", "migrate", "package"]
 
 
 class Result(unittest.TextTestResult):

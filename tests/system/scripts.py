@@ -1,9 +1,12 @@
 """The dialogues of tests/script (their README says how they are written) against the real binary."""
 
+import contextlib
 import json
 import re
+import ssl
 
-from harness import ROOT, Closed, SystemTest, behind_received
+from authority import Authority
+from harness import ROOT, Closed, SystemTest, behind_received, password_file
 
 FOLDER = ROOT / "tests/script"
 DEFAULT_RULES = ["example.com sink", 'refused.example reject:"not here"', 'deferred.example defer:"not now"']
@@ -16,8 +19,8 @@ def unescape(text):
 
 
 def parse(text):
-    """Settings, rules, and the steps: (line number, kind, text)."""
-    settings, rules, steps = {}, [], []
+    """Settings, rules, names with passwords, and the steps: (line number, kind, text)."""
+    settings, rules, logins, steps = {}, [], [], []
     for number, line in enumerate(text.splitlines(), 1):
         if line.startswith("config: "):
             key, value = line.removeprefix("config: ").split(" = ", 1)
@@ -25,9 +28,11 @@ def parse(text):
             settings.setdefault(table, {})[name] = json.loads(value)
         elif line.startswith("rules: "):
             rules.append(line.removeprefix("rules: "))
-        elif line and not line.startswith("#"):
+        elif line.startswith("login: "):
+            logins.append(line.split(" ", 2)[1:])
+        elif line and not line.startswith("#") and line != "secure":
             steps.append((number, line[:2], line[3:]))
-    return settings, rules or DEFAULT_RULES, steps
+    return settings, rules or DEFAULT_RULES, logins, steps
 
 
 class Dialogue:
@@ -54,7 +59,11 @@ class Dialogue:
             )(text, content)
         self.flush()
         self.where = f"{self.name}, at the end"
-        self.session.socket.shutdown(1)
+        if isinstance(self.session.socket, ssl.SSLSocket):
+            with contextlib.suppress(OSError):  # it may have ended it already
+                self.session.socket = self.session.socket.unwrap()
+        with contextlib.suppress(OSError):
+            self.session.socket.shutdown(1)
         self.test.assertEqual(self.session.rest(), b"", self.where)
         self.test.assertEqual(len(self.host.messages), self.messages, self.where)
 
@@ -118,12 +127,24 @@ class Scripts(SystemTest):
 
 def script_test(path):
     def test(self):
-        settings, rules, steps = parse(path.read_text())
+        settings, rules, logins, steps = parse(path.read_text())
         # Who may relay is not what the dialogues are about: `* sink` is for anyone.
         settings.setdefault("listener", {})["trusted"] = True
+        if logins:
+            settings["listener"]["auth_file"] = str(password_file(self.place.folder, logins))
+        secure = "\nsecure\n" in path.read_text()
+        if secure:
+            authority = Authority(self.place.folder / "authority")
+            settings["listener"]["tls"] = "implicit"
+            settings["tls"] = {"certificates": [authority.issue("gw.example.net")]}
         host = self.host(("PIPELINING", "8BITMIME", "SMTPUTF8"))  # by DATA each line that comes is ended
         gateway = self.gateway("\n".join(rules), {"sink": host.address}, hostname="gw.example.net", **settings)
-        Dialogue(self, path.name, steps, self.session(gateway, ehlo=None), host).run()
+        session = self.session(gateway, ehlo=None, greeting=not secure)
+        if secure:
+            context = ssl.create_default_context(cafile=authority.file)
+            session.socket = context.wrap_socket(session.socket, server_hostname="gw.example.net")
+            session.greeting = session.read()
+        Dialogue(self, path.name, steps, session, host).run()
 
     return test
 

@@ -51,6 +51,10 @@ class Networks {
     explicit Networks(const std::vector<Network>& networks);
 
     bool contains(const IpAddress& address) const;
+    /// All of its addresses.
+    bool contains(const Network& network) const;
+    /// One of its addresses at least.
+    bool meets(const Networks& other) const;
 
     bool empty() const { return v4_.empty() && v6_.empty(); }
 
@@ -66,6 +70,8 @@ class Networks {
     };
 
     static Number number(const IpAddress& address);
+    static Range range(const Network& network);
+    static bool meet(const std::vector<Range>& some, const std::vector<Range>& others);
     static void merge(std::vector<Range>& ranges);
 
     // Law: ranges of one vector are sorted, and neither overlap nor touch.

@@ -45,7 +45,13 @@ struct Endpoint {
 struct Certificate {
     std::filesystem::path chain;
     std::filesystem::path key;
-    bool operator==(const Certificate&) const = default;
+    // Where the file says so: for messages about what is in those files.
+    std::uint32_t line = 1;
+    std::uint32_t column = 1;
+
+    bool operator==(const Certificate& other) const {
+        return chain == other.chain && key == other.key;
+    }
 };
 
 struct AdminAddress {
@@ -162,6 +168,9 @@ struct Pool {
     Verify verify{};
     VerifyUnknown verify_unknown{};
     std::vector<std::filesystem::path> recipients_files;
+    // What its files hold, filled in by who reads them.
+    std::string auth_password;
+    std::uint64_t tls_files = 0;  // hash of all of tls_ca, tls_cert and tls_key
     // The general ones, with what this pool replaces. A listener's mode goes before the general
     // one, but not before a pool's own.
     Mode delivery{};

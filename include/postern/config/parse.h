@@ -25,6 +25,14 @@ struct Problem {
     std::string format() const;
 };
 
+/// A file that a key names, whose content is looked at by others.
+struct NamedFile {
+    std::string key;  // "pool.cluster-a.tls_ca"
+    std::filesystem::path path;
+    std::uint32_t line = 1;  // of the value
+    std::uint32_t column = 1;
+};
+
 struct Parsed {
     std::optional<Config> config;  // set exactly when there are no errors
     // What could be read of a file with errors, so that the files it names are checked in the same
@@ -32,6 +40,7 @@ struct Parsed {
     std::optional<Config> flawed;
     std::vector<Problem> errors;  // in the file's order
     std::vector<Problem> warnings;
+    std::vector<NamedFile> files;  // of keys that name one file each
 };
 
 /// The files that match a glob. A relative one starts at `folder`, which is no pattern itself.

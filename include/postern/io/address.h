@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "postern/base/network.h"
+
 namespace postern::io {
 
 /// An IPv4 or IPv6 address with a port, as a value. Pure.
@@ -21,6 +23,7 @@ class Address {
     static std::optional<Address> parse(std::string_view host, std::uint16_t port);
     /// REQUIRES: AF_INET or AF_INET6.
     static Address from(const sockaddr* raw);
+    static Address from(const base::IpAddress& host, std::uint16_t port);
 
     const sockaddr* raw() const { return reinterpret_cast<const sockaddr*>(&storage_); }
 

@@ -25,6 +25,7 @@ class Ring;
 struct Done {
     std::int32_t result = 0;  // octets or a descriptor, or a negative errno
     bool more = false;        // a multishot operation that stays armed
+    bool rest = false;        // receive: more waited behind these, as far as the kernel says
     base::BlockRef buffer;    // receive: the block that holds `result` octets, from its start
 };
 
@@ -73,7 +74,9 @@ struct RingOptions {
     std::uint32_t command_buffer_size = 4096;  // octets each
     std::uint32_t command_buffers_offered = 256;  // may be filled in one turn; a power of two
     std::uint32_t command_buffers_max = 16384;    // how many may exist, in use or offered
-    std::uint32_t body_buffer_size = 65536;
+    // No power of two: blocks that far apart would share the few sets of the cache where their
+    // first pages lie, and most bodies are no longer than that.
+    std::uint32_t body_buffer_size = 61440;
     std::uint32_t body_buffers_offered = 64;
     std::uint32_t body_buffers_max = 16384;
 };
@@ -108,10 +111,15 @@ class Ring {
     void connect(Completion& completion, int socket, const Address& to);
     /// One-shot, of at most a buffer of the group. 0: the peer has ended its stream. -ENOBUFS:
     /// every buffer of the group is in use; wait with `when_buffer_returns` (stream.h does).
-    void receive(Completion& completion, int socket, BufferGroup group);
+    /// `likely`: octets probably wait, and looking comes before waiting; a look in vain costs more
+    /// than a wait for what is there already. Either is right.
+    void receive(Completion& completion, int socket, BufferGroup group, bool likely);
     /// Sends what `message` points to; fewer octets than that only where there is an error behind
-    /// them, or a signal. `message` and its octets outlive the operation.
-    void send(Completion& completion, int socket, const msghdr& message);
+    /// them, or a signal. `message` and its octets outlive the operation. `last`: as soon as this
+    /// is done, sending is shut down, and the end of the stream shares the last segment.
+    void send(Completion& completion, int socket, const msghdr& message, bool last);
+    /// The descriptor is nobody's from now on; no operation on it may be under way.
+    void close(Completion& completion, int descriptor);
     /// Ends the operation of `target`, if it is armed: it completes, with -ECANCELED if it was not
     /// faster. It and this one (result: 0, or -ENOENT, -EALREADY) complete in any order. One
     /// operation by its name, not all of a descriptor: for those the kernel looks at each that is

@@ -24,9 +24,9 @@ class StreamOwner {
 };
 
 /// One TCP connection: at most one receive and one send under way, and the one place where the
-/// closing sequence stands: shut down, cancel by descriptor, wait until nothing is under way,
-/// close. Embedded in its owner; one thread, the ring's. Law: nothing is armed in `idle` and
-/// `closed`; there is a descriptor in all others, unless it was closed while idle.
+/// closing sequence stands: shut down and cancel what is under way, wait until nothing is, close.
+/// Embedded in its owner; one thread, the ring's. Law: nothing is armed in `idle` and `closed`;
+/// there is a descriptor in all others, until `closing` gives it back.
 class Stream {
    public:
     Stream(Ring& ring, StreamOwner& owner);
@@ -60,6 +60,11 @@ class Stream {
     /// not destroyed by the reset that closing on unread data causes. Has no deadline: `close` ends
     /// it. REQUIRES: open, nothing being sent.
     void end(std::uint64_t octets_max);
+    /// Ends in on_closed. Sends what `bytes` hold, if anything, and closes behind it without
+    /// waiting for the peer, which is not expected to send more; one segment takes both. Should
+    /// more have come all the same, it goes on as `end`. `bytes` outlive on_closed. Has no
+    /// deadline: `close` ends it. REQUIRES: open, nothing under way.
+    void finish(std::string_view bytes, std::uint64_t octets_max);
     /// Ends in on_closed. At any time, once or again.
     void close();
 
@@ -87,10 +92,12 @@ class Stream {
     static void on_connect(Completion& self, Done done);
     static void on_receive(Completion& self, Done done);
     static void on_send(Completion& self, Done done);
-    static void on_cancel(Completion& self, Done done);
+    static void on_close(Completion& self, Done done);
     static void on_buffer(BufferWaiter& self);
     void set_state(State next);
+    void send_all(std::span<iovec> pieces);
     void send_rest();
+    void sending_ends(int error);
     void throw_away(const Done& done);
     void close_when_quiet();
 
@@ -99,10 +106,11 @@ class Stream {
     int descriptor_ = -1;
     State state_ = State::idle;
     BufferGroup group_ = BufferGroup::command;
+    bool rest_ = false;  // what was received last was not all there was
     Operation connect_;
     Operation receive_;
     Operation send_;
-    Operation cancel_;
+    Operation close_;  // of what is under way, then of the descriptor
     Waiter waiter_;
     iovec single_{};
     msghdr message_{};                   // what is still to be sent

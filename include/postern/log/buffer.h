@@ -23,6 +23,11 @@ enum class Field : std::uint8_t {
     listener,
     client,
     helo,
+    tls,
+    login,
+    orig_client,  // what XFORWARD said: NAME[ADDR]
+    orig_helo,
+    orig_id,
     from,
     to,
     rule,
@@ -57,7 +62,11 @@ class Line {
     Line(Buffer& buffer, base::WallTime now, std::string_view event);
     void begin_field(Field field);
     void append_list_item(std::string_view value);
+    /// Where the next octets go. The format text has no quotes and brackets: `put_in_json`.
+    char* room_for(std::size_t octets);
     void put(std::string_view bytes);
+    void put_in_json(char c);
+    void put_quoted(std::string_view value);
     void put_escaped(std::string_view value);
     void put_number(std::uint64_t value);
 

@@ -17,7 +17,11 @@ struct Options {
     Output output = Output::standard_error;
     std::string path;                   // for `file`; made when missing, appended to
     std::size_t buffer_size = 1 << 20;  // octets by buffer, a power of two
+    void (*on_thread)() = nullptr;      // called first on the log thread
 };
+
+/// Makes the log file where it is missing, for a start that has the right to it only now.
+base::Result<void> make_file(const std::string& path);
 
 /// The log thread and the buffers it drains: every 50 ms, and at once when one is half full, it
 /// writes what is there with plain write(2). When the output takes nothing (a full disk, a reader

@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "postern/base/arena.h"
+#include "postern/base/list.h"
 #include "postern/base/time.h"
 #include "postern/mail/body.h"
 #include "postern/mail/envelope.h"
@@ -12,11 +13,31 @@
 
 namespace postern::mail {
 
+/// Of a client of which nobody knows the address.
+constexpr std::string_view unknown_address = "unknown";
+
+/// Where a message came from before it came to our client, by what that said (XFORWARD). Empty: it
+/// did not say, or does not know. Text lives as long as the Client's.
+struct Forwarded {
+    std::string_view name;
+    std::string_view address;  // without "IPV6:"
+    std::string_view port;
+    std::string_view protocol;
+    std::string_view helo;
+    std::string_view source;  // LOCAL or REMOTE
+    std::string_view ident;   // its id there
+};
+
 /// Who a message came from, for Received:, log and permission. Text lives in the submission's arena
 /// or the connection.
 struct Client {
-    std::string_view address;  // "192.0.2.1" or "2001:db8::1"
+    std::string_view address;  // "192.0.2.1", "2001:db8::1" or unknown_address
     std::string_view helo;     // as given; empty before HELO
+    std::uint16_t port = 0;    // of its end; 0: not known
+    std::string_view login;    // the name that it said AUTH with; empty: it has not
+    std::string_view name;     // of its host, as XCLIENT said; empty: unknown
+    const Forwarded* forwarded = nullptr;
+    std::uint64_t key = 0;  // the client (IPv4 address, IPv6 /64), hashed with the process's key
     std::uint64_t network =
         0;  // the client's network (IPv4 /24, IPv6 /64), hashed with the process's key
     std::uint64_t generation = 0;  // whose [relay] and limits decided what follows
@@ -25,12 +46,22 @@ struct Client {
     bool exempt = false;           // no limit by client or network holds for it
     bool counted = false;          // among its network's connections
     bool esmtp = false;            // EHLO, not HELO
+    bool proxy = false;   // the connection of a proxy, which has not said yet who its client is
+    bool stated = false;  // the address is what a proxy or XCLIENT says, not the connection's own
+    bool may_xclient = false;  // for the length of its connection
+    bool may_xforward = false;
+    // Text that lives for ever ("TLSv1.3"); null: in plain text.
+    const char* tls_version = nullptr;
+    const char* tls_cipher = nullptr;
 };
+
+/// Tag of the lists of those that wait for the answer about a recipient.
+struct Asking;
 
 /// One message and where it is on its way. Made at MAIL, filled by `inbound`, delivered by `relay`,
 /// owned by `shard`, which frees it when neither holds it. One worker's thread. Its memory (arena,
 /// body) goes with it.
-struct Submission {
+struct Submission : base::ListLink<Asking> {
     Submission(base::BlockPool& arena_pool, base::BlockPool& tail_pool, base::BlockPool& chain_pool)
         : arena(arena_pool), body(tail_pool, chain_pool) {}
 
@@ -55,6 +86,15 @@ struct Submission {
     bool takes_recipients = true;  // more may be named: its generation must stay
     std::uint32_t pool = 0;        // of the group that takes it: index in this worker's relay
     bool holds_pool = false;       // which stays there until it is done with
+
+    // The recipient that has been named and is neither accepted nor refused yet: inbound's.
+    struct Asked {
+        Recipient* recipient = nullptr;
+        base::Arena::Mark mark{};    // before it
+        std::string_view parameter;  // of its RCPT, for the log
+    } asked;
+
+    bool is_question = false;  // no message: asks a smart host about its one recipient, by RCPT
 
     std::uint64_t reserved_octets = 0;  // of the bound on memory for bodies, taken for this one
 

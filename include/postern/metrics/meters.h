@@ -29,6 +29,14 @@ template <>
 inline constexpr Split split_by<Phase> = Split::phase;
 template <>
 inline constexpr Split split_by<Holder> = Split::holder;
+template <>
+inline constexpr Split split_by<Handshake> = Split::handshake;
+template <>
+inline constexpr Split split_by<TlsVersion> = Split::tls_version;
+template <>
+inline constexpr Split split_by<Limit> = Split::limit;
+template <>
+inline constexpr Split split_by<Resource> = Split::resource;
 
 /// One worker's numbers of one subject (a listener, a host, the worker itself). Written by that
 /// worker, read by any thread. Lives as long as its Meters, so that no number ever shrinks.

@@ -15,12 +15,21 @@ namespace postern::metrics {
 enum class Type : std::uint8_t { counter, gauge, seconds, histogram };
 
 /// Whose number it is, and so the labels: none (summed over all workers), `worker`, `listener`,
-/// `pool` and `host`. Domains, rules, senders and clients are never labels: there is no bound on
-/// them, and they are people's.
-enum class Subject : std::uint8_t { process, worker, listener, host };
+/// `pool` and `host`, or `certificate`, the file of its chain. Domains, rules, senders and clients
+/// are never labels: there is no bound on them, and they are people's.
+enum class Subject : std::uint8_t { process, worker, listener, host, certificate };
 
 /// What a number is split by beside that: one more label, its values known here.
-enum class Split : std::uint8_t { none, reply_class, phase, holder };
+enum class Split : std::uint8_t {
+    none,
+    reply_class,
+    phase,
+    holder,
+    handshake,
+    tls_version,
+    limit,
+    resource,
+};
 
 enum class ReplyClass : std::uint8_t { positive, temporary, permanent, none };
 /// A message's way through.
@@ -33,10 +42,33 @@ enum class Holder : std::uint8_t {
     envelopes,
     command_buffers,
     body_buffers,
+    logins,
     rules,
+    kept_answers,
     rings,
+    tls,
+    clients,
 };
+/// What a TLS handshake came to.
+enum class Handshake : std::uint8_t { full, resumed, failed };
+enum class TlsVersion : std::uint8_t { v1_2, v1_3 };
+/// Which of [limits] sent a sender away, by the key's name.
+enum class Limit : std::uint8_t {
+    connections,
+    connections_per_client,
+    connection_rate,
+    message_rate,
+    recipient_rate,
+    refused_rate,
+    byte_rate,
+    errors,
+    pool_share,
+};
+/// What may be nearly used up.
+enum class Resource : std::uint8_t { connections, body_memory, envelopes, buffers };
 
+inline constexpr std::string_view handshake_names[] = {"full", "resumed", "failed"};
+inline constexpr std::string_view tls_version_names[] = {"TLSv1.2", "TLSv1.3"};
 inline constexpr std::string_view reply_class_names[] = {"2xx", "4xx", "5xx", "none"};
 inline constexpr std::string_view phase_names[] = {"command", "routing", "body", "wait", "answer"};
 inline constexpr std::string_view holder_names[] = {
@@ -46,8 +78,24 @@ inline constexpr std::string_view holder_names[] = {
     "envelopes",
     "command buffers",
     "offered body buffers",
+    "logins",
     "rules",
-    "rings"};
+    "kept answers",
+    "rings",
+    "TLS sessions",
+    "clients"};
+inline constexpr std::string_view limit_names[] = {
+    "connections",
+    "connections_per_client",
+    "connection_rate",
+    "message_rate",
+    "recipient_rate",
+    "refused_rate",
+    "byte_rate",
+    "errors",
+    "pool_share"};
+inline constexpr std::string_view resource_names[] = {
+    "connections", "body memory", "envelopes", "buffers"};
 
 constexpr std::string_view name_of(Holder holder) {
     return holder_names[static_cast<std::size_t>(holder)];
@@ -59,13 +107,27 @@ enum class Metric : std::uint8_t {
     listener_messages,
     listener_bytes,
     listener_refusals,
+    listener_handshakes,
+    listener_tls_versions,
+    listener_logins,
+    listener_early_talkers,
+    listener_health_checks,
+    listener_bad_proxy_headers,
+    listener_limits,
     host_messages,
     host_connections,
     host_connections_open,
+    host_tls_connections,
+    host_tls_failures,
     host_trouble,
     host_aside,
     phase,
+    verify_questions,
+    verify_kept,
+    verify_budget_spent,
+    verify_unknown,
     transactions_open,
+    pressure,
     memory,
     turns,
     enters,
@@ -82,6 +144,7 @@ enum class Metric : std::uint8_t {
     last_reload_succeeded,
     last_reload_time,
     last_reload_took,
+    certificate_expiry,
 };
 
 struct Row {
@@ -105,12 +168,31 @@ inline constexpr Row table[] = {
      "Octets of the messages received whole, our Received: line included."},
     {Metric::listener_refusals, "postern_refusals_total", Type::counter, Subject::listener, Split::reply_class,
      "Commands, recipients, bodies and connections that Postern itself refused, by the class of the answer."},
+    {Metric::listener_handshakes, "postern_tls_handshakes_total", Type::counter, Subject::listener, Split::handshake,
+     "TLS handshakes with senders: full, resumed from a ticket, or failed; the log says why."},
+    {Metric::listener_tls_versions, "postern_tls_versions_total", Type::counter, Subject::listener, Split::tls_version,
+     "TLS handshakes with senders that succeeded, by version."},
+    {Metric::listener_logins, "postern_logins_total", Type::counter, Subject::listener, Split::reply_class,
+     "Answers to AUTH: 2xx to right names and passwords, 5xx to wrong ones, 4xx where none was looked at: the client had guessed too often, or too many waited."},
+    {Metric::listener_early_talkers, "postern_early_talkers_total", Type::counter, Subject::listener, Split::none,
+     "Clients that were turned away because they spoke within greeting_pause, before the greeting."},
+    {Metric::listener_health_checks, "postern_health_checks_total", Type::counter, Subject::listener, Split::none,
+     "Connections for which a proxy's header named no client (LOCAL or UNKNOWN)."},
+    {Metric::listener_bad_proxy_headers, "postern_bad_proxy_headers_total", Type::counter, Subject::listener, Split::none,
+     "Connections of proxy_networks that were closed because no good PROXY header came; a proxy is not set up for it."},
+    {Metric::listener_limits, "postern_limits_reached_total", Type::counter, Subject::listener, Split::limit,
+     "Times that one of [limits] refused a connection, a message, a recipient or a body, or ended a session; pool_share: a "
+     "slow pool held its share already."},
     {Metric::host_messages, "postern_host_messages_total", Type::counter, Subject::host, Split::reply_class,
      "Attempts to hand a message to a smart host, by its answer; none: it gave none that counts."},
     {Metric::host_connections, "postern_host_connections_total", Type::counter, Subject::host, Split::none,
      "Connections to a smart host that were begun."},
     {Metric::host_connections_open, "postern_host_connections_open", Type::gauge, Subject::host, Split::none,
      "Connections to a smart host that are open or being opened."},
+    {Metric::host_tls_connections, "postern_host_tls_connections_total", Type::counter, Subject::host, Split::none,
+     "Connections to a smart host on which a TLS handshake was done."},
+    {Metric::host_tls_failures, "postern_host_tls_failures_total", Type::counter, Subject::host, Split::none,
+     "Times that TLS to a smart host came to nothing: the handshake failed, or TLS is required and was not offered."},
     {Metric::host_trouble, "postern_host_trouble_total", Type::counter, Subject::host, Split::none,
      "Times that a smart host was in trouble: no connection, a refused greeting, a broken connection."},
     {Metric::host_aside, "postern_host_aside", Type::gauge, Subject::host, Split::none,
@@ -119,8 +201,18 @@ inline constexpr Row table[] = {
      "How long a message spent in each phase: command (MAIL to the body's first octet), routing (looking a recipient "
      "up in the rules), body (first to last octet), wait (for a place on a smart host's connection), answer (of the "
      "smart host)."},
+    {Metric::verify_questions, "postern_verify_questions_total", Type::counter, Subject::process, Split::none,
+     "Questions to smart hosts whether a recipient exists (pools with verify)."},
+    {Metric::verify_kept, "postern_verify_kept_answers_total", Type::counter, Subject::process, Split::none,
+     "Recipients about whom a kept answer was known, so that nobody was asked."},
+    {Metric::verify_budget_spent, "postern_verify_budget_spent_total", Type::counter, Subject::process, Split::none,
+     "Questions that were not asked since their budget was spent: most often somebody guesses recipients."},
+    {Metric::verify_unknown, "postern_verify_unknown_total", Type::counter, Subject::process, Split::none,
+     "Times that nobody could say whether a recipient exists; then the last good answer or verify_unknown decides."},
     {Metric::transactions_open, "postern_transactions_open", Type::gauge, Subject::process, Split::none,
      "Messages between MAIL and their end, as of the last second."},
+    {Metric::pressure, "postern_pressure", Type::gauge, Subject::process, Split::resource,
+     "Workers that find less than an eighth left of it, as of the last second; while it is not 0, senders are waited for 10 s."},
     {Metric::memory, "postern_memory_bytes", Type::gauge, Subject::process, Split::holder,
      "Memory by holder, as of the last second; postern check prints the bounds."},
     {Metric::turns, "postern_worker_turns_total", Type::counter, Subject::worker, Split::none,
@@ -153,6 +245,8 @@ inline constexpr Row table[] = {
      "When the last start or reload, applied or not, ended."},
     {Metric::last_reload_took, "postern_last_reload_duration_seconds", Type::seconds, Subject::process, Split::none,
      "How long the last start or reload took."},
+    {Metric::certificate_expiry, "postern_certificate_expiry_timestamp_seconds", Type::seconds, Subject::certificate, Split::none,
+     "Until when a certificate of [tls] is good; an alarm some weeks before it."},
 };
 // clang-format on
 
@@ -205,6 +299,14 @@ constexpr SplitRow row_of(Split split) {
             return {"phase", phase_names};
         case Split::holder:
             return {"holder", holder_names};
+        case Split::handshake:
+            return {"outcome", handshake_names};
+        case Split::tls_version:
+            return {"version", tls_version_names};
+        case Split::limit:
+            return {"limit", limit_names};
+        case Split::resource:
+            return {"resource", resource_names};
     }
     return {};
 }

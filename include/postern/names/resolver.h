@@ -25,6 +25,7 @@ class Resolver {
                               // (resolv.conf)
         base::Duration timeout = std::chrono::seconds(2);  // of the first try; doubled each round
         int tries = 2;                                     // of each server
+        void (*on_thread)() = nullptr;                     // called first on the resolver's thread
     };
 
     /// Monotonic time.

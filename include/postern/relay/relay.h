@@ -13,6 +13,7 @@
 #include "postern/mail/submission.h"
 #include "postern/metrics/meters.h"
 #include "postern/shared/hosts.h"
+#include "postern/tls/context.h"
 
 /// The corridor that mail leaves by: pools of smart hosts, their warm connections, a
 /// smtp::ClientSession for each. It is handed whole messages and says what became of them. It knows
@@ -29,6 +30,9 @@ struct HostSettings {
     bool operator==(const HostSettings&) const = default;
 };
 
+/// TLS towards the hosts of a pool (product.md, section 2).
+enum class Tls : std::uint8_t { none, opportunistic, required, verify };
+
 /// A pool's definition, as this corridor needs it; all of it is the pool's identity. Plain values;
 /// `Relay` copies them.
 struct PoolSettings {
@@ -41,6 +45,12 @@ struct PoolSettings {
     std::uint32_t recipients_max = 100;
     bool send_8bit = false;
     std::vector<std::string> ehlo_ignore;  // upper case
+    Tls tls = Tls::none;
+    std::string tls_name;         // that a host's certificate must hold; empty: the host's own
+    std::uint64_t tls_files = 0;  // hash of all that the files hold that its context is made from
+    std::string auth_user;        // empty: no AUTH
+    std::string auth_password;
+    bool xforward = false;
     std::vector<io::Address> source;
     base::Duration max_age{};
     base::Duration idle{};
@@ -94,6 +104,8 @@ class World {
 
 class Relay {
    public:
+    static constexpr base::Duration slow_after = std::chrono::seconds(2);
+
     /// `hosts` is what all workers know of them. Both outlive it.
     Relay(
         io::Ring& ring,
@@ -108,7 +120,10 @@ class Relay {
     /// Returns the pool's number, one that is free: 0, 1, 2, ... while none was retired. It has the
     /// hosts that the definition gives by address; what it gives by name is `pending`. Connections
     /// are opened when mail wants them.
-    std::uint32_t add_pool(const PoolSettings& settings);
+    /// `tls`: what its connections' TLS is made from; unless it is `none`. Its library outlives the
+    /// relay.
+    std::uint32_t add_pool(
+        const PoolSettings& settings, std::shared_ptr<const tls::ClientContext> tls = nullptr);
     /// Its hosts are from now on these. One that was there before goes on, known by its address;
     /// one that is not named any more takes no new message, finishes, quits, and is freed with its
     /// last connection. `absence`: what is told where there are none.
@@ -123,13 +138,19 @@ class Relay {
     /// A transaction has chosen the pool and may still submit to it, retired or not.
     void hold(std::uint32_t pool);
     void let_go(std::uint32_t pool);
+    /// How many have.
+    std::uint32_t held(std::uint32_t pool) const;
+    /// A message of it has been here for longer than slow_after, whatever it waits for.
+    bool slow(std::uint32_t pool) const;
     /// For what begins to be waited for from now on.
     void set_timeouts(const Timeouts& timeouts);
 
     // --- mail ------------------------------------------------------------------------------------
     /// Delivers `submission` to its pool, all of its recipients or none (`divided`). Ends in
     /// settled and released, never from inside this call, at the latest at its deadline. REQUIRES:
-    /// the pool is not retired, or held.
+    /// the pool is not retired, or held. A question (mail::Submission::is_question) is a
+    /// transaction of the null sender's MAIL, one RCPT and no body; settled as accepted, or as
+    /// refused with the answer to that RCPT.
     void submit(mail::Submission& submission);
     /// Once behind every turn of the ring and run of the timers: hands out what was submitted, and
     /// starts for each connection the one send that holds all that the turn produced for it.

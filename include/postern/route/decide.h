@@ -39,6 +39,7 @@ struct Decision {
     Match match;                // the rule that decided; none where no rule did
     std::string_view outgoing;  // the address that the smart host is told, where it is not the
                                 // sender's; else empty
+    bool unlisted = false;      // refused since the list of the rule's pool does not have it
 
     bool accepted() const { return reply.code == 0; }
 };
@@ -51,6 +52,8 @@ Decision decide(
     const RecipientParts& recipient,
     bool trusted,
     DecisionText& text);
+
+inline constexpr mail::Reply unlisted_recipient{550, {5, 1, 1}, "no such recipient here"};
 
 inline constexpr mail::Reply impossible_domain{553, {5, 1, 3}, "impossible recipient domain"};
 

@@ -18,12 +18,14 @@ namespace postern::route {
 struct PoolHosts {
     std::string name;
     std::vector<std::string> hosts;  // "192.0.2.1:25"
+    bool asked = false;              // about each recipient (verify)
 };
 
 /// The client of `--from`.
 struct From {
     std::string address;
     bool trusted = false;  // by [relay], or by every listener
+    bool proxy = false;    // of proxy_networks everywhere: its own connections send no mail
 };
 
 /// A rule whose pattern has to do with the address, and why it does not decide.
@@ -38,6 +40,9 @@ struct Explanation {
     std::string impossible;  // why there can be no such recipient; then nothing below is set
     Match match;
     std::vector<Candidate> lost;  // the nearest first
+    // The files of the list of recipients that its pool has; none: no list.
+    std::vector<std::string> lists;
+    bool unlisted = false;  // it is in none of them
     std::optional<From> from;
     std::string
         answer;  // to that client's RCPT, or with none to an untrusted one; "" is acceptance
@@ -51,6 +56,8 @@ Explanation explain(
     std::string_view address,
     const std::optional<From>& from);
 
+/// On one line: "550 5.7.1 text".
+std::string to_text(const mail::Reply& reply);
 /// A paragraph, with a newline at its end.
 std::string to_text(
     const Explanation& explanation, const Table& table, std::span<const PoolHosts> pools);

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -21,6 +22,8 @@ struct Source {
 /// What of the configuration the rules depend on.
 struct RuleSettings {
     std::vector<std::string> pools;  // names of the pools that exist
+    std::map<std::string, std::shared_ptr<const Recipients>> recipients;  // by pool; of those that
+                                                                          // have a list
     bool allow_open_relay = false;
     std::string recipient_delimiter =
         "+";  // each of its characters ends the local part that is tried second; empty: off

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "postern/route/recipients.h"
+
 /// The rules as one immutable value that answers "which rule takes this recipient". Built by load()
 /// (rules.h) on the control thread, then only read, by any number of threads at once; a lookup
 /// takes no lock, allocates and writes nothing.
@@ -29,10 +31,11 @@
 /// million lookups a second of four probes each, for a hundred years, 5e-13 in all. The machine's
 /// memory errs more often.
 ///
-/// The family is Multilinear (Lemire and Kaser, "Strongly universal string hashing is fast"): the
-/// name as right-aligned 64-bit words w_i, the secrets as 192-bit numbers K_i, and of K_0 + sum K_i
-/// * w_i mod 2^192 the upper 129 bits are pairwise independent for different names. It needs three
-/// multiplications for eight octets, none waiting for another.
+/// The family is Multilinear (Lemire and Kaser, "Strongly universal string hashing is fast") over
+/// the field GF(2^128), whose products need no carries: the name as right-aligned 64-bit words w_i,
+/// the secrets as 128-bit numbers K_i, and K_0 + sum K_i * w_i is the hash. Where two names differ
+/// in a word, one of all values of its K_i makes their sums meet. It needs two multiplications for
+/// eight octets, none waiting for another.
 namespace postern::route {
 
 inline constexpr std::uint32_t none = 0xffffffff;
@@ -41,7 +44,7 @@ inline constexpr std::uint32_t none = 0xffffffff;
 /// one K_i for each eight octets of the longest name: 64 of local part, "@", 253 of domain.
 struct Secrets {
     static constexpr std::size_t words_max = 40;
-    std::array<std::array<std::uint64_t, 3>, 1 + words_max> numbers;
+    std::array<std::array<std::uint64_t, 2>, 1 + words_max> numbers;
 };
 
 enum class Pattern : std::uint8_t { domain, exact, subdomains, user, literal, everything };
@@ -131,9 +134,14 @@ class Table {
 
     const std::vector<Target>& targets() const { return targets_; }
 
+    /// The list of the recipients that exist at targets()[target]; nullptr: all do.
+    const Recipients* recipients_of(std::uint32_t target) const {
+        return recipients_.empty() ? nullptr : recipients_[target].get();
+    }
+
     const std::string& recipient_delimiter() const { return recipient_delimiter_; }
 
-    /// Octets held, names apart and names.
+    /// Octets held, lists of recipients included: names apart, and names.
     std::size_t octets() const;
 
     std::size_t name_octets() const { return names_.size(); }
@@ -188,6 +196,8 @@ class Table {
     std::vector<Split> splits_;
     std::vector<Action> actions_;
     std::vector<Target> targets_;
+    std::vector<std::shared_ptr<const Recipients>> recipients_;  // by target; empty: none has a
+                                                                 // list
     std::vector<std::string> files_;
     std::string names_;
     std::string recipient_delimiter_;

@@ -5,12 +5,15 @@
 #include <string>
 #include <vector>
 
+#include "postern/auth/passwords.h"
+#include "postern/base/result.h"
 #include "postern/config/config.h"
 #include "postern/names/answer.h"
 #include "postern/relay/relay.h"
 #include "postern/route/decide.h"
 #include "postern/route/table.h"
 #include "postern/shared/counts.h"
+#include "postern/tls/context.h"
 
 namespace postern::shard {
 
@@ -22,8 +25,9 @@ inline constexpr std::size_t generations_max = 4;
 struct ListenerState {
     config::Listener config;        // of a removed one as it was last, for its sessions
     route::RelaySettings relaying;  // the same
-    shared::Gauge* connections;     // one for all generations: lives in Common
-    bool open = false;              // false: it was removed
+    std::shared_ptr<const auth::Passwords> passwords;  // of those who may say AUTH; null: nobody
+    shared::Gauge* connections;                        // one for all generations: lives in Common
+    bool open = false;                                 // false: it was removed
 };
 
 /// Configuration, rules and pools of one generation: built and checked by the control thread, then
@@ -35,10 +39,16 @@ struct Snapshot {
     std::unique_ptr<const route::Table> table;
     std::vector<relay::PoolSettings>
         pools;  // what the table's targets stand for: index as in Table::targets()
+    std::vector<std::shared_ptr<const tls::ClientContext>>
+        pool_tls;  // of `pools`: what their TLS is made from; null: none
     std::vector<std::uint64_t> pool_identities;  // of `pools`: see identify_pools
     std::vector<route::RelaySettings> relaying;  // by the configuration's listener
-    std::vector<ListenerState> listeners;        // by number: see number_listeners
-    names::Ourselves ourselves;                  // to those who look for us by MX records
+    std::vector<std::shared_ptr<const auth::Passwords>> passwords;  // the same
+    std::vector<ListenerState> listeners;                        // by number: see number_listeners
+    std::vector<std::shared_ptr<const tls::KeyPair>> key_pairs;  // of config.tls.certificates
+    std::vector<std::shared_ptr<const tls::ServerContext>>
+        tls_contexts;            // by worker; empty: no key pairs
+    names::Ourselves ourselves;  // to those who look for us by MX records
 };
 
 struct Common;
@@ -49,6 +59,18 @@ std::string pool_name_of(const route::Target& target);
 /// The pool that each of the table's targets stands for: the named one, or one of that single host.
 /// Those that are no pool (reject, defer) get an empty one.
 std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table);
+
+/// What TLS towards each configured pool's hosts is made from, null for none: index as in
+/// Config::pools, and behind them that of the pools that rules make.
+using PoolContexts = std::vector<std::shared_ptr<const tls::ClientContext>>;
+
+/// Reads the files that the pool's keys name. The error begins with the name of the file that it is
+/// about.
+base::Result<std::shared_ptr<const tls::ClientContext>> client_context_of(
+    const config::Pool& pool, const tls::Library& library);
+
+/// Once `pools` is made: makes `pool_tls`.
+void set_pool_tls(Snapshot& snapshot, const PoolContexts& contexts);
 
 /// Before a snapshot is published, by the control thread; `before`: the one in force, or null.
 /// Gives each pool the number that the pool with the same definition had before, or one that none

@@ -49,6 +49,21 @@ class HostFacts {
     /// The probe came to nothing that tells of the host: the next may begin at once.
     void leave_probe(base::Instant now);
 
+    /// Its last trouble was that TLS was required and not to be had.
+    void set_lacks_tls(bool lacks) { lacks_tls_.store(lacks, std::memory_order_relaxed); }
+
+    bool lacks_tls() const { return lacks_tls_.load(std::memory_order_relaxed); }
+
+    /// TLS came to nothing: until `plain_period` has passed it is spoken to in plain text. False:
+    /// that was so already.
+    bool begin_plain(base::Instant now);
+
+    bool plain(base::Instant now) const {
+        return now < base::Instant(base::Duration(plain_until_.load(std::memory_order_relaxed)));
+    }
+
+    static constexpr base::Duration plain_period = std::chrono::minutes(5);
+
     /// Connections of all workers, those being opened included. False: there are `bound` already.
     [[nodiscard]] bool add_connection(std::uint32_t bound);
     /// REQUIRES: one was added.
@@ -80,6 +95,8 @@ class HostFacts {
     std::atomic<std::uint64_t> state_{0};
     std::atomic<std::uint32_t> connections_{0};
     std::atomic<std::uint32_t> working_{0};
+    std::atomic<std::int64_t> plain_until_{0};  // ns
+    std::atomic<bool> lacks_tls_{false};
 };
 
 /// The facts of every host that some worker uses, in a fixed table. A worker whose host finds no

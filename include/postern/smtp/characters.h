@@ -40,6 +40,33 @@ inline bool is_ascii(std::string_view text) {
     return (seen & high_bits) == 0;
 }
 
+/// Is there a CR, LF or NUL in it, which no command may hold?
+constexpr bool could_end_line(std::string_view text) {
+    // To the end, without a branch for each octet: nearly always there is none.
+    bool found = false;
+    for (const char c : text) {
+        found |= c == '\r' || c == '\n' || c == '\0';
+    }
+    return found;
+}
+
+/// Where the first CRLF begins; npos: there is none.
+inline std::size_t find_crlf(std::string_view text) {
+    std::size_t from = 0;
+    while (from < text.size()) {
+        const void* const found = std::memchr(text.data() + from, '\n', text.size() - from);
+        if (found == nullptr) {
+            break;
+        }
+        const auto at = static_cast<std::size_t>(static_cast<const char*>(found) - text.data());
+        if (at > 0 && text[at - 1] == '\r') {
+            return at - 1;
+        }
+        from = at + 1;
+    }
+    return std::string_view::npos;
+}
+
 /// VCHAR of RFC 5234: ASCII that prints, without the blank.
 constexpr bool is_visible(char c) {
     return c > ' ' && c < 0x7f;

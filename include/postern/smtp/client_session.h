@@ -24,11 +24,22 @@ namespace postern::smtp {
 
 /// What a session is told once. Outlives it.
 struct ClientSettings {
+    /// STARTTLS: never, where it is offered, or else nothing goes.
+    enum class Tls : std::uint8_t { none, offered, required };
+
     std::string helo;
     std::uint32_t pipeline_max = 64;     // messages in flight
     std::uint32_t recipients_max = 100;  // in a transaction
     bool send_8bit = false;
     std::vector<std::string> ehlo_ignore;  // upper case
+    Tls tls = Tls::none;
+    // AUTH (RFC 4954), before anything else is said; empty: none. Only under TLS, unless `tls` is
+    // none. Each up to auth_octets_max.
+    std::string auth_user;
+    std::string auth_password;
+    bool xforward = false;  // the host is told who the client was, where it wants to know
+
+    static constexpr std::size_t auth_octets_max = 255;  // RFC 4616, 2
 };
 
 /// How long a host usually takes to answer a body, learned by all sessions to it.
@@ -41,7 +52,7 @@ struct Pace {
 /// What became of a message on one session. Views live for the call in which it is given.
 struct Verdict {
     enum class Kind : std::uint8_t {
-        accepted,      // 2xx to the body
+        accepted,      // 2xx to the body; to the RCPT, where the submission is a question
         refused,       // by the host, or for what the host lacks: `reply` is for the sender
         divided,       // each Recipient has its answer, nothing was sent
         host_trouble,  // the first refused step tells of the host: the message may go elsewhere
@@ -70,11 +81,13 @@ class Transfer : public base::ListLink<> {
 
    private:
     friend class ClientSession;
-    enum class Write : std::uint8_t { rset, mail, rcpt, data, body, end };
+    enum class Write : std::uint8_t { rset, xforward, mail, rcpt, data, body, end };
 
     Write write_ = Write::rset;  // what is to be written next
     bool has_rset_ = false;
-    bool on_idle_ = false;     // nothing else was on its way when it began
+    XforwardSet xforward_ = 0;      // what is told
+    std::uint8_t before_mail_ = 0;  // commands: RSET, and those that tell it
+    bool on_idle_ = false;          // nothing else was on its way when it began
     bool one_flight_ = false;  // DATA or BDAT goes without waiting for the answers to MAIL and RCPT
     bool settled_ = false;     // its verdict has been given
     bool lone_dot_ = false;    // all that goes is the end of the data
@@ -113,6 +126,7 @@ class Output {
 
     void text(std::string_view text);
     void number(std::uint64_t value);
+    void base64(std::string_view octets);
     void refer(std::string_view bytes);
 
     std::span<iovec> pieces_;
@@ -173,6 +187,15 @@ class ClientSession {
     /// (again or unknown) and released, the last one first.
     void ended();
 
+    /// The host has agreed to TLS: what comes from now on is the handshake's, which the driver
+    /// does. It ends in secured(), or the connection does.
+    bool starts_tls() const { return state_ == State::handshake && ending_ == Ending::none; }
+
+    /// All that was said before the handshake is forgotten (RFC 3207, 4.2).
+    void secured(base::Instant now);
+
+    bool secure() const { return secure_; }
+
     /// The message must not wait longer: its verdict is the driver's, and `settled` is not called
     /// for it. True: its last octet has been given out. `released` follows when its answers are in
     /// or the connection has ended.
@@ -184,7 +207,9 @@ class ClientSession {
         host_closing,  // 421
         malformed,     // no reply, or one past the bounds
         unexpected,    // an answer where none, or another, was due
-        refused,       // greeting, EHLO or HELO
+        refused,       // greeting, EHLO, HELO, STARTTLS or AUTH
+        no_tls,        // wanted, and not offered or refused: `refused_step`
+        injected,      // more stood behind its answer to STARTTLS, in plain text
         dropped,       // a body was begun and its sender has gone
         no_memory,     // for a reply that came in part
     };
@@ -221,8 +246,20 @@ class ClientSession {
     base::Instant awaited_since() const { return progress_; }
 
    private:
-    enum class State : std::uint8_t { greeting, ehlo, helo, ready, quitting };
-    enum class Step : std::uint8_t { rset, mail, rcpt, data, body };
+    enum class State : std::uint8_t {
+        greeting,
+        ehlo,
+        helo,
+        starttls,
+        handshake,
+        auth_plain,
+        auth_login,
+        auth_login_user,
+        auth_login_password,
+        ready,
+        quitting,
+    };
+    enum class Step : std::uint8_t { rset, xforward, mail, rcpt, data, body };
 
     // writing
     bool begin_next(base::Instant now);
@@ -231,6 +268,12 @@ class ClientSession {
     bool write_body(Transfer& transfer, Output& output);
     bool lay_slices(Transfer& transfer, Output& output);
     bool lay_stuffed(Transfer& transfer, Output& output);
+    void write_opening(Output& output);
+    /// Of `all`, what the command of that number tells; 0: there is none.
+    static XforwardSet xforward_words(XforwardSet all, std::uint32_t command);
+
+    [[gnu::cold]] static void write_xforward(
+        const Transfer& transfer, XforwardSet words, Output& output);
     void write_mail(Transfer& transfer, Output& output);
     void write_rcpt(const Transfer& transfer, Output& output);
     std::optional<mail::Reply> lacking(const mail::Submission& submission) const;
@@ -238,6 +281,10 @@ class ClientSession {
     // reading
     void reply(const HostReply& reply, base::Instant now);
     void opening_reply(const HostReply& reply);
+    void greeted();
+    void authenticate();
+    void ask(State state);
+    std::string_view opening_step() const;
     void transfer_reply(Transfer& transfer, const HostReply& reply);
     void rcpt_reply(Transfer& transfer, const HostReply& reply);
     void all_rcpts_answered(Transfer& transfer, const HostReply& reply);
@@ -268,7 +315,9 @@ class ClientSession {
     base::BlockPool& partial_pool_;
     State state_ = State::greeting;
     Ending ending_ = Ending::none;
-    bool to_write_opening_ = false;  // EHLO, HELO or QUIT
+    bool secure_ = false;
+    bool xforward_refused_ = false;
+    bool to_write_opening_ = false;  // what `state_` stands for
     bool clearing_ = false;  // a RSET of the session's own is on its way, nothing behind a message
     bool transaction_left_ = false;  // the host may hold one open that came to nothing
     bool dropping_ = false;  // nothing more is written; closes when what is in front is answered

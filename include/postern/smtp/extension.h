@@ -21,6 +21,10 @@ enum class Extension : std::uint8_t {
     chunking,
     enhanced_status_codes,
     limits,
+    starttls,
+    auth,
+    xclient,
+    xforward,
 };
 
 /// A set of extensions.
@@ -29,6 +33,9 @@ using ExtensionSet = std::uint16_t;
 constexpr ExtensionSet set_of(Extension extension) {
     return static_cast<ExtensionSet>(1U << static_cast<unsigned>(extension));
 }
+
+/// Those that are in effect only for whom the driver grants them to.
+constexpr ExtensionSet granted_only = set_of(Extension::xclient) | set_of(Extension::xforward);
 
 /// What the parameters of a MAIL said.
 struct MailParameters {
@@ -46,7 +53,7 @@ struct ExtensionSettings {
 struct ExtensionRow {
     Extension extension;
     std::string_view keyword;
-    /// What EHLO says behind the keyword, written into `into` (at least 64 octets); null: nothing.
+    /// What EHLO says behind the keyword, written into `into` (at least 96 octets); null: nothing.
     /// Returns the octets written.
     std::size_t (*ehlo_argument)(const ExtensionSettings& settings, std::span<char> into);
     std::string_view parameter;  // its parameter of MAIL; empty: none

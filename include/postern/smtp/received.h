@@ -11,7 +11,8 @@ namespace postern::smtp {
 /// What our Received: line says (RFC 5321, section 4.4).
 struct ReceivedFields {
     std::string_view helo;
-    std::string_view client_address;  // "192.0.2.1" or "2001:db8::1"
+    std::string_view client_name;     // empty: unknown
+    std::string_view client_address;  // "192.0.2.1", "2001:db8::1" or "unknown"
     std::string_view hostname;
     std::string_view protocol;  // "ESMTP", "SMTP" or "UTF8SMTP"
     std::string_view id;

@@ -64,12 +64,24 @@ class ReplyParser {
     std::uint16_t code_ = 0;
 };
 
+/// What XFORWARD can tell of a client, a bit each, in the order in which it is said.
+enum class Xforward : std::uint8_t { name, addr, port, proto, helo, ident, source };
+using XforwardSet = std::uint8_t;
+
+constexpr XforwardSet set_of(Xforward word) {
+    return static_cast<XforwardSet>(1U << static_cast<unsigned>(word));
+}
+
 /// What a host can do, as its EHLO said.
 struct Capabilities {
     bool pipelining = false;
     bool chunking = false;
     bool eight_bit_mime = false;
     bool smtputf8 = false;
+    bool starttls = false;
+    bool auth_plain = false;
+    bool auth_login = false;
+    XforwardSet xforward = 0;  // the words that it knows
     bool size = false;
     std::uint64_t size_max = 0;  // octets; 0: none stated
     std::uint32_t mail_max = 0;  // LIMITS (RFC 9422): messages on a connection; 0: none stated

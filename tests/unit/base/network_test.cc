@@ -159,5 +159,23 @@ TEST(Networks, TouchingAndOverlappingOnesAreOne) {
     EXPECT_FALSE(all.contains(*IpAddress::parse("192.0.2.1")));
 }
 
+TEST(Networks, ContainAndMeetNetworks) {
+    const Networks networks(
+        {*Network::parse("10.0.0.0/9"),
+         *Network::parse("10.128.0.0/9"),
+         *Network::parse("2001:db8::/32")});
+    EXPECT_TRUE(networks.contains(*Network::parse("10.0.0.0/8")));
+    EXPECT_TRUE(networks.contains(*Network::parse("10.200.1.1")));
+    EXPECT_FALSE(networks.contains(*Network::parse("8.0.0.0/6")));
+    EXPECT_FALSE(networks.contains(*Network::parse("2001:db8::/31")));
+    const Networks halves({*Network::parse("0.0.0.0/1"), *Network::parse("128.0.0.0/1")});
+    EXPECT_TRUE(halves.contains(*Network::parse("0.0.0.0/0")));
+    EXPECT_FALSE(halves.contains(*Network::parse("::/0")));
+    EXPECT_TRUE(networks.meets(halves));
+    EXPECT_TRUE(networks.meets(Networks({*Network::parse("2001:db8:1::1")})));
+    EXPECT_FALSE(networks.meets(Networks({*Network::parse("11.0.0.0/8")})));
+    EXPECT_FALSE(networks.meets(Networks()));
+}
+
 }  // namespace
 }  // namespace postern::base

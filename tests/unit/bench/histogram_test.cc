@@ -61,6 +61,23 @@ TEST(Histogram, Merges) {
     }
 }
 
+TEST(Histogram, BelowALimit) {
+    Histogram histogram;
+    for (std::uint64_t value = 1; value <= 1000; ++value) {
+        histogram.record(value);
+    }
+    histogram.record(2'000'000);
+    const Histogram some = histogram.below(1'900'000);
+    EXPECT_EQ(some.count(), 1000U);
+    EXPECT_EQ(some.percentile(50), histogram.percentile(50));
+    EXPECT_GE(some.max(), 1000U);
+    EXPECT_LE(some.max(), 1016U);
+    EXPECT_NEAR(some.mean(), 500.5, 8);
+    EXPECT_EQ(histogram.below(64).count(), 63U);
+    EXPECT_EQ(histogram.below(0).count(), 0U);
+    EXPECT_EQ(histogram.below(0).percentile(99), 0U);
+}
+
 TEST(Histogram, EmptyIsZero) {
     EXPECT_EQ(Histogram().percentile(99), 0U);
     EXPECT_EQ(Histogram().mean(), 0);

@@ -234,5 +234,42 @@ TEST(Receiver, PausesBeforeADelayedAnswer) {
     EXPECT_EQ(receiver.consume("NOOP\r\n", out), 6U);
 }
 
+TEST(Receiver, BeginsAnewBehindStarttls) {
+    ReceiverOptions options;
+    options.starttls = true;
+    Ledger ledger;
+    Receiver receiver(options, ledger);
+    receiver.connected(1);
+    std::string out;
+    receiver.consume("EHLO me\r\n", out);
+    EXPECT_NE(out.find("250-STARTTLS\r\n"), std::string::npos);
+    out.clear();
+    EXPECT_EQ(receiver.consume("STARTTLS\r\n", out), 10U);
+    EXPECT_EQ(out, "220 2.0.0 go on\r\n");
+    EXPECT_TRUE(receiver.wants_tls());
+    receiver.secured();
+    EXPECT_FALSE(receiver.wants_tls());
+    out.clear();
+    receiver.consume("EHLO me\r\n", out);
+    EXPECT_EQ(out.find("STARTTLS"), std::string::npos);
+    EXPECT_THAT(ledger.violations, IsEmpty());
+    out.clear();
+    receiver.consume("STARTTLS\r\n", out);
+    EXPECT_EQ(out, "503 5.5.1 not now\r\n");
+    EXPECT_EQ(ledger.violations.count("STARTTLS at the wrong time"), 1U);
+}
+
+TEST(Receiver, TakesNothingBehindStarttlsInPlainText) {
+    ReceiverOptions options;
+    options.starttls = true;
+    Ledger ledger;
+    Receiver receiver(options, ledger);
+    receiver.connected(1);
+    std::string out;
+    receiver.consume("EHLO me\r\n", out);
+    EXPECT_EQ(receiver.consume("STARTTLS\r\nNOOP\r\n", out), 10U);
+    EXPECT_EQ(ledger.violations.count("pipelined where it may not be"), 1U);
+}
+
 }  // namespace
 }  // namespace postern::bench

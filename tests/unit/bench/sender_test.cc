@@ -109,6 +109,44 @@ TEST_F(SenderTest, PipelinesByData) {
     EXPECT_TRUE(sender->over());
 }
 
+TEST_F(SenderTest, AsksForTlsAndSaysEverythingAnew) {
+    options.starttls = true;
+    remake();
+    EXPECT_TRUE(hears("220 ready\r\n"));
+    EXPECT_EQ(sent(), "EHLO me\r\n");
+    EXPECT_TRUE(hears("250-host\r\n250-PIPELINING\r\n250 STARTTLS\r\n"));
+    EXPECT_FALSE(sender->ready());
+    EXPECT_EQ(sent(), "STARTTLS\r\n");
+    EXPECT_FALSE(sender->wants_tls());
+    EXPECT_TRUE(hears("220 go on\r\n"));
+    EXPECT_TRUE(sender->wants_tls());
+    EXPECT_FALSE(sender->ready());
+    EXPECT_EQ(sent(), "");
+    sender->secured();
+    EXPECT_FALSE(sender->wants_tls());
+    EXPECT_EQ(sent(), "EHLO me\r\n");
+    EXPECT_TRUE(hears("250 host\r\n"));
+    EXPECT_TRUE(sender->ready());
+    sender->begin(message, 1);
+    EXPECT_EQ(sent(), "MAIL FROM:<ID@a.example>\r\n") << "what was offered before counts no more";
+}
+
+TEST_F(SenderTest, GivesUpWhereTlsIsNotToBeHad) {
+    options.starttls = true;
+    for (const bool offered : {false, true}) {
+        remake();
+        EXPECT_TRUE(hears("220 ready\r\n"));
+        EXPECT_EQ(sent(), "EHLO me\r\n");
+        EXPECT_TRUE(hears(offered ? "250 STARTTLS\r\n" : "250 host\r\n"));
+        EXPECT_EQ(sender->over(), offered ? false : true);
+        if (offered) {
+            EXPECT_EQ(sent(), "STARTTLS\r\n");
+            EXPECT_TRUE(hears("454 not now\r\n"));
+            EXPECT_TRUE(sender->over());
+        }
+    }
+}
+
 TEST_F(SenderTest, WaitsForEachAnswerWithoutPipelining) {
     plan_options.per_message = 2;
     remake();

@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace postern::config {
 namespace {
 
@@ -235,8 +237,6 @@ data = 1.5
             "\"0.0.0.0:25\" or \"[::]:25\"",
             "conf/postern.toml:8:1: listener.address is missing; allowed: an address and a port, "
             "such as \"0.0.0.0:25\"",
-            "conf/postern.toml:9:7: listener.tls = \"starttls\" is not in this version yet; "
-            "allowed: \"none\"",
             "conf/postern.toml:11:21: rules.files: 3 is not allowed; allowed: a list of files or "
             "globs; each must match something",
             "conf/postern.toml:12:23: rules.recipient_delimiter: \"++\" is not allowed; allowed: "
@@ -345,42 +345,111 @@ TEST(Parse, WhatIsOneForTheProcessMayNotStandInAListener) {
                       "[relay] only")));
 }
 
+TEST(Parse, WhatAPoolNeedsTwoKeysFor) {
+    const std::string pool = "[pool.a]\nhosts = ['10.0.0.1']\n";
+
+    const struct {
+        const char* keys;
+        const char* error;
+    } rows[] = {
+        {"tls_cert = 'a.pem'\n", ":10:1: pool.a.tls_cert needs tls_key beside it"},
+        {"tls_key = 'a.pem'\n", ":10:1: pool.a.tls_key needs tls_cert beside it"},
+        {"tls_key = 'a.pem'\ntls_cert = ''\n", ":10:1: pool.a.tls_key needs tls_cert beside it"},
+        {"auth_user = 'u'\n", ":10:1: pool.a.auth_user needs auth_password_file beside it"},
+        {"auth_password_file = 'p'\n",
+         ":10:1: pool.a.auth_password_file needs auth_user beside it"},
+    };
+
+    for (const auto& row : rows) {
+        EXPECT_THAT(errors(with(pool + row.keys)), ElementsAre(HasSubstr(row.error)));
+    }
+    EXPECT_THAT(
+        errors(with(
+            pool + "tls = 'verify'\ntls_ca = 'ca.pem'\ntls_cert = 'a'\ntls_key = 'b'\n"
+                   "tls_name = 'mx.example'\nauth_user = 'u'\nauth_password_file = 'p'\n"
+                   "xforward = true\n")),
+        IsEmpty());
+    EXPECT_THAT(
+        errors(
+            with(pool + "auth_user = '" + std::string(256, 'u') + "'\nauth_password_file = ''\n")),
+        ::testing::Contains(HasSubstr("allowed: up to 255 octets of printable ASCII")));
+}
+
+TEST(Parse, FilesAreNamedWithTheirPlaces) {
+    const Parsed parsed = read(with(
+        "[pool.a]\nhosts = ['10.0.0.1']\ntls = 'verify'\n  tls_ca = 'ca.pem'\ntls_cert = ''\n"));
+    ASSERT_TRUE(parsed.config);
+    const auto named =
+        std::find_if(parsed.files.begin(), parsed.files.end(), [](const NamedFile& each) {
+            return each.key == "pool.a.tls_ca";
+        });
+    ASSERT_NE(named, parsed.files.end());
+    EXPECT_EQ(named->path, "conf/ca.pem");
+    EXPECT_EQ(named->line, 11U);
+    EXPECT_EQ(named->column, 12U);
+    EXPECT_TRUE(std::none_of(parsed.files.begin(), parsed.files.end(), [](const NamedFile& each) {
+        return each.key == "pool.a.tls_cert";
+    }));
+}
+
+TEST(Parse, WarnsOfPoolKeysThatDoNotWhatTheyPromise) {
+    const std::string pool = "[pool.a]\nhosts = ['10.0.0.1']\n";
+    EXPECT_THAT(
+        texts(read(with(pool + "tls = 'none'\ntls_cert = 'a'\ntls_key = 'b'\n")).warnings),
+        ElementsAre(HasSubstr(":11:1: pool.a.tls_cert: it is shown to no host with tls = "
+                              "\"none\"")));
+    EXPECT_THAT(
+        texts(read(with(pool + "tls_ca = 'ca.pem'\n")).warnings),
+        ElementsAre(HasSubstr(":10:1: pool.a.tls_ca: certificates are looked at with tls = "
+                              "\"verify\" alone")));
+    EXPECT_THAT(
+        texts(read(with(pool + "tls = 'none'\nauth_user = 'u'\nauth_password_file = 'p'\n"))
+                  .warnings),
+        ElementsAre(HasSubstr(":11:1: pool.a.auth_user: with tls = \"none\" the password goes")));
+}
+
 TEST(Parse, WhatIsNotInThisVersionSaysSo) {
     const std::string pool = "[pool.a]\nhosts = ['10.0.0.1']\n";
     const std::string listener = "[[listener]]\naddress = \"[::]:25\"\n";
     for (const std::string& asked : {
              std::string("mode = 'hybrid'\n"),
              std::string("mode = 'queue'\n"),
-             pool + "tls = 'required'\n",
-             pool + "tls = 'verify'\n",
-             pool + "tls_ca = 'ca.pem'\n",
-             pool + "tls_name = 'a.example'\n",
-             pool + "tls_cert = 'a.pem'\n",
-             pool + "tls_key = 'a.key'\n",
-             pool + "auth_user = 'a'\n",
-             pool + "auth_password_file = 'a'\n",
              pool + "delivery = 'queue'\n",
-             pool + "xforward = true\n",
-             pool + "verify = 'rcpt'\n",
-             pool + "recipients_files = ['a']\n",
-             listener + "tls = 'implicit'\n",
-             listener + "proxy_networks = ['10.0.0.0/8']\n",
-             listener + "xclient_networks = ['10.0.0.0/8']\n",
-             listener + "xforward_networks = ['10.0.0.0/8']\n",
-             listener + "auth_file = 'a'\n",
-             listener + "greeting_pause = '5 s'\n",
              listener + "mode = 'queue'\n",
-             listener + "byte_rate = '5 MiB'\n",
-             std::string("[limits]\nconnection_rate = 5\n"),
-             std::string("[limits]\nmessage_rate = 5\n"),
-             std::string("[limits]\nrecipient_rate = 5\n"),
-             std::string("[limits]\nrefused_rate = 5\n"),
-             std::string("[tls]\ncertificates = [{ chain = 'a', key = 'b' }]\n"),
          }) {
         EXPECT_THAT(
             errors(with(asked)), ElementsAre(HasSubstr(" is not in this version yet; allowed: ")))
             << asked;
     }
+}
+
+TEST(Parse, TlsIsWhatCertificatesAllow) {
+    const std::string listener = "[[listener]]\naddress = '127.0.0.1:26'\n";
+    const std::string certificates =
+        "[tls]\ncertificates = [{ chain = 'a.pem', key = '/b.key' },\n  { key = 'd', chain = 'c' "
+        "}]\n";
+    const Config plain = good(with(listener));
+    EXPECT_EQ(plain.listeners.back().tls, ListenerTls::none);
+
+    const Config config = good(with(listener + certificates));
+    EXPECT_EQ(config.listeners.back().tls, ListenerTls::starttls);
+    ASSERT_EQ(config.tls.certificates.size(), 2U);
+    EXPECT_EQ(config.tls.certificates[0].chain, "conf/a.pem");
+    EXPECT_EQ(config.tls.certificates[0].key, "/b.key");
+    EXPECT_EQ(config.tls.certificates[1].chain, "conf/c");
+    EXPECT_EQ(config.tls.certificates[1].line, config.tls.certificates[0].line + 1);
+    EXPECT_EQ(config.tls.certificates[1].column, 3U);
+
+    EXPECT_EQ(
+        good(with(listener + "tls = 'none'\n" + certificates)).listeners.back().tls,
+        ListenerTls::none);
+    EXPECT_EQ(
+        good(with(listener + "tls = 'implicit'\n" + certificates)).listeners.back().tls,
+        ListenerTls::implicit);
+    EXPECT_THAT(
+        errors(with(listener + "tls = 'implicit'\n")),
+        ElementsAre(HasSubstr("listener.tls: there are no [tls] certificates; allowed: ")));
+    EXPECT_EQ(good(with(listener + "tls = 'none'\n")).listeners.back().tls, ListenerTls::none);
 }
 
 TEST(Parse, WhatIsReadAndUnusedIsStillChecked) {
@@ -477,6 +546,27 @@ TEST(Parse, EveryCutOfAGoodFileIsAnswered) {
         damaged[size] = '\x01';
         EXPECT_FALSE(read(damaged).config.has_value()) << size;
     }
+}
+
+TEST(Parse, DoesNotRepeatASecret) {
+    for (const char* const value :
+         {"\"s3cret with blanks\"", "\"s3cret\\u0007\"", "[\"s3cret\"]"}) {
+        const auto found = errors(with(std::string("[admin]\ntoken = ") + value + "\n"));
+        ASSERT_EQ(found.size(), 1u) << value;
+        EXPECT_THAT(found.front(), HasSubstr("admin.token: "));
+        EXPECT_THAT(found.front(), testing::Not(HasSubstr("s3cret")));
+    }
+}
+
+TEST(Parse, AnOpenRelayIsRefused) {
+    EXPECT_THAT(
+        errors(with("[relay]\nnetworks = ['10.0.0.0/8', '0.0.0.0/0']\n")),
+        ElementsAre(HasSubstr(":9:1: relay.networks holds the whole Internet")));
+    EXPECT_THAT(
+        errors(with("[[listener]]\naddress = '127.0.0.1:26'\nnetworks = ['::/0']\n")),
+        ElementsAre(HasSubstr(":10:1: listener.networks holds the whole Internet")));
+    EXPECT_THAT(
+        errors(with("[relay]\nallow_open_relay = true\nnetworks = ['0.0.0.0/0']\n")), IsEmpty());
 }
 
 }  // namespace

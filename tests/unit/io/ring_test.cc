@@ -68,7 +68,7 @@ TEST(Ring, EntersOnceATurn) {
     const auto before = ring->counters();
     for (int i = 0; i < 50; ++i) {
         ASSERT_EQ(::write(ends.far, "x", 1), 1);
-        ring->receive(told, ends.near, BufferGroup::command);
+        ring->receive(told, ends.near, BufferGroup::command, false);
         EXPECT_TRUE(told.armed());
         ring->turn(ring->now() + seconds(1));
         EXPECT_EQ(told.done.result, 1);
@@ -108,7 +108,7 @@ TEST(Ring, OutgrownQueuesLoseNothing) {
     std::deque<Ends> ends(60);
     std::deque<Told> told(ends.size());
     for (std::size_t i = 0; i < ends.size(); ++i) {
-        ring->receive(told[i], ends[i].near, BufferGroup::command);
+        ring->receive(told[i], ends[i].near, BufferGroup::command, false);
     }
     ring->turn(base::Instant::min());
     for (Ends& each : ends) {
@@ -131,7 +131,7 @@ TEST(Ring, AReceiveThatEndsWithoutOctetsKeepsNoBuffer) {
             Ends ends;
             Told told;
             if (waited) {
-                ring->receive(told, ends.near, BufferGroup::command);
+                ring->receive(told, ends.near, BufferGroup::command, false);
                 ring->turn(base::Instant::min());
             }
             if (by_reset) {
@@ -140,7 +140,7 @@ TEST(Ring, AReceiveThatEndsWithoutOctetsKeepsNoBuffer) {
                 ::shutdown(ends.far, SHUT_WR);
             }
             if (!waited) {
-                ring->receive(told, ends.near, BufferGroup::command);
+                ring->receive(told, ends.near, BufferGroup::command, false);
             }
             ASSERT_TRUE(turn_until(*ring, [&] { return told.times == 1; }));
             EXPECT_EQ(told.done.result, by_reset ? -ECONNRESET : 0);
@@ -157,17 +157,59 @@ TEST(Ring, TheTwoGroupsHaveBuffersOfTheirOwn) {
     const std::string much = octets(50000);
     ASSERT_EQ(::write(ends.far, much.data(), much.size()), static_cast<ssize_t>(much.size()));
     Told small;
-    ring->receive(small, ends.near, BufferGroup::command);
+    ring->receive(small, ends.near, BufferGroup::command, false);
     ASSERT_TRUE(turn_until(*ring, [&] { return small.times == 1; }));
     EXPECT_EQ(small.done.result, 4096);
     EXPECT_EQ(small.done.buffer->capacity, 4096u);
     Told large;
-    ring->receive(large, ends.near, BufferGroup::body);
+    ring->receive(large, ends.near, BufferGroup::body, false);
     ASSERT_TRUE(turn_until(*ring, [&] { return large.times == 1; }));
-    EXPECT_EQ(large.done.buffer->capacity, 65536u);
+    EXPECT_EQ(large.done.buffer->capacity, RingOptions{}.body_buffer_size);
     EXPECT_EQ(std::string(small.done.buffer->data(), 4096), much.substr(0, 4096));
     EXPECT_EQ(blocks_used(*ring, BufferGroup::command), 1u);
     EXPECT_EQ(blocks_used(*ring, BufferGroup::body), 1u);
+}
+
+TEST(Ring, AReceiveSaysWhetherMoreWaited) {
+    auto ring = make_ring();
+    for (const bool likely : {false, true}) {  // either finds what is there
+        Ends ends;
+        const std::string more_than_fits = octets(5000);
+        ASSERT_EQ(::write(ends.far, more_than_fits.data(), 5000), 5000);
+        Told told;
+        const auto receive = [&] {
+            const int before = told.times;
+            ring->receive(told, ends.near, BufferGroup::command, likely);
+            return turn_until(*ring, [&] { return told.times > before; });
+        };
+        ASSERT_TRUE(receive());
+        EXPECT_EQ(told.done.result, 4096);
+        EXPECT_TRUE(told.done.rest);
+        ASSERT_TRUE(receive());
+        EXPECT_EQ(told.done.result, 904);
+        EXPECT_FALSE(told.done.rest);
+        ASSERT_EQ(::write(ends.far, "QUIT", 4), 4);
+        ::shutdown(ends.far, SHUT_WR);
+        ASSERT_TRUE(receive());
+        EXPECT_EQ(told.done.result, 4);
+        EXPECT_TRUE(told.done.rest) << "the end of the stream waits";
+        ASSERT_TRUE(receive());
+        EXPECT_EQ(told.done.result, 0);
+    }
+}
+
+TEST(Ring, ClosesADescriptor) {
+    NoLeak leak;
+    auto ring = make_ring();
+    Loopback loopback;
+    const int far = loopback.dial();
+    Told told;
+    ring->close(told, loopback.answer());
+    ASSERT_TRUE(turn_until(*ring, [&] { return told.times == 1; }));
+    EXPECT_EQ(told.done.result, 0);
+    char octet = 0;
+    EXPECT_EQ(::recv(far, &octet, 1, 0), 0);
+    ::close(far);
 }
 
 TEST(Ring, CancelEndsWhatItNamesAndNothingElse) {
@@ -175,9 +217,9 @@ TEST(Ring, CancelEndsWhatItNamesAndNothingElse) {
     Ends ends;
     Ends other;
     Told receive, body, cancel, untouched;
-    ring->receive(receive, ends.near, BufferGroup::command);
-    ring->receive(body, other.near, BufferGroup::body);
-    ring->receive(untouched, ends.near, BufferGroup::command);
+    ring->receive(receive, ends.near, BufferGroup::command, false);
+    ring->receive(body, other.near, BufferGroup::body, false);
+    ring->receive(untouched, ends.near, BufferGroup::command, false);
     turn_for(*ring, milliseconds(10));
     ring->cancel(cancel, receive);
     ASSERT_TRUE(turn_until(*ring, [&] { return cancel.times == 1 && receive.times == 1; }));
@@ -204,8 +246,8 @@ TEST(Ring, AShutdownEndsAReceiveAndASendUnderWay) {
     msghdr message{};
     message.msg_iov = &piece;
     message.msg_iovlen = 1;
-    ring->receive(receive, ends.near, BufferGroup::command);
-    ring->send(send, ends.near, message);
+    ring->receive(receive, ends.near, BufferGroup::command, false);
+    ring->send(send, ends.near, message, false);
     turn_for(*ring, milliseconds(10));
     ASSERT_TRUE(receive.armed() && send.armed());
     ring->shut_down(ends.near);

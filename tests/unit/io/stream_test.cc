@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 
 #include <thread>
 
@@ -420,6 +420,90 @@ TEST(Stream, EndingIsBoundedByOctetsAndByClose) {
     Pair pair(*ring);
     pair.recorder.stream.end(1000);
     pair.close();
+    expect_all_returned(*ring);
+}
+
+std::uint32_t segments_in(int socket) {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size);
+    return info.tcpi_segs_in;
+}
+
+TEST(Stream, FinishingSendsTheLastAnswerAndTheEndInOneSegment) {
+    NoLeak leak;
+    auto ring = make_ring();
+    Pair pair(*ring);
+    const std::uint32_t before = segments_in(pair.far);
+    pair.recorder.stream.finish("221 2.0.0 bye\r\n", 1 << 20);
+    EXPECT_EQ(pair.recorder.closed, 0) << "on_closed came from inside the call";
+    ASSERT_TRUE(turn_until(*ring, [&] { return pair.recorder.closed == 1; }));
+    EXPECT_EQ(pair.recorder.sent, 0) << "there is nobody to tell";
+    EXPECT_EQ(read_some(pair.far), "221 2.0.0 bye\r\n");
+    char octet = 0;
+    EXPECT_EQ(::recv(pair.far, &octet, 1, 0), 0) << "the peer is told the end of our stream";
+    EXPECT_EQ(segments_in(pair.far), before + 1);
+    expect_all_returned(*ring);
+}
+
+TEST(Stream, FinishingLosesNothingToWhatComesAfterAll) {
+    NoLeak leak;
+    auto ring = make_ring();
+    Pair pair(*ring);
+    pair.write("QUIT\r\n");
+    pair.recorder.stream.finish("221 2.0.0 bye\r\n", 1 << 20);
+    turn_for(*ring, milliseconds(20));
+    EXPECT_EQ(read_some(pair.far), "221 2.0.0 bye\r\n");
+    char octet = 0;
+    EXPECT_EQ(::recv(pair.far, &octet, 1, 0), 0) << "the end of the stream, no reset";
+    pair.close_far();
+    ASSERT_TRUE(turn_until(*ring, [&] { return pair.recorder.closed == 1; }));
+    EXPECT_EQ(pair.recorder.receives, 0);
+    expect_all_returned(*ring);
+}
+
+TEST(Stream, FinishesWithNothingToSay) {
+    NoLeak leak;
+    auto ring = make_ring();
+    Pair pair(*ring);
+    pair.recorder.stream.finish({}, 0);
+    ASSERT_TRUE(turn_until(*ring, [&] { return pair.recorder.closed == 1; }));
+    char octet = 0;
+    EXPECT_EQ(::recv(pair.far, &octet, 1, 0), 0);
+}
+
+TEST(Stream, FinishingWaitsForASlowReaderUntilItIsClosed) {
+    NoLeak leak;
+    auto ring = make_ring();
+    const std::string much = octets(64 << 20);
+    {  // who reads has it all
+        Pair pair(*ring);
+        std::string heard;
+        std::thread reader([&] {
+            char buffer[65536];
+            for (ssize_t count = 0; (count = ::read(pair.far, buffer, sizeof buffer)) > 0;) {
+                heard.append(buffer, static_cast<std::size_t>(count));
+            }
+        });
+        pair.recorder.stream.finish(much, 0);
+        EXPECT_TRUE(turn_until(*ring, [&] { return pair.recorder.closed == 1; }));
+        reader.join();
+        EXPECT_TRUE(heard == much);
+    }
+    {
+        Pair pair(*ring);
+        pair.recorder.stream.finish(much, 0);
+        turn_for(*ring, milliseconds(20));
+        EXPECT_EQ(pair.recorder.closed, 0);
+        pair.close();
+    }
+    {  // it has gone
+        Pair pair(*ring);
+        pair.recorder.stream.finish(much, 0);
+        turn_for(*ring, milliseconds(20));
+        pair.close_far();
+        ASSERT_TRUE(turn_until(*ring, [&] { return pair.recorder.closed == 1; }));
+    }
     expect_all_returned(*ring);
 }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <regex>
 #include <sstream>
 
@@ -47,6 +48,20 @@ TEST(Text, EveryLineHasTheFormat) {
     for (const Row& row : table) {
         EXPECT_EQ(lines_with(text, "# HELP " + std::string(row.name) + " ").size(), 1U);
     }
+}
+
+TEST(Text, CertificatesOfNowHaveTheirEnd) {
+    const Registry registry(1);
+    const std::array expiries{
+        CertificateExpiry{"/etc/a.pem", base::WallTime(1'800'000'000s)},
+        CertificateExpiry{"b \"x\".pem", base::WallTime(-5s)}};
+    const std::string name = "postern_certificate_expiry_timestamp_seconds";
+    EXPECT_EQ(
+        lines_with(to_text(registry, expiries), name),
+        (Lines{
+            name + "{certificate=\"/etc/a.pem\"} 1800000000",
+            name + "{certificate=\"b \\\"x\\\".pem\"} 0"}));
+    EXPECT_EQ(lines_with(to_text(registry), name), Lines{});
 }
 
 TEST(Text, WorkersAreAddedUp) {

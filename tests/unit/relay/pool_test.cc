@@ -306,6 +306,25 @@ TEST_F(PoolTest, ASilentHostHoldsUpNobody) {
     EXPECT_EQ(b.taken, 10);
 }
 
+TEST_F(PoolTest, APoolIsSlowWhileItsOldestMessageIsOld) {
+    Host host;
+    host.pause = 2600ms;
+    timeouts = {.connect = 10s, .reply = 10s, .busy = 10s, .data_done = 10s};
+    add(host);
+    start();
+    EXPECT_FALSE(relay->slow(0));
+    Message& message = submit("x\r\n");
+    turn_for(Relay::slow_after - 200ms);
+    EXPECT_FALSE(relay->slow(0));
+    turn_for(400ms);
+    EXPECT_TRUE(relay->slow(0));
+    EXPECT_EQ(wait_for(message).kind, Kind::accepted);
+    EXPECT_FALSE(relay->slow(0));
+    relay->hold(0);
+    EXPECT_EQ(relay->held(0), 1U);
+    relay->let_go(0);
+}
+
 TEST_F(PoolTest, TheEndDoesNotWaitForASilentHost) {
     Peer silent([](Dialogue& d) { d.ended(); });
     Host b;

@@ -54,7 +54,7 @@ class RelayTest : public testing::Test, public World {
 
     void start() {
         relay = std::make_unique<Relay>(*ring, *timers, *this, hosts, counted.worker(0), timeouts);
-        relay->add_pool(settings);
+        relay->add_pool(settings, context);
     }
 
     ~RelayTest() override {
@@ -132,6 +132,7 @@ class RelayTest : public testing::Test, public World {
     std::unique_ptr<io::Ring> ring;
     std::unique_ptr<io::Timers> timers;
     PoolSettings settings;
+    std::shared_ptr<const tls::ClientContext> context;
     Timeouts timeouts;
     shared::HostTable hosts{64, {1, 2}};
     metrics::Registry counted{1};

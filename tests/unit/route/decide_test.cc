@@ -11,8 +11,8 @@ namespace {
 
 class Decide : public testing::Test {
    protected:
-    void load(std::string_view text) {
-        Loaded loaded = load_text(text);
+    void load(std::string_view text, const RuleSettings& settings = two_pools()) {
+        Loaded loaded = load_text(text, settings);
         ASSERT_TRUE(loaded.errors.empty()) << loaded.errors.front();
         table_ = std::move(loaded.table);
     }
@@ -78,6 +78,28 @@ TEST_F(Decide, AnswersAsRulesSay) {
     EXPECT_EQ(decide_for("bob@e.com"), "450 4.1.2 mail is not taken at this time");
     EXPECT_EQ(decide_for("u@f.com"), "550 5.7.1 <u@f.com>: relaying denied");
     EXPECT_EQ(decide_for("u@f.com", true), "550 5.1.2 closed");
+}
+
+TEST_F(Decide, RefusesWhomThePoolsListDoesNotHave) {
+    const Source source{"one.list", "jane@a.com\njoe@inner.net\nroot@inner.net\n@all.com\n"};
+    RuleSettings settings = two_pools();
+    settings.recipients["one"] = load_recipients({&source, 1}, "+", {1, 2}).list;
+    load(
+        "a.com one\nall.com one\nb.com two\nold.com one rewrite=inner.net\nc.com one restricted\n",
+        settings);
+    constexpr const char* unlisted = "550 5.1.1 no such recipient here";
+    EXPECT_EQ(decide_for("Jane+x@A.com"), "one");
+    EXPECT_EQ(decide_for("joe@a.com"), unlisted);
+    EXPECT_EQ(decide_for("joe@a.com", true), unlisted);
+    EXPECT_EQ(decide_for("anyone@all.com"), "one");
+    EXPECT_EQ(decide_for("anyone@b.com"), "two") << "that pool has no list";
+    EXPECT_EQ(decide_for("joe@old.com"), "one as joe@inner.net");
+    EXPECT_EQ(decide_for("jane@old.com"), unlisted);
+    EXPECT_EQ(decide_for("jane@c.com"), "550 5.7.1 <jane@c.com>: relaying denied")
+        << "who may not send does not hear who exists";
+    settings_.postmaster = "root@old.com";
+    settings_.postmaster_key = "old.com";
+    EXPECT_EQ(decide_for("postmaster"), "one as root@inner.net");
 }
 
 TEST_F(Decide, RewritesTheDomainAndNothingElse) {

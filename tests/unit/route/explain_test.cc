@@ -58,6 +58,34 @@ TEST(Explain, SaysWhatDecidesAndWhatLost) {
     EXPECT_EQ(explanation.lost[0].why, "it is for that domain alone, not for its subdomains");
 }
 
+TEST(Explain, NamesTheListThatDoesNotHaveIt) {
+    const Source source{"one.list", "jane@example.com\n"};
+    RuleSettings settings = two_pools();
+    settings.recipients["one"] = load_recipients({&source, 1}, "+", {1, 2}).list;
+    const auto table = load_text("example.com one\nb.com two\n", settings).table;
+    const auto text = [&](std::string_view address) {
+        return to_text(explain(*table, {}, address, {}), *table, pools);
+    };
+    EXPECT_EQ(
+        text("joe@example.com"),
+        "joe@example.com\n"
+        "  rule      example.com (a.rules:1)\n"
+        "  target    pool one: 192.0.2.1:25, 192.0.2.2:25\n"
+        "  who       anyone (always-relay)\n"
+        "  listed    no: recipient is not in one.list\n"
+        "  answer    to anyone: 550 5.1.1 no such recipient here\n"
+        "            to trusted clients: 550 5.1.1 no such recipient here\n");
+    EXPECT_THAT(text("jane@example.com"), testing::HasSubstr("  listed    yes, in one.list\n"));
+    EXPECT_THAT(text("joe@b.com"), testing::Not(testing::HasSubstr("listed")));
+    const auto json = [&](std::string_view address) {
+        return nlohmann::json::parse(to_json(explain(*table, {}, address, {}), *table, pools));
+    };
+    EXPECT_EQ(json("joe@example.com")["recipients"]["listed"], false);
+    EXPECT_EQ(json("joe@example.com")["recipients"]["files"][0], "one.list");
+    EXPECT_EQ(json("jane@example.com")["recipients"]["listed"], true);
+    EXPECT_TRUE(json("joe@b.com")["recipients"].is_null());
+}
+
 TEST(Explain, SaysWhenThereIsNothing) {
     auto table = table_of("example.com one rewrite=x.org\n");
     EXPECT_EQ(

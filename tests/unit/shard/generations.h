@@ -17,6 +17,11 @@ inline std::string pool(const std::string& name, int port, const std::string& mo
     return "[pool." + name + "]\nhosts = [\"127.0.0.1:" + std::to_string(port) + "\"]\n" + more;
 }
 
+inline const tls::Library& tls_library() {
+    static const tls::Library one;
+    return one;
+}
+
 /// Not numbered yet.
 inline std::unique_ptr<Snapshot> snapshot_of(
     std::uint64_t generation,
@@ -49,7 +54,14 @@ inline std::unique_ptr<Snapshot> snapshot_of(
     POSTERN_ASSERT(loaded.table != nullptr, "a test's rules are some");
     snapshot->table = std::move(loaded.table);
     snapshot->pools = pools_of(snapshot->config, *snapshot->table);
+    PoolContexts contexts;
+    for (const config::Pool& each : snapshot->config.pools) {
+        contexts.push_back(*client_context_of(each, tls_library()));
+    }
+    contexts.push_back(*client_context_of(snapshot->config.host_pool, tls_library()));
+    set_pool_tls(*snapshot, contexts);
     snapshot->relaying.resize(ports.size());
+    snapshot->passwords.resize(ports.size());
     return snapshot;
 }
 

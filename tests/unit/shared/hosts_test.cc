@@ -154,6 +154,19 @@ TEST(HostTable, KnowsAHostByPoolAndAddress) {
     table.give_back(*other);
 }
 
+TEST(HostFacts, RemembersForAWhileThatTlsCameToNothing) {
+    HostFacts facts;
+    const base::Instant now{1h};
+    EXPECT_FALSE(facts.plain(now));
+    EXPECT_TRUE(facts.begin_plain(now));
+    EXPECT_FALSE(facts.begin_plain(now + 1s)) << "it was so already";
+    EXPECT_TRUE(facts.plain(now + HostFacts::plain_period));
+    EXPECT_FALSE(facts.plain(now + 1s + HostFacts::plain_period));
+    EXPECT_FALSE(facts.lacks_tls());
+    facts.set_lacks_tls(true);
+    EXPECT_TRUE(facts.lacks_tls());
+}
+
 TEST(HostTable, IsBounded) {
     HostTable table(3, key);
     std::vector<HostFacts*> taken;

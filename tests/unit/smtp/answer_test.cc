@@ -42,7 +42,7 @@ TEST(answer, at_most_eight_lines_of_512) {
 TEST(answer, our_own_enhanced_codes_agree_with_their_class) {
     for (int i = 1; i <= static_cast<int>(Answer::overloaded); ++i) {
         const mail::Reply& reply = answer_row(static_cast<Answer>(i)).reply;
-        EXPECT_FALSE(reply.text.empty());
+        EXPECT_FALSE(reply.text.empty() && reply.code != 334) << reply.code;
         if (reply.enhanced.present()) {
             EXPECT_EQ(reply.enhanced.cls, reply.reply_class()) << reply.text;
         }

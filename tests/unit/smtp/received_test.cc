@@ -19,6 +19,7 @@ ReceivedFields usual() {
     using namespace std::chrono;
     return {
         .helo = "client.example.org",
+        .client_name = {},
         .client_address = "192.0.2.1",
         .hostname = "gw.example.net",
         .protocol = "ESMTP",

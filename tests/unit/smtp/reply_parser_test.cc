@@ -143,6 +143,21 @@ TEST(Capabilities, AreReadInAnyCaseAndIgnoredWhereAsked) {
     EXPECT_EQ(odd.size_max, 0U);
     EXPECT_EQ(odd.recipients_max + odd.mail_max + odd.recipient_domains_max, 0U);
     EXPECT_TRUE(odd.pipelining);
+    const Capabilities more = parse_capabilities(
+        reply(
+            "250-x\r\n250-StartTLS\r\n250-AUTH CRAM-MD5 login\r\n250-AUTH=PLAIN X\r\n250-XFORWARD "
+            "NAME helo SOURCE\r\n250 AUTHOR PLAIN\r\n"),
+        {});
+    EXPECT_TRUE(more.starttls);
+    EXPECT_TRUE(more.auth_login);
+    EXPECT_TRUE(more.auth_plain);
+    EXPECT_EQ(
+        more.xforward, set_of(Xforward::name) | set_of(Xforward::helo) | set_of(Xforward::source));
+    EXPECT_FALSE(odd.starttls || odd.auth_login || odd.auth_plain || odd.xforward != 0);
+    const std::vector<std::string> none = {"AUTH", "XFORWARD", "STARTTLS"};
+    const Capabilities without =
+        parse_capabilities(reply("250-x\r\n250-STARTTLS\r\n250 AUTH=PLAIN\r\n"), none);
+    EXPECT_FALSE(without.starttls || without.auth_plain);
 }
 
 TEST(ReplyForSender, MapsCodesAndTexts) {

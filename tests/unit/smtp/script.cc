@@ -87,7 +87,8 @@ std::string joined(const std::vector<std::string>& reply) {
 }  // namespace
 
 Script parse_script(const std::string& name, const std::string& text) {
-    Script script{name, {}, {}, {}, {}, {}};
+    Script script;
+    script.name = name;
     std::istringstream lines(text);
     std::string line;
     for (int number = 1; std::getline(lines, line); ++number) {
@@ -104,6 +105,11 @@ Script parse_script(const std::string& name, const std::string& text) {
             script.config.emplace_back(line.substr(8, equals - 8), line.substr(equals + 3));
         } else if (line.starts_with("rules: ")) {
             script.rules.push_back(line.substr(7));
+        } else if (line.starts_with("login: ")) {
+            const std::size_t blank = line.find(' ', 7);
+            script.logins[line.substr(7, blank - 7)] = line.substr(blank + 1);
+        } else if (line == "secure") {
+            script.secure = true;
         } else if (kind == "C:" || kind == "C-" || kind == "C*") {
             add_send(script, kind, rest(3));
         } else if (kind == "S:") {

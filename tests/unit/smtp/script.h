@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,7 +28,9 @@ struct Script {
     std::string name;
     std::vector<std::pair<std::string, std::string>> config;  // "limits.message_size", "\"1000 B\""
     std::vector<std::string> rules;
-    std::string input;  // all that the client sends
+    std::map<std::string, std::string> logins;  // names and passwords
+    bool secure = false;                        // from the beginning
+    std::string input;                          // all that the client sends
     std::vector<Expectation> expectations;
     std::string error;  // what is wrong with the script itself
 };

@@ -30,10 +30,15 @@ Script load(const std::string& path) {
 
 /// Feeds the script's input in the given pieces; what differs from the script, or nothing.
 template <class Feed>
-std::string run(const Script& script, const ServerSettings& settings, Feed feed) {
-    SessionDriver driver(settings);
+std::string run(const Script& script, const SettingsHolder& holder, Feed feed) {
+    SessionDriver driver(holder.settings);
+    driver.session.grant(holder.granted);
     if (!script.rules.empty()) {
         driver.rules = script.rules;
+    }
+    driver.logins = script.logins;
+    if (script.secure) {
+        driver.session.secured();
     }
     feed(driver);
     return compare(script, driver.output, driver.closed, driver.messages);
@@ -47,10 +52,10 @@ TEST_P(Scripts, whole_by_octets_and_at_every_split) {
     const SettingsHolder holder(script);
     const std::string_view input = script.input;
 
-    ASSERT_EQ(run(script, holder.settings, [&](SessionDriver& driver) { driver.feed(input); }), "");
+    ASSERT_EQ(run(script, holder, [&](SessionDriver& driver) { driver.feed(input); }), "");
     ASSERT_EQ(
         run(script,
-            holder.settings,
+            holder,
             [&](SessionDriver& driver) {
                 for (std::size_t i = 0; i < input.size(); ++i) {
                     driver.feed(input.substr(i, 1));
@@ -62,7 +67,7 @@ TEST_P(Scripts, whole_by_octets_and_at_every_split) {
     for (std::size_t split = 1; split < input.size(); split += step) {
         ASSERT_EQ(
             run(script,
-                holder.settings,
+                holder,
                 [&](SessionDriver& driver) {
                     driver.feed(input.substr(0, split));
                     driver.feed(input.substr(split));

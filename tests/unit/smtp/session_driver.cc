@@ -13,9 +13,11 @@ namespace postern::smtp::test {
 SettingsHolder::SettingsHolder() {
     settings.hostname = "gw.example.net";
     settings.limits = {.message_size_max = 50 << 20, .recipients_max = 1000};
+    settings.hidden = granted_only;
 }
 
 SettingsHolder::SettingsHolder(const Script& script) : SettingsHolder() {
+    settings.has_passwords = !script.logins.empty();
     for (const auto& [key, value] : script.config) {
         const std::string text = value.substr(
             value.find_first_not_of("\"["),
@@ -45,6 +47,11 @@ SettingsHolder::SettingsHolder(const Script& script) : SettingsHolder() {
                 }
                 settings.hidden |= set_of(row->extension);
             }
+        } else if (key == "listener.xclient_networks" || key == "listener.xforward_networks") {
+            const ExtensionSet extension = set_of(
+                key == "listener.xclient_networks" ? Extension::xclient : Extension::xforward);
+            settings.hidden &= ~extension;
+            granted |= text == "127.0.0.1" ? extension : ExtensionSet{0};
         } else {
             ADD_FAILURE() << script.name << ": unknown key " << key;
         }
@@ -79,7 +86,7 @@ void SessionDriver::feed(std::string_view bytes) {
         };
         const std::size_t before = exchange.input.size();
         const Wish wish = session.step(exchange);
-        if (wish == Wish::input) {
+        if (wish == Wish::input || (wish == Wish::check_password && !checks_passwords)) {
             flush();
             break;
         }
@@ -122,6 +129,19 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
         case Wish::recipient:
             take_recipient(exchange);
             return;
+        case Wish::introduced: {
+            EXPECT_FALSE(open_);
+            const bool forward = exchange.introduction == Introduction::forward;
+            introductions.push_back(
+                (forward ? "forward " : "client ") + std::string(exchange.attributes));
+            if (forward) {
+                session.accept(exchange);
+                EXPECT_TRUE(session.forwarded());
+            } else {
+                session.restart(exchange, false);
+            }
+            return;
+        }
         case Wish::body:
             content_.clear();
             if (body_allowed) {
@@ -145,6 +165,25 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
                 {envelope,
                  content_ + (content_.ends_with("\r\n") || content_.empty() ? "" : "\r\n")});
             session.answer(exchange, final_answer);
+            return;
+        }
+        case Wish::start_tls:
+            if (!tls_allowed) {
+                session.refuse(exchange, answer_row(Answer::tls_unavailable).reply);
+                return;
+            }
+            session.accept(exchange);
+            session.secured();
+            return;
+        case Wish::check_password: {
+            EXPECT_FALSE(open_);
+            const auto login = logins.find(std::string(exchange.credentials.name));
+            const bool good =
+                login != logins.end() && login->second == exchange.credentials.password;
+            session.authenticated(
+                exchange,
+                good ? mail::Reply{235, {2, 7, 0}, "welcome"}
+                     : answer_row(Answer::auth_failed).reply);
             return;
         }
         case Wish::abandon:

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -18,15 +19,19 @@ class SessionDriver {
     std::vector<std::string>
         rules;  // as in a rules file; only domains, "*", and the targets reject: and defer:
     mail::Reply final_answer{250, {2, 0, 0}, "queued"};
+    std::map<std::string, std::string> logins;  // names and passwords
+    bool checks_passwords = true;               // false: the answer does not come
     bool begin_allowed = true;
     bool body_allowed = true;
+    bool tls_allowed = true;          // then TLS begins at once
     std::size_t output_room = 16384;  // what one block of answers holds
 
     void feed(std::string_view bytes);
 
     std::string output;
     std::vector<Message> messages;
-    std::vector<std::string> refusals;  // "verb|address|code"
+    std::vector<std::string> introductions;  // "client NAME=..." or "forward NAME=..."
+    std::vector<std::string> refusals;       // "verb|address|code"
     bool closed = false;
     int abandoned = 0;
     ServerSession session;
@@ -50,6 +55,7 @@ struct SettingsHolder {
     explicit SettingsHolder(const Script& script);
     SettingsHolder();
     ServerSettings settings;
+    ExtensionSet granted = 0;
 };
 
 }  // namespace postern::smtp::test

@@ -1,0 +1,57 @@
+#include "pool_shares.h"
+
+#include <algorithm>
+
+#include "postern/base/assert.h"
+
+namespace postern::shard {
+namespace {
+
+/// Of the sessions a slow pool may have one in so many even where none is free: a gateway of few
+/// connections is in use all the time.
+constexpr std::uint32_t parts_of_floor = 8;
+/// A body that has begun may go on while its pool has not so many times what is free.
+constexpr std::uint64_t growth_max = 3;
+
+std::uint64_t less(std::uint64_t a, std::uint64_t b) {
+    return a > b ? a - b : 0;
+}
+
+}  // namespace
+
+bool PoolShares::may_choose(std::uint32_t pool, std::uint32_t transactions) const {
+    const std::uint64_t most = common_.connections_max;
+    const std::uint64_t open = std::max<std::uint64_t>(
+        common_.connections.value(), std::uint64_t{transactions} * workers_);
+    if (open < most / 2 || !relay_.slow(pool)) {
+        return true;
+    }
+    return std::uint64_t{relay_.held(pool)} * workers_ <
+           std::max(less(most, open), most / parts_of_floor);
+}
+
+bool PoolShares::may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t pinned) const {
+    const std::uint64_t most = common_.bodies.bound();
+    const std::uint64_t leased = common_.bodies.leased();
+    const std::uint64_t all = pool < octets_.size() ? octets_[pool] : 0;
+    if (leased < most / 2 || all == pinned || !relay_.slow(pool)) {
+        return true;  // the last but one: a single message is bounded by itself
+    }
+    const std::uint64_t free = less(most, leased);
+    return (all + octets) * workers_ <= (pinned == 0 ? free : growth_max * free);
+}
+
+void PoolShares::pinned(std::uint32_t pool, std::uint64_t octets) {
+    if (pool >= octets_.size()) {
+        octets_.resize(pool + 1);
+    }
+    octets_[pool] += octets;
+}
+
+void PoolShares::let_go(std::uint32_t pool, std::uint64_t octets) {
+    POSTERN_ASSERT(
+        pool < octets_.size() && octets_[pool] >= octets, "a pool lets go of what it has pinned");
+    octets_[pool] -= octets;
+}
+
+}  // namespace postern::shard

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "postern/relay/relay.h"
+#include "postern/shard/common.h"
+
+namespace postern::shard {
+
+/// Keeps one pool's trouble from taking what the others need: of a pool that is slow (its oldest
+/// message is older than relay::Relay::slow_after) no more waits than as much again is free, of the
+/// sessions as of the memory for bodies. So one that stands still keeps half of both at most, two a
+/// third each, and whatever happens something is left for the next one. A pool that answers at its
+/// pace is never asked, nor is any while less than half is in use.
+///
+/// One worker's, and counted by it alone: with W workers that share the load it may pin a Wth of
+/// what is free, so no message writes what another worker reads.
+class PoolShares {
+   public:
+    PoolShares(const Common& common, const relay::Relay& relay)
+        : common_(common), relay_(relay), workers_(common.metrics.workers()) {}
+
+    /// May a transaction choose this pool? No: 451 4.4.5. `transactions`: this worker's, those too
+    /// whose senders have gone and left them.
+    bool may_choose(std::uint32_t pool, std::uint32_t transactions) const;
+    /// May a message of it pin so many octets more? `pinned` already by itself; 0: it begins. No:
+    /// 452 4.3.1.
+    bool may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t pinned) const;
+
+    void pinned(std::uint32_t pool, std::uint64_t octets);
+    void let_go(std::uint32_t pool, std::uint64_t octets);
+
+   private:
+    const Common& common_;
+    const relay::Relay& relay_;
+    const std::uint32_t workers_;
+    std::vector<std::uint64_t> octets_;  // by relay's number of the pool
+};
+
+}  // namespace postern::shard
