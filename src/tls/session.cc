@@ -22,6 +22,19 @@ namespace {
 /// 5.5), and each of them costs us more than it costs the peer.
 constexpr std::uint32_t key_updates_max = 64;
 
+/// OpenSSL has about as much at hand for messages of a handshake, from the first on. The longest
+/// hellos that clients make, with keys that withstand quantum computers, are a quarter of it.
+constexpr std::uint32_t hello_octets_max = 16384;
+
+/// Octets as they stand on the wire, the first the highest.
+std::uint32_t number_in(std::span<const unsigned char> octets) {
+    std::uint32_t number = 0;
+    for (const unsigned char octet : octets) {
+        number = number << 8 | octet;
+    }
+    return number;
+}
+
 }  // namespace
 
 /// What OpenSSL calls.
@@ -31,7 +44,7 @@ struct SessionGlue {
     static int read(BIO* bio, char* into, std::size_t size, std::size_t* count) {
         BIO_clear_retry_flags(bio);
         Session& session = session_of(bio);
-        if (session.key_updates_ > key_updates_max) {
+        if (session.refusal_ != nullptr) {
             *count = 0;
             return 0;  // and not again
         }
@@ -39,6 +52,12 @@ struct SessionGlue {
         *count = std::min(size, input.size());
         if (*count == 0) {
             BIO_set_retry_read(bio);
+            return 0;
+        }
+        if (!session.established_ && SSL_is_server(session.ssl_) == 1 &&
+            !session.hello_.passes(input.substr(0, *count))) {
+            session.refusal_ = "the hello is too long";
+            *count = 0;
             return 0;
         }
         std::memcpy(into, input.data(), *count);
@@ -75,10 +94,25 @@ struct SessionGlue {
 
     // Called with each message of a handshake and behind it.
     static void on_message(
-        int is_write, int, int content, const void* octets, std::size_t size, SSL* ssl, void*) {
-        if (is_write == 0 && content == SSL3_RT_HANDSHAKE && size > 0 &&
-            *static_cast<const unsigned char*>(octets) == SSL3_MT_KEY_UPDATE) {
-            ++static_cast<Session*>(SSL_get_app_data(ssl))->key_updates_;
+        int is_write,
+        int version,
+        int content,
+        const void* octets,
+        std::size_t size,
+        SSL* ssl,
+        void*) {
+        if (content != SSL3_RT_HANDSHAKE || size == 0) {
+            return;
+        }
+        Session& session = *static_cast<Session*>(SSL_get_app_data(ssl));
+        const unsigned char type = *static_cast<const unsigned char*>(octets);
+        if (is_write == 0 && type == SSL3_MT_KEY_UPDATE &&
+            ++session.key_updates_ > key_updates_max) {
+            session.refusal_ = "too many key updates";
+        } else if (is_write == 1 && type == SSL3_MT_SERVER_HELLO && version == TLS1_3_VERSION) {
+            // It may be a HelloRetryRequest (RFC 8446, section 4.1.4). Where it is none, all that
+            // follows is sealed, in records of another kind; in TLS 1.2 it would be of this one.
+            session.hello_.expect();
         }
     }
 
@@ -94,6 +128,34 @@ void keep_resumptions(ssl_ctx_st* context) {
 
 Resumption::~Resumption() {
     SSL_SESSION_free(session_);
+}
+
+void Session::Hello::expect() {
+    message_size_ = 0;
+}
+
+/// False: it says that it is longer than that.
+bool Session::Hello::passes(std::string_view octets) {
+    for (const char c : octets) {
+        const auto octet = static_cast<unsigned char>(c);
+        if (record_size_ < record_.size()) {
+            record_[record_size_++] = octet;
+            left_ = number_in(std::span(record_).last(2));
+        } else {
+            --left_;
+            if (record_.front() == SSL3_RT_HANDSHAKE && message_size_ < message_.size()) {
+                message_[message_size_++] = octet;
+                if (message_size_ == message_.size() && message_.front() == SSL3_MT_CLIENT_HELLO &&
+                    number_in(std::span(message_).last(3)) > hello_octets_max) {
+                    return false;
+                }
+            }
+        }
+        if (record_size_ == record_.size() && left_ == 0) {
+            record_size_ = 0;
+        }
+    }
+    return true;
 }
 
 Session::Session(const ServerContext& context) {
@@ -168,8 +230,8 @@ Status Session::status_of(int result) {
     }
     failed_ = true;
     failure_ = take_error();
-    if (key_updates_ > key_updates_max) {
-        failure_ = "too many key updates";
+    if (refusal_ != nullptr) {
+        failure_ = refusal_;
     }
     if (const long verified = SSL_get_verify_result(ssl_);
         !established_ && verified != X509_V_OK && SSL_get_verify_mode(ssl_) != SSL_VERIFY_NONE) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -123,6 +124,25 @@ class Session {
 
    private:
     friend struct SessionGlue;
+
+    /// How long a client says that its hello is: OpenSSL takes memory for all of it (up to 128 KiB)
+    /// when it is told, and holds it until the last octet has come. Looks at a server's input in
+    /// front of OpenSSL: records (RFC 8446, section 5.1), and where a handshake's next message is
+    /// a hello, the type and the length that it begins with, over however many records.
+    class Hello {
+       public:
+        bool passes(std::string_view octets);
+        /// The next message is another one, or may be.
+        void expect();
+
+       private:
+        std::array<unsigned char, 5> record_{};   // its type, version and length
+        std::array<unsigned char, 4> message_{};  // its type and length
+        std::uint8_t record_size_ = 0;            // what has come of each
+        std::uint8_t message_size_ = 0;
+        std::uint32_t left_ = 0;  // of the record
+    };
+
     void begin(ssl_st* ssl);
     Status status_of(int result);
 
@@ -130,7 +150,9 @@ class Session {
     Wire* wire_ = nullptr;  // of the call under way
     bool established_ = false;
     bool failed_ = false;
+    Hello hello_;
     std::uint32_t key_updates_ = 0;  // of the peer
+    const char* refusal_ = nullptr;  // why nothing more is read of it
     std::string failure_;
     Resumption resumption_;
 };

@@ -240,6 +240,15 @@ Status status_of_hello(const ServerContext& context, std::string octets, std::st
     return call(octets, said, 1 << 24, 1 << 16, [&](Wire& wire) { return end.handshake(wire); });
 }
 
+Status heard_in_pieces(Session& end, std::string octets, std::size_t piece) {
+    Status status = Status::input;
+    for (std::string said; !octets.empty() && status == Status::input;) {
+        status =
+            call(octets, said, piece, 1 << 16, [&](Wire& wire) { return end.handshake(wire); });
+    }
+    return status;
+}
+
 TEST_F(Hostile, AHelloMayComeInManyRecords) {
     Foreign client(Foreign::Role::client);
     SSL_do_handshake(client.ssl);
@@ -256,19 +265,67 @@ TEST_F(Hostile, AHelloMayComeInManyRecords) {
 /// OpenSSL takes memory for as much as a hello says it has, to 128 KiB.
 TEST_F(Hostile, AHugeHelloIsNotWaitedFor) {
     for (const auto& [size, status] :
-         {std::pair{std::string("\x01\xff\xff", 3), Status::input},
-          std::pair{std::string("\x02\x02\x00", 3), Status::failed},
+         {std::pair{std::string("\x00\x40\x00", 3), Status::input},
+          std::pair{std::string("\x00\x40\x01", 3), Status::failed},
+          std::pair{std::string("\x01\xff\xff", 3), Status::failed},
           std::pair{std::string("\xff\xff\xff", 3), Status::failed}}) {
         const std::string begin = "\x01" + size;
-        std::string whole = plain_record(begin);
+        std::string records = plain_record(begin + "part");
         std::string cut;
         for (const char octet : begin) {
             cut += plain_record({&octet, 1});
         }
-        std::string said;
-        EXPECT_EQ(status_of_hello(*server, whole, said), status);
-        EXPECT_EQ(status_of_hello(*server, cut, said), status);
+        for (const std::string& hello : {records, cut}) {
+            for (const std::size_t piece : {1, 2, 7, 100}) {
+                Session end(*server);
+                EXPECT_EQ(heard_in_pieces(end, hello, piece), status);
+                EXPECT_EQ(end.failure(), status == Status::failed ? "the hello is too long" : "");
+            }
+        }
     }
+}
+
+/// Of the second one, behind a HelloRetryRequest (RFC 8446, section 4.1.4), too; with or without
+/// the change_cipher_spec that may stand before it (appendix D.4).
+TEST_F(Hostile, AHugeSecondHelloIsNotWaitedFor) {
+    const std::string change_cipher_spec("\x14\x03\x03\x00\x01\x01", 6);
+    for (const std::string& before : {std::string(), change_cipher_spec}) {
+        Foreign client(Foreign::Role::client);
+        SSL_set1_groups_list(client.ssl, "P-521:P-256");  // a share of the first alone
+        SSL_do_handshake(client.ssl);
+        Session end(*server);
+        ASSERT_EQ(heard_in_pieces(end, client.said(), 1000), Status::input) << end.failure();
+        const std::string huge = plain_record(std::string("\x01\x01\xff\xff", 4));
+        EXPECT_EQ(heard_in_pieces(end, before + huge, 1000), Status::failed);
+        EXPECT_EQ(end.failure(), "the hello is too long");
+    }
+    Foreign client(Foreign::Role::client);
+    SSL_set1_groups_list(client.ssl, "P-521:P-256");
+    Session end(*server);
+    client.shake(end);
+    EXPECT_TRUE(end.established()) << "who means well";
+}
+
+/// What TLS 1.2 seals stands in records of the handshake, too, and may begin with any octets.
+TEST_F(Hostile, WhatIsSealedIsTakenForNoHello) {
+    Foreign client(Foreign::Role::client);
+    SSL_set_max_proto_version(client.ssl, TLS1_2_VERSION);
+    {
+        Session end(*server);
+        client.shake(end);
+        ASSERT_TRUE(end.established()) << end.failure();
+    }
+    Foreign again(Foreign::Role::client);
+    SSL_set_max_proto_version(again.ssl, TLS1_2_VERSION);
+    SSL_set_session(again.ssl, SSL_get0_session(client.ssl));
+    SSL_do_handshake(again.ssl);
+    Session end(*server);
+    ASSERT_EQ(heard_in_pieces(end, again.said(), 1000), Status::input) << end.failure();
+    std::string records("\x14\x03\x03\x00\x01\x01", 6);
+    std::string sealed = plain_record("\x01\xff\xff\xff" + std::string(36, 'x'));
+    sealed[2] = '\x03';
+    EXPECT_EQ(heard_in_pieces(end, records + sealed, 1000), Status::failed);
+    EXPECT_EQ(end.failure(), "decryption failed or bad record mac");
 }
 
 TEST_F(Hostile, WhatComesBeforeAHelloIsTheEnd) {
