@@ -41,7 +41,7 @@ struct ReloadReport {
     Result result = Result::refused;
     std::uint64_t generation = 0;       // in force behind it; of a dry run: as it would be
     std::vector<std::string> errors;    // why it was refused: "FILE:LINE:COLUMN: what", most often
-    std::vector<std::string> warnings;  // "FILE:LINE: what", most often
+    std::vector<std::string> warnings;  // "FILE:LINE:COLUMN: what", most often
     route::Difference rules;
     Names pools;
     Names listeners;

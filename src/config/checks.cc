@@ -116,6 +116,21 @@ bool check_ehlo_keyword(std::string& text) {
            });
 }
 
+bool check_own_extension(std::string& text) {
+    constexpr std::string_view separator = ", ";
+    if (!check_ehlo_keyword(text)) {
+        return false;
+    }
+    std::string_view list = own_extensions;
+    for (;;) {
+        const std::size_t end = list.find(separator);
+        if (end == std::string_view::npos || list.substr(0, end) == text) {
+            return list.substr(0, end) == text;
+        }
+        list.remove_prefix(end + separator.size());
+    }
+}
+
 bool check_address(std::string& text) {
     const auto address = base::IpAddress::parse(text);
     if (address) {

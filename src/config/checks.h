@@ -9,6 +9,11 @@
 /// The grammar of texts inside values. Pure.
 namespace postern::config {
 
+/// What we offer at EHLO (smtp's extension_rows, which this room does not know).
+inline constexpr std::string_view own_extensions =
+    "PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING, ENHANCEDSTATUSCODES, LIMITS, STARTTLS, AUTH, "
+    "XCLIENT, XFORWARD";
+
 // Checks of the key table: make the text canonical, say if it is allowed.
 bool check_host_name(std::string& text);  // letters, digits and hyphens in labels (RFC 1123, 2.1)
 bool check_helo(std::string& text);       // a host name or an address literal (RFC 5321, 4.1.3)
@@ -16,7 +21,8 @@ bool check_optional_name(std::string& text);     // a host name or nothing
 bool check_optional_mailbox(std::string& text);  // local@domain or nothing
 bool check_optional_pool(std::string& text);
 bool check_delimiter(std::string& text);
-bool check_ehlo_keyword(std::string& text);  // becomes upper case
+bool check_ehlo_keyword(std::string& text);   // becomes upper case
+bool check_own_extension(std::string& text);  // the same, of own_extensions
 bool check_address(std::string& text);
 bool check_word(std::string& text);       // printable ASCII without blanks, or nothing
 bool check_auth_user(std::string& text);  // the same, of a length that SASL PLAIN takes

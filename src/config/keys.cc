@@ -35,9 +35,9 @@ constexpr Key<Listener> listener_keys[] = {
     {"bare_newline", member<&Listener::bare_newline>, "\"normalize\"", "normalize | reject",
      "A bare LF or CR in a body is repaired before it goes on (LF to CRLF, CR to a blank), or "
      "the message is refused."},
-    {"ehlo_hide", member<&Listener::ehlo_hide>, "[]", "EHLO keywords",
+    {"ehlo_hide", member<&Listener::ehlo_hide>, "[]", own_extensions,
      "Extensions that are not announced here.",
-     check_ehlo_keyword},
+     check_own_extension},
     {"xclient_networks", member<&Listener::xclient_networks>, "[]", a_network,
      "Who may say XCLIENT; [relay] does not imply it."},
     {"xforward_networks", member<&Listener::xforward_networks>, "[]", a_network,

@@ -101,6 +101,13 @@ void check_listener_trust(const Listener& listener, Place place, Findings& findi
                     "relay.networks trusts too");
         }
     }
+    if (holds_internet(listener.xforward_networks)) {
+        findings.warn(
+            place,
+            name +
+                ": xforward_networks holds the whole Internet: anyone may say, to the log and to "
+                "pools with xforward, to be any client");
+    }
     const auto hides = [&listener](std::string_view keyword) {
         const auto& hidden = listener.ehlo_hide;
         return std::find(hidden.begin(), hidden.end(), keyword) != hidden.end();

@@ -10,9 +10,10 @@ namespace postern::route {
 
 namespace {
 
+/// About the whole of its line, where that begins.
 std::string warning(const Table& table, std::uint32_t rule, std::string_view what) {
     RuleText text = table.text_of(rule);
-    return fmt::format("{}:{}: '{}' {}", text.file, text.line, table.pattern_of(rule), what);
+    return fmt::format("{}:{}:1: '{}' {}", text.file, text.line, table.pattern_of(rule), what);
 }
 
 /// What would take the recipients of `rule` if it were not there. `hidden`: it takes none, others

@@ -110,7 +110,7 @@ class Comparison {
             return;
         }
         difference_.warnings.push_back(fmt::format(
-            "{}:{}: '#{}' is the rule for that domain alone, not a comment, and '{}' ({}:{}) is "
+            "{}:{}:1: '#{}' is the rule for that domain alone, not a comment, and '{}' ({}:{}) is "
             "gone; a comment has a blank or another # behind its #",
             text.file,
             text.line,

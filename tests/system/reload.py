@@ -154,7 +154,7 @@ class Rules(Reload):
         gateway.write_rules("a.test one\n#b.test two\n")
         self.hang_up()
         (warning,) = gateway.log(event="reload warning")
-        self.assertRegex(warning["reply"], r"main\.rules:2: '#b\.test' is the rule for that domain alone, not a comment")
+        self.assertRegex(warning["reply"], r"main\.rules:2:1: '#b\.test' is the rule for that domain alone, not a comment")
 
     def test_the_command(self):
         gateway = self.start()

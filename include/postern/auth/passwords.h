@@ -37,7 +37,7 @@ class Passwords {
    public:
     struct Loaded {
         std::shared_ptr<const Passwords> passwords;  // null when there are errors
-        std::vector<std::string> errors;             // "FILE:LINE: what is wrong"
+        std::vector<std::string> errors;             // "FILE:LINE:1: what is wrong"
     };
 
     /// `text`: of a file with a line NAME:HASH each; empty lines and those that begin with '#' say

@@ -18,7 +18,7 @@ struct Difference {
     /// Domains named by a rule of the above, that have a smart host before and after, and not the
     /// same: for themselves or for their subdomains.
     std::uint32_t domains_moved = 0;
-    /// A rule that seems to have been meant to be a comment: "FILE:LINE: what".
+    /// A rule that seems to have been meant to be a comment: "FILE:LINE:1: what".
     std::vector<std::string> warnings;
     std::vector<std::uint32_t> rules_added;  // in the table behind
 

@@ -68,7 +68,7 @@ std::string to_json(
 /// Rules by kind, and what is allowed but hardly meant.
 struct Report {
     std::array<std::uint32_t, 6> rules_of_kind{};  // by Pattern
-    std::vector<std::string> warnings;             // about a rule: "FILE:LINE: what"
+    std::vector<std::string> warnings;             // about a rule: "FILE:LINE:1: what"
 };
 
 /// "domain", "exact domain" and so on, as counts name them.

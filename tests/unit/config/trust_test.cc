@@ -107,6 +107,20 @@ TEST(Trust, AProxyThatIsTrustedItselfIsWarnedOf) {
     EXPECT_THAT(warnings(listener), ElementsAre(HasSubstr("holds the whole Internet")));
 }
 
+/// It changes what is logged alone, so nothing else of it is worth a word.
+TEST(Trust, WhoeverMaySayXforwardIsBelieved) {
+    Listener listener = at("0.0.0.0");
+    listener.relay.networks = networks({"10.0.0.0/8", "127.0.0.0/8"});
+    listener.xforward_networks = networks({"10.0.0.1"});
+    EXPECT_THAT(warnings(listener), IsEmpty());
+    for (const char* all : {"0.0.0.0/0", "::/0"}) {
+        listener.xforward_networks = networks({all});
+        EXPECT_THAT(
+            warnings(listener),
+            ElementsAre(HasSubstr("xforward_networks holds the whole Internet: anyone")));
+    }
+}
+
 TEST(Trust, PasswordsWithoutTlsAreOfNoUse) {
     Listener listener = at("127.0.0.1");
     listener.auth_file = "/etc/postern/passwords";

@@ -81,7 +81,7 @@ TEST(Difference, ARuleThatWasMeantToBeACommentIsWarnedOf) {
     const Difference difference =
         between("b.test two\nx.test one\n", "b.test two\n\n#x.test one\n");
     ASSERT_EQ(difference.warnings.size(), 1u);
-    EXPECT_TRUE(difference.warnings[0].starts_with("a.rules:3: '#x.test' is the rule for that"))
+    EXPECT_TRUE(difference.warnings[0].starts_with("a.rules:3:1: '#x.test' is the rule for that"))
         << difference.warnings[0];
     EXPECT_TRUE(between("x.test one\n", "#x.test two\n").warnings.empty());
     EXPECT_TRUE(between("x.test one\n", "#x.test one\nx.test two\n").warnings.empty());

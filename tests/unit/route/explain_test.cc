@@ -167,12 +167,15 @@ TEST(Check, WarnsOfRulesThatChangeNothing) {
     EXPECT_THAT(
         report.warnings,
         ElementsAre(
-            "a.rules:2: 'a.example.com' changes nothing: 'example.com' (a.rules:1) says the same",
-            "a.rules:5: '#d.example.com' changes nothing: 'example.com' (a.rules:1) says the same",
-            "a.rules:7: 'u@example.com' changes nothing: 'example.com' (a.rules:1) says the same",
-            "a.rules:9: 'f.org' changes nothing: '#' and '.' rules for its domain go before it",
-            "a.rules:10: '#f.org' changes nothing: 'f.org' (a.rules:9) says the same",
-            "a.rules:14: '[192.0.2.7]' changes nothing: '*' (a.rules:15) says the same"));
+            "a.rules:2:1: \'a.example.com' changes nothing: 'example.com' (a.rules:1) says the "
+            "same",
+            "a.rules:5:1: \'#d.example.com' changes nothing: 'example.com' (a.rules:1) says the "
+            "same",
+            "a.rules:7:1: \'u@example.com' changes nothing: 'example.com' (a.rules:1) says the "
+            "same",
+            "a.rules:9:1: \'f.org' changes nothing: '#' and '.' rules for its domain go before it",
+            "a.rules:10:1: \'#f.org' changes nothing: 'f.org' (a.rules:9) says the same",
+            "a.rules:14:1: \'[192.0.2.7]' changes nothing: '*' (a.rules:15) says the same"));
 }
 
 TEST(Check, WarnsOfPublicSuffixesWhereNothingIsStated) {
@@ -183,10 +186,11 @@ TEST(Check, WarnsOfPublicSuffixesWhereNothingIsStated) {
     EXPECT_THAT(
         public_suffix_warnings(*table, all),
         ElementsAre(
-            "a.rules:1: 'co.uk' is a public suffix, under which anyone may register: it should "
+            "a.rules:1:1: \'co.uk' is a public suffix, under which anyone may register: it should "
             "state "
             "always-relay or restricted",
-            "a.rules:2: '#com.br' is a public suffix, under which anyone may register: it should "
+            "a.rules:2:1: \'#com.br' is a public suffix, under which anyone may register: it "
+            "should "
             "state "
             "always-relay or restricted"));
 }
