@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "certificates.h"
+#include "named_file.h"
 #include "pool_files.h"
 #include "postern/base/assert.h"
 #include "postern/config/parse.h"
@@ -208,26 +209,20 @@ std::vector<std::shared_ptr<const auth::Passwords>> passwords_of(
     for (const config::Listener& listener : config.listeners) {
         const auto [place, is_new] = known.emplace(listener.auth_file, nullptr);
         if (is_new) {
-            const std::string& name = listener.auth_file.native();
-            const auto text = config::read_file(name, file_octets_max);
-            if (text) {
-                auth::Passwords::Loaded read = auth::Passwords::parse(*text, name, key);
+            const auto named =
+                std::find_if(files.begin(), files.end(), [&](const config::NamedFile& each) {
+                    return each.key.ends_with(".auth_file") && each.path == listener.auth_file;
+                });
+            POSTERN_ASSERT(named != files.end(), "a path that no key names");
+            if (const auto text = read_named(file, *named, file_octets_max, loaded.errors)) {
+                auth::Passwords::Loaded read =
+                    auth::Passwords::parse(*text, named->path.native(), key);
                 loaded.errors.insert(loaded.errors.end(), read.errors.begin(), read.errors.end());
+                if (read.passwords != nullptr && read.passwords->size() == 0) {
+                    loaded.warnings.push_back(about_named(
+                        file, *named, "names nobody: no AUTH will succeed; a line is NAME:HASH"));
+                }
                 place->second = std::move(read.passwords);
-            } else {
-                const auto named =
-                    std::find_if(files.begin(), files.end(), [&](const config::NamedFile& each) {
-                        return each.key.ends_with(".auth_file") && each.path == listener.auth_file;
-                    });
-                POSTERN_ASSERT(named != files.end(), "a path that no key names");
-                loaded.errors.push_back(fmt::format(
-                    "{}:{}:{}: {}: {} cannot be read: {}",
-                    file,
-                    named->line,
-                    named->column,
-                    named->key,
-                    name,
-                    text.error().text));
             }
         }
         all.push_back(place->second);

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <utility>
 
 #include <fmt/format.h>
 
+#include "named_file.h"
 #include "postern/base/siphash.h"
 
 namespace postern::app {
@@ -29,13 +31,21 @@ std::string read_password(std::string text, std::string& password) {
     if (text.ends_with('\r')) {
         text.pop_back();
     }
-    if (text.empty() || text.size() > password_octets_max ||
-        text.find_first_of(std::string_view("\0\r\n", 3)) != std::string::npos) {
-        return fmt::format(
-            "it holds no password; allowed: one line of 1 to {} octets", password_octets_max);
+    std::string wrong;
+    if (text.empty()) {
+        wrong = "is empty";
+    } else if (text.find('\n') != std::string::npos) {
+        wrong = "has more than one line";
+    } else if (text.find_first_of(std::string_view("\0\r", 2)) != std::string::npos) {
+        wrong = "has a NUL or a CR";
+    } else if (text.size() > password_octets_max) {
+        wrong = "is too long";
+    } else {
+        password = std::move(text);
+        return {};
     }
-    password = std::move(text);
-    return {};
+    return fmt::format(
+        "{}; allowed: the password, one line of 1 to {} octets", wrong, password_octets_max);
 }
 
 }  // namespace
@@ -58,34 +68,13 @@ shard::PoolContexts read_pool_files(
                 return each.key == name;
             });
         };
-        const auto complain = [&](std::string_view key, const std::string& what) {
-            const auto place = named(key);
-            errors.push_back(
-                place == files.end()
-                    ? fmt::format("{}:1:1: pool.{}.{}: {}", file, pool.name, key, what)
-                    : fmt::format(
-                          "{}:{}:{}: pool.{}.{}: {}",
-                          file,
-                          place->line,
-                          place->column,
-                          pool.name,
-                          key,
-                          what));
-        };
         const auto read = [&](std::string_view key, const std::filesystem::path& path) {
-            std::string text;
+            std::optional<std::string> text(std::in_place);
             if (!path.empty()) {
-                auto content = config::read_file(path, octets_max);
-                if (content) {
-                    text = std::move(*content);
-                } else {
-                    readable = false;
-                    complain(
-                        key,
-                        fmt::format("{} cannot be read: {}", path.native(), content.error().text));
-                }
+                text = read_named(file, *named(key), octets_max, errors);
+                readable = readable && text;
             }
-            return text;
+            return std::move(text).value_or(std::string());
         };
         for (const auto& [key, path] :
              {std::pair{"tls_ca", &pool.tls_ca},
@@ -98,9 +87,7 @@ shard::PoolContexts read_pool_files(
         if (readable && !pool.auth_password_file.empty()) {
             const std::string wrong = read_password(password, pool.auth_password);
             if (!wrong.empty()) {
-                complain(
-                    "auth_password_file",
-                    fmt::format("{}: {}", pool.auth_password_file.native(), wrong));
+                errors.push_back(about_named(file, *named("auth_password_file"), wrong));
             }
         }
         // A certificate without its key is an error of the configuration already.
@@ -117,12 +104,17 @@ shard::PoolContexts read_pool_files(
                 const auto about = [&](const std::filesystem::path& path) {
                     return !path.empty() && what.starts_with(path.native());
                 };
-                complain(
-                    about(pool.tls_key)    ? "tls_key"
-                    : about(pool.tls_cert) ? "tls_cert"
-                    : about(pool.tls_ca)   ? "tls_ca"
-                                           : "tls",
-                    what);
+                const std::string_view key = about(pool.tls_key)    ? "tls_key"
+                                             : about(pool.tls_cert) ? "tls_cert"
+                                             : about(pool.tls_ca)   ? "tls_ca"
+                                                                    : "tls";
+                config::Problem problem{
+                    .file = file, .text = fmt::format("pool.{}.{}: {}", pool.name, key, what)};
+                if (const auto place = named(key); place != files.end()) {
+                    problem.line = place->line;
+                    problem.column = place->column;
+                }
+                errors.push_back(problem.format());
             }
         }
         return context;

@@ -288,6 +288,17 @@ class PasswordFiles(AuthTest):
         )
 
 
+    def test_one_that_names_nobody_is_warned_of(self):
+        gateway = self.start()
+        for content in "", "# anna left\n":
+            self.passwords.write_text(content)
+            check = subprocess.run([POSTERN, "check", "-c", gateway.config], capture_output=True, text=True, timeout=60)
+            self.assertEqual(check.returncode, 0)
+            self.assertRegex(
+                check.stderr, rf"(?m)^warning: {gateway.config}:\d+:13: listener\.auth_file: {self.passwords} names nobody: no AUTH "
+            )
+
+
 class Check(SystemTest):
     """What `postern check` says of who may relay."""
 

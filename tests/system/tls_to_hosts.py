@@ -213,8 +213,8 @@ class Certificates(TlsTest):
             (f'tls_cert = "{chain}"\ntls_key = "{other}"', (2, 11), "pool.a.tls_key"),
             (f'tls_cert = "{rubbish}"\ntls_key = "{key}"', (1, 12), "pool.a.tls_cert"),
             (f'tls_cert = "{chain}"\ntls_key = "nowhere.key"', (2, 11), "pool.a.tls_key"),
-            (f'auth_user = "u"\nauth_password_file = "{empty}"', (2, 22), "pool.a.auth_password_file"),
-            (f'auth_user = "u"\nauth_password_file = "{lines}"', (2, 22), "pool.a.auth_password_file"),
+            (f'auth_user = "u"\nauth_password_file = "{empty}"', (2, 22), f"pool.a.auth_password_file: {empty} is empty; allowed"),
+            (f'auth_user = "u"\nauth_password_file = "{lines}"', (2, 22), f"pool.a.auth_password_file: {lines} has more than one line; allowed"),
             ('auth_user = "u"\nauth_password_file = "nowhere"', (2, 22), "pool.a.auth_password_file"),
         ):
             with self.subTest(keys=keys):
