@@ -2,11 +2,10 @@
 """postern-bench against itself and against gateways made faulty on purpose: each fault is caught by its own counter, and by no
 other; an honest gateway leaves them all at zero.
 
-usage: POSTERN_BENCH=build/bench/load/postern-bench tests/system/bench_test.py
+usage: tests/system/run.py bench_test
 """
 
 import json
-import os
 import pathlib
 import re
 import signal
@@ -18,8 +17,8 @@ import time
 import unittest
 
 from authority import Authority
+from harness import BENCH
 
-BENCH = os.environ["POSTERN_BENCH"]
 GATEWAY = [sys.executable, str(pathlib.Path(__file__).with_name("faulty_gateway.py"))]
 BAD = ["lost", "duplicate", "header_changed", "body_changed", "wrong_recipient", "unexpected", "refused_delivered"]
 

@@ -1,11 +1,10 @@
 #!/usr/bin/python3
 """The resolver against unbound and nsd, which change their answers, delay, fail and die, and against a server that lies.
 
-usage: POSTERN_WATCH_NAMES=build-debug/tests/system/watch-names tests/system/names.py
+usage: POSTERN_BUILD=build-debug tests/system/run.py names
 """
 
 import contextlib
-import os
 import queue
 import signal
 import subprocess
@@ -15,11 +14,16 @@ import time
 import unittest
 
 from dns import A, AAAA, CNAME, MX, NS, FakeDns, Nsd, Unbound, address, labels, record
-from harness import LOOPBACK, Place, wait_for
+from harness import BUILD, LOOPBACK, Place, wait_for
 
-WATCH_NAMES = os.environ["POSTERN_WATCH_NAMES"]
+WATCH_NAMES = BUILD / "tests/system/watch-names"
 TIMEOUT_MS = 300
 TRIES = 2
+
+
+def setUpModule():
+    if not WATCH_NAMES.exists():
+        raise FileNotFoundError(f"{WATCH_NAMES} is not built: deploy/build.sh debug builds it, POSTERN_BUILD=build-debug says where")
 
 
 class Answer:
