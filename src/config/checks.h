@@ -12,7 +12,7 @@ namespace postern::config {
 /// What we offer at EHLO (smtp's extension_rows, which this room does not know).
 inline constexpr std::string_view own_extensions =
     "PIPELINING, SIZE, 8BITMIME, SMTPUTF8, CHUNKING, ENHANCEDSTATUSCODES, LIMITS, STARTTLS, AUTH, "
-    "XCLIENT, XFORWARD";
+    "XCLIENT, XFORWARD, DSN";
 
 // Checks of the key table: make the text canonical, say if it is allowed.
 bool check_host_name(std::string& text);  // letters, digits and hyphens in labels (RFC 1123, 2.1)

@@ -55,11 +55,14 @@ void Connection::begin_submission(smtp::Exchange& exchange) {
         const auto reverse_path = submission_->arena.copy(path.address);
         const auto a_label =
             submission_->arena.copy(told == path.address ? std::string_view() : told);
-        if (reverse_path && a_label) {
+        const auto envelope_id = submission_->arena.copy(exchange.parameters.envelope_id);
+        if (reverse_path && a_label && envelope_id) {
             submission_->envelope.reverse_path = *reverse_path;
             submission_->envelope.reverse_path_a_label = *a_label;
             submission_->envelope.body_type = exchange.parameters.body_type;
             submission_->envelope.smtputf8 = exchange.parameters.smtputf8;
+            submission_->envelope.returned = exchange.parameters.returned;
+            submission_->envelope.envelope_id = *envelope_id;
             submission_->envelope.size_declared = exchange.parameters.size;
             session_.accept(exchange);
             return;
@@ -78,8 +81,12 @@ bool Connection::take_recipient(smtp::Exchange& exchange) {
     const smtp::Path& path = exchange.path;
     auto* recipient = arena.make<mail::Recipient>();
     const auto address = arena.copy(path.address);
+    const smtp::RecipientParameters& parameters = exchange.recipient_parameters;
+    const auto original_recipient = arena.copy(parameters.original_recipient);
     std::optional<mail::Reply> reply = smtp::answer_row(smtp::Answer::memory_short).reply;
-    if (recipient != nullptr && address) {
+    if (recipient != nullptr && address && original_recipient) {
+        recipient->notify = parameters.notify;
+        recipient->original_recipient = *original_recipient;
         recipient->address = *address;
         recipient->local_part = address->substr(0, path.local_part.size());
         recipient->domain = address->substr(address->size() - path.domain.size());

@@ -4,8 +4,8 @@
 #include <span>
 
 #include "postern/base/assert.h"
-#include "postern/smtp/characters.h"
 #include "postern/smtp/client_session.h"
+#include "postern/smtp/xtext.h"
 
 /// The part of ClientSession that comes before mail: greeting, EHLO, STARTTLS (RFC 3207), AUTH (RFC
 /// 4954); and XFORWARD, which comes before each message.
@@ -26,25 +26,10 @@ constexpr std::string_view unavailable = "[UNAVAILABLE]";
 
 using Value = std::array<char, value_octets_max>;
 
-// As xtext (RFC 3461, section 4); what is not known, or too long to be told.
+// What is not known, or too long to be told, is said to be unavailable.
 std::string_view xtext(std::string_view value, std::span<char> into) {
-    constexpr std::string_view digits = "0123456789ABCDEF";
-    std::size_t size = 0;
-    for (const char c : value) {
-        const bool plain = is_visible(c) && c != '+' && c != '=';
-        if (into.size() - size < (plain ? 1U : 3U)) {
-            return unavailable;
-        }
-        if (plain) {
-            into[size++] = c;
-        } else {
-            const auto octet = static_cast<unsigned char>(c);
-            into[size++] = '+';
-            into[size++] = digits[octet >> 4];
-            into[size++] = digits[octet & 15];
-        }
-    }
-    return size == 0 ? unavailable : std::string_view(into.data(), size);
+    const auto written = write_xtext(value, into);
+    return written && !written->empty() ? *written : unavailable;
 }
 
 }  // namespace

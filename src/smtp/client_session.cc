@@ -6,6 +6,7 @@
 
 #include "postern/base/assert.h"
 #include "postern/smtp/characters.h"
+#include "postern/smtp/xtext.h"
 
 namespace postern::smtp {
 namespace {
@@ -60,6 +61,13 @@ std::uint32_t count_domains(const mail::Envelope& envelope) {
     }
     return count;
 }
+
+constexpr std::array notify_words = {
+    std::pair{mail::Notify::never, std::string_view("NEVER")},
+    std::pair{mail::Notify::success, std::string_view("SUCCESS")},
+    std::pair{mail::Notify::failure, std::string_view("FAILURE")},
+    std::pair{mail::Notify::delay, std::string_view("DELAY")},
+};
 
 constexpr mail::Reply too_large{552, {5, 3, 4}, "message is too large for the next host"};
 constexpr mail::Reply eight_bit{554, {5, 6, 3}, "the next host takes no 8-bit content"};
@@ -350,7 +358,53 @@ void ClientSession::write_mail(Transfer& transfer, Output& output) {
     if (capabilities_.smtputf8 && needs_smtputf8(submission)) {
         output.text(" SMTPUTF8");
     }
+    if (capabilities_.dsn) {
+        write_dsn(envelope, output);
+    }
     output.text("\r\n");
+}
+
+// RFC 3461, section 5.2.1: what the sender said goes on to a host that has DSN, which answers for
+// it from then on.
+void ClientSession::write_dsn(const mail::Envelope& envelope, Output& output) {
+    switch (envelope.returned) {
+        case mail::Returned::unstated:
+            break;
+        case mail::Returned::full:
+            output.text(" RET=FULL");
+            break;
+        case mail::Returned::headers:
+            output.text(" RET=HDRS");
+            break;
+    }
+    if (!envelope.envelope_id.empty()) {
+        output.text(" ENVID=");
+        output.text(checked(envelope.envelope_id));
+    }
+}
+
+void ClientSession::write_dsn(const mail::Recipient& recipient, Output& output) {
+    using enum mail::Notify;
+    std::string_view before = " NOTIFY=";
+    for (const auto& [notify, word] : notify_words) {
+        if ((recipient.notify & set_of(notify)) != 0) {
+            output.text(before);
+            output.text(word);
+            before = ",";
+        }
+    }
+    std::array<char, original_recipient_octets_max> room;
+    std::optional<std::string_view> original;
+    if (!recipient.original_recipient.empty()) {
+        original = in_ascii(recipient.original_recipient, room);
+    } else if (!recipient.outgoing.empty()) {
+        // What a rule has rewritten: as the sender named it.
+        original = write_original_recipient(recipient.address, room);
+    }
+    if (original) {
+        output.text(" ORCPT=");
+        output.text(checked(*original));
+    }
 }
 
 void ClientSession::write_rcpt(const Transfer& transfer, Output& output) {
@@ -364,7 +418,11 @@ void ClientSession::write_rcpt(const Transfer& transfer, Output& output) {
         output.text("@");
         output.text(checked(recipient.domain_key));
     }
-    output.text(">\r\n");
+    output.text(">");
+    if (capabilities_.dsn && !transfer.submission->is_question) {
+        write_dsn(recipient, output);
+    }
+    output.text("\r\n");
 }
 
 bool ClientSession::write_body(Transfer& transfer, Output& output) {

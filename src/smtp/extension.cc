@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <charconv>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "postern/smtp/characters.h"
+#include "postern/smtp/xtext.h"
 
 namespace postern::smtp {
 namespace {
@@ -76,17 +79,9 @@ Answer parse_auth(std::optional<std::string_view> value, MailParameters&) {
     if (!value || value->empty()) {
         return Answer::bad_parameter;
     }
-    const auto is_hex = [](char c) { return is_digit(c) || (c >= 'A' && c <= 'F'); };
-    for (std::size_t i = 0; i < value->size(); ++i) {
-        const char c = (*value)[i];
-        if (!is_ascii(c)) {
+    while (!value->empty()) {
+        if (take_xtext(*value).size == 0) {
             return Answer::bad_parameter;
-        }
-        if (c == '+') {
-            if (value->size() - i < 3 || !is_hex((*value)[i + 1]) || !is_hex((*value)[i + 2])) {
-                return Answer::bad_parameter;
-            }
-            i += 2;
         }
     }
     return Answer::none;
@@ -98,21 +93,124 @@ Answer parse_smtputf8(std::optional<std::string_view> value, MailParameters& par
     return value ? Answer::bad_parameter : Answer::none;
 }
 
+/// RFC 3461, section 4.3.
+Answer parse_ret(std::optional<std::string_view> value, MailParameters& parameters) {
+    const std::string_view word = value.value_or(std::string_view());
+    if (equal_ignoring_case(word, "FULL")) {
+        parameters.returned = mail::Returned::full;
+    } else if (equal_ignoring_case(word, "HDRS")) {
+        parameters.returned = mail::Returned::headers;
+    } else {
+        return Answer::bad_parameter;
+    }
+    return Answer::none;
+}
+
+/// "Printable (graphic and white space)", which is what may stand in a notification's field (RFC
+/// 3461, sections 4.2 and 4.4). Of white space that is the blank: a TAB is none that prints.
+bool prints(const XtextCharacter& character) {
+    return character.size > 1 || is_visible(character.octets[0]) || character.octets[0] == ' ';
+}
+
+/// RFC 3461, section 4.4.
+Answer parse_envid(std::optional<std::string_view> value, MailParameters& parameters) {
+    if (!value || value->size() > envelope_id_octets_max) {
+        return Answer::bad_parameter;
+    }
+    for (std::string_view rest = *value; !rest.empty();) {
+        const XtextCharacter character = take_xtext(rest);
+        if (character.size == 0 || !prints(character)) {
+            return Answer::bad_parameter;
+        }
+    }
+    parameters.envelope_id = *value;
+    return Answer::none;
+}
+
+/// RFC 3461, section 4.1: NEVER alone, or the others, each once.
+Answer parse_notify(std::optional<std::string_view> value, RecipientParameters& parameters) {
+    using enum mail::Notify;
+    constexpr std::array words = {
+        std::pair{std::string_view("NEVER"), never},
+        std::pair{std::string_view("SUCCESS"), success},
+        std::pair{std::string_view("FAILURE"), failure},
+        std::pair{std::string_view("DELAY"), delay},
+    };
+    std::string_view rest = value.value_or(std::string_view());
+    for (bool more = true; more;) {
+        const std::string_view word = rest.substr(0, rest.find(','));
+        more = word.size() < rest.size();
+        rest.remove_prefix(word.size() + (more ? 1 : 0));
+        const auto known = std::find_if(words.begin(), words.end(), [&](const auto& candidate) {
+            return equal_ignoring_case(candidate.first, word);
+        });
+        if (known == words.end() || (parameters.notify & set_of(known->second)) != 0) {
+            return Answer::bad_parameter;
+        }
+        parameters.notify |= set_of(known->second);
+    }
+    const bool never_and_more =
+        (parameters.notify & set_of(never)) != 0 && parameters.notify != set_of(never);
+    return never_and_more ? Answer::bad_parameter : Answer::none;
+}
+
+/// RFC 3461, section 4.2, and RFC 6533, section 3.
+Answer parse_orcpt(std::optional<std::string_view> value, RecipientParameters& parameters) {
+    if (!value || value->size() > original_recipient_octets_max) {
+        return Answer::bad_parameter;
+    }
+    OriginalRecipient original(*value);
+    if (original.type().empty() || original.empty()) {
+        return Answer::bad_parameter;
+    }
+    while (!original.empty()) {
+        const XtextCharacter character = original.take();
+        if (character.size == 0 || !prints(character)) {
+            return Answer::bad_parameter;
+        }
+    }
+    parameters.original_recipient = *value;
+    return Answer::none;
+}
+
 using enum Extension;
 
 // clang-format off
 constexpr std::array rows = {
-    ExtensionRow{pipelining,            "PIPELINING",          nullptr,         "",         nullptr       },
-    ExtensionRow{size,                  "SIZE",                size_argument,   "SIZE",     parse_size    },
-    ExtensionRow{eight_bit_mime,        "8BITMIME",            nullptr,         "BODY",     parse_body    },
-    ExtensionRow{smtputf8,              "SMTPUTF8",            nullptr,         "SMTPUTF8", parse_smtputf8},
-    ExtensionRow{chunking,              "CHUNKING",            nullptr,         "",         nullptr       },
-    ExtensionRow{enhanced_status_codes, "ENHANCEDSTATUSCODES", nullptr,         "",         nullptr       },
-    ExtensionRow{limits,                "LIMITS",              limits_argument, "",         nullptr       },
-    ExtensionRow{starttls,              "STARTTLS",            nullptr,         "",         nullptr       },
-    ExtensionRow{auth,                  "AUTH",                auth_argument,   "AUTH",     parse_auth    },
-    ExtensionRow{xclient,               "XCLIENT",             xclient_argument, "",        nullptr       },
-    ExtensionRow{xforward,              "XFORWARD",            xforward_argument, "",       nullptr       },
+    ExtensionRow{pipelining,            "PIPELINING",          nullptr          },
+    ExtensionRow{size,                  "SIZE",                size_argument    },
+    ExtensionRow{eight_bit_mime,        "8BITMIME",            nullptr          },
+    ExtensionRow{smtputf8,              "SMTPUTF8",            nullptr          },
+    ExtensionRow{chunking,              "CHUNKING",            nullptr          },
+    ExtensionRow{enhanced_status_codes, "ENHANCEDSTATUSCODES", nullptr          },
+    ExtensionRow{limits,                "LIMITS",              limits_argument  },
+    ExtensionRow{starttls,              "STARTTLS",            nullptr          },
+    ExtensionRow{auth,                  "AUTH",                auth_argument    },
+    ExtensionRow{xclient,               "XCLIENT",             xclient_argument },
+    ExtensionRow{xforward,              "XFORWARD",            xforward_argument},
+    ExtensionRow{dsn,                   "DSN",                 nullptr          },
+};
+
+/// A parameter that an extension has brought.
+template <class Parameters>
+struct ParameterRow {
+    Extension extension;
+    std::string_view keyword;
+    /// Reads its value (nullopt: no "=" behind the keyword). Answer::none: it is good.
+    Answer (*parse)(std::optional<std::string_view> value, Parameters& parameters);
+};
+
+constexpr std::array mail_rows = {
+    ParameterRow<MailParameters>{size,           "SIZE",     parse_size    },
+    ParameterRow<MailParameters>{eight_bit_mime, "BODY",     parse_body    },
+    ParameterRow<MailParameters>{smtputf8,       "SMTPUTF8", parse_smtputf8},
+    ParameterRow<MailParameters>{auth,           "AUTH",     parse_auth    },
+    ParameterRow<MailParameters>{dsn,            "RET",      parse_ret     },
+    ParameterRow<MailParameters>{dsn,            "ENVID",    parse_envid   },
+};
+constexpr std::array recipient_rows = {
+    ParameterRow<RecipientParameters>{dsn, "NOTIFY", parse_notify},
+    ParameterRow<RecipientParameters>{dsn, "ORCPT",  parse_orcpt },
 };
 
 // clang-format on
@@ -152,6 +250,35 @@ bool take_parameter(std::string_view& text, Parameter& parameter) {
            });
 }
 
+template <class Rows, class Parameters>
+Answer parse_parameters(
+    std::string_view text, ExtensionSet offered, const Rows& known, Parameters& parameters) {
+    unsigned seen = 0;
+    while (!text.empty()) {
+        Parameter parameter;
+        if (!take_parameter(text, parameter)) {
+            return Answer::bad_parameter;
+        }
+        const auto row = std::find_if(known.begin(), known.end(), [&](const auto& candidate) {
+            return (offered & set_of(candidate.extension)) != 0 &&
+                   equal_ignoring_case(candidate.keyword, parameter.keyword);
+        });
+        if (row == known.end()) {
+            return Answer::unknown_parameter;
+        }
+        const unsigned bit = 1U << (row - known.begin());
+        if ((seen & bit) != 0) {
+            return Answer::bad_parameter;  // given twice
+        }
+        seen |= bit;
+        const Answer answer = row->parse(parameter.value, parameters);
+        if (answer != Answer::none) {
+            return answer;
+        }
+    }
+    return Answer::none;
+}
+
 }  // namespace
 
 std::span<const ExtensionRow> extension_rows() {
@@ -167,37 +294,12 @@ const ExtensionRow* find_extension(std::string_view keyword) {
 
 Answer parse_mail_parameters(
     std::string_view text, ExtensionSet offered, MailParameters& parameters) {
-    ExtensionSet seen = 0;
-    while (!text.empty()) {
-        Parameter parameter;
-        if (!take_parameter(text, parameter)) {
-            return Answer::bad_parameter;
-        }
-        const auto row = std::find_if(rows.begin(), rows.end(), [&](const ExtensionRow& candidate) {
-            return (offered & set_of(candidate.extension)) != 0 && !candidate.parameter.empty() &&
-                   equal_ignoring_case(candidate.parameter, parameter.keyword);
-        });
-        if (row == rows.end()) {
-            return Answer::unknown_parameter;
-        }
-        if ((seen & set_of(row->extension)) != 0) {
-            return Answer::bad_parameter;  // given twice
-        }
-        seen |= set_of(row->extension);
-        const Answer answer = row->parse_parameter(parameter.value, parameters);
-        if (answer != Answer::none) {
-            return answer;
-        }
-    }
-    return Answer::none;
+    return parse_parameters(text, offered, mail_rows, parameters);
 }
 
-Answer parse_recipient_parameters(std::string_view text) {
-    if (text.empty()) {
-        return Answer::none;
-    }
-    Parameter parameter;
-    return take_parameter(text, parameter) ? Answer::unknown_parameter : Answer::bad_parameter;
+Answer parse_recipient_parameters(
+    std::string_view text, ExtensionSet offered, RecipientParameters& parameters) {
+    return parse_parameters(text, offered, recipient_rows, parameters);
 }
 
 }  // namespace postern::smtp

@@ -194,6 +194,8 @@ Capabilities parse_capabilities(const HostReply& reply, std::span<const std::str
             capabilities.eight_bit_mime = true;
         } else if (equal_ignoring_case(keyword, "SMTPUTF8")) {
             capabilities.smtputf8 = true;
+        } else if (equal_ignoring_case(keyword, "DSN")) {
+            capabilities.dsn = true;
         } else if (equal_ignoring_case(keyword, "STARTTLS")) {
             capabilities.starttls = true;
         } else if (equal_ignoring_case(keyword, "AUTH")) {

@@ -306,11 +306,15 @@ Answer ServerSession::check_recipient(Exchange& exchange, std::string_view argum
         case PathError::domain:
             return Answer::recipient_domain;
     }
-    const Answer answer = parse_recipient_parameters(argument.substr(size));
+    exchange.recipient_parameters = {};
+    const Answer answer = parse_recipient_parameters(
+        argument.substr(size), esmtp_ ? offered() : ExtensionSet{0}, exchange.recipient_parameters);
     if (answer != Answer::none) {
         return answer;
     }
-    if (exchange.path.non_ascii && !smtputf8_) {
+    const bool ascii =
+        !exchange.path.non_ascii && is_ascii(exchange.recipient_parameters.original_recipient);
+    if (!ascii && !smtputf8_) {
         return Answer::recipient_needs_smtputf8;
     }
     return recipient_count_ >= settings_->limits.recipients_max ? Answer::too_many_recipients

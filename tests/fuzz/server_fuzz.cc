@@ -7,6 +7,7 @@
 #include "postern/base/assert.h"
 #include "postern/smtp/characters.h"
 #include "postern/smtp/server_session.h"
+#include "postern/smtp/xtext.h"
 
 namespace postern::smtp {
 namespace {
@@ -63,6 +64,7 @@ class Driver {
                 break;
             case Wish::recipient:
                 POSTERN_ASSERT(open_, "a recipient is one of a transaction");
+                tell_on(exchange.recipient_parameters.original_recipient);
                 trace.addresses.append(exchange.path.address).append("\n");
                 if (exchange.path.domain.size() % 2 == 0) {
                     session_.refuse(exchange, {550, {5, 1, 2}, "no"});
@@ -149,6 +151,15 @@ class Driver {
         }
     }
 
+    /// Every ORCPT that was let in can be said in ASCII.
+    void tell_on(std::string_view original) {
+        std::array<char, 4 * original_recipient_octets_max> room;
+        const auto told = in_ascii(original, room);
+        POSTERN_ASSERT(
+            told && is_ascii(*told) && !could_end_line(*told), "an ORCPT goes on in ASCII");
+        trace.addresses.append(*told).append("\n");
+    }
+
     ServerSession session_;
     std::string pending_;
     std::array<char, output_room_min> block_{};
@@ -182,6 +193,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         .reject_bare_newline = (data[0] & 2) != 0,
         .errors_max = (data[0] & 4) != 0 ? 5U : 0U,
         .received_max = 4,
+        .dsn = true,
         .has_passwords = (data[0] & 8) != 0};
     const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
     const Trace whole = run(settings, input, input.size() + 1);

@@ -10,6 +10,19 @@ namespace postern::mail {
 /// BODY= of RFC 6152; what MAIL said, not what the octets are.
 enum class BodyType : std::uint8_t { unstated, seven_bit, eight_bit_mime };
 
+/// NOTIFY= of RFC 3461, section 4.1: of what the sender is to be told.
+enum class Notify : std::uint8_t { never, success, failure, delay };
+
+/// A set of them; empty: unstated.
+using NotifySet = std::uint8_t;
+
+constexpr NotifySet set_of(Notify notify) {
+    return static_cast<NotifySet>(1U << static_cast<unsigned>(notify));
+}
+
+/// RET= of RFC 3461, section 4.3: how much of the message a notification of failure returns.
+enum class Returned : std::uint8_t { unstated, full, headers };
+
 /// One recipient of a transaction. All text lives in the transaction's arena, from RCPT to the
 /// transaction's end.
 struct Recipient {
@@ -22,9 +35,12 @@ struct Recipient {
                                   // literal as written, lower case
     std::string_view outgoing;  // what the smart host is told, when a rule rewrites; else empty and
                                 // `address` goes out
-    std::uint32_t pool = 0;     // chosen at RCPT: index of the pool in the worker's relay
-    std::string_view rule;      // "FILE:LINE" of the rule that chose it, for the log; of a
-                                // transaction's first recipient only
+    NotifySet notify = 0;
+    std::string_view original_recipient;  // ORCPT=, as it came: "rfc822;" and xtext, or "utf-8;"
+                                          // and a form of RFC 6533; empty: unstated
+    std::uint32_t pool = 0;               // chosen at RCPT: index of the pool in the worker's relay
+    std::string_view rule;  // "FILE:LINE" of the rule that chose it, for the log; of a
+                            // transaction's first recipient only
     Reply answer;  // the smart host's to its RCPT, once known; text in the arena; code 0: none
     Recipient* next = nullptr;  // in the order in which they were accepted
 };
@@ -36,6 +52,8 @@ struct Envelope {
                                             // A-labels; else empty
     BodyType body_type = BodyType::unstated;
     bool smtputf8 = false;
+    Returned returned = Returned::unstated;
+    std::string_view envelope_id;     // ENVID=, as it came: xtext; empty: unstated
     std::uint64_t size_declared = 0;  // SIZE=, octets; 0: unstated
     Recipient* first_recipient = nullptr;
     Recipient* last_recipient = nullptr;

@@ -155,8 +155,8 @@ class ClientOwner {
 
 class ClientSession {
    public:
-    /// The least room that write() wants: a MAIL or RCPT with the longest address.
-    static constexpr std::size_t command_octets_max = 1152;
+    /// The least room that write() wants: a RCPT with the longest address and ORCPT.
+    static constexpr std::size_t command_octets_max = 1664;
     static constexpr std::size_t address_octets_max = 1000;
     static constexpr std::size_t pieces_min = 8;
 
@@ -276,6 +276,8 @@ class ClientSession {
         const Transfer& transfer, XforwardSet words, Output& output);
     void write_mail(Transfer& transfer, Output& output);
     void write_rcpt(const Transfer& transfer, Output& output);
+    static void write_dsn(const mail::Envelope& envelope, Output& output);
+    static void write_dsn(const mail::Recipient& recipient, Output& output);
     std::optional<mail::Reply> lacking(const mail::Submission& submission) const;
 
     // reading

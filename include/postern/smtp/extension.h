@@ -2,15 +2,14 @@
 
 #include <array>
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string_view>
 
 #include "postern/mail/envelope.h"
 #include "postern/smtp/answer.h"
 
-/// The extensions of SMTP that Postern speaks: one row for each, with its keyword, what EHLO says
-/// behind it, and its parameter of MAIL. Pure.
+/// The extensions of SMTP that Postern speaks: one row for each, with its keyword and what EHLO
+/// says behind it; and their parameters of MAIL and RCPT. Pure.
 namespace postern::smtp {
 
 enum class Extension : std::uint8_t {
@@ -25,6 +24,7 @@ enum class Extension : std::uint8_t {
     auth,
     xclient,
     xforward,
+    dsn,
 };
 
 /// A set of extensions.
@@ -37,11 +37,19 @@ constexpr ExtensionSet set_of(Extension extension) {
 /// Those that are in effect only for whom the driver grants them to.
 constexpr ExtensionSet granted_only = set_of(Extension::xclient) | set_of(Extension::xforward);
 
-/// What the parameters of a MAIL said.
+/// What the parameters of a MAIL said. Views into it.
 struct MailParameters {
     std::uint64_t size = 0;  // octets; 0: unstated
     mail::BodyType body_type = mail::BodyType::unstated;
     bool smtputf8 = false;
+    mail::Returned returned = mail::Returned::unstated;
+    std::string_view envelope_id;
+};
+
+/// What those of a RCPT said. Views into it.
+struct RecipientParameters {
+    mail::NotifySet notify = 0;
+    std::string_view original_recipient;
 };
 
 /// What EHLO's arguments are made from.
@@ -56,9 +64,6 @@ struct ExtensionRow {
     /// What EHLO says behind the keyword, written into `into` (at least 96 octets); null: nothing.
     /// Returns the octets written.
     std::size_t (*ehlo_argument)(const ExtensionSettings& settings, std::span<char> into);
-    std::string_view parameter;  // its parameter of MAIL; empty: none
-    /// Reads the parameter's value (nullopt: no "=" behind the keyword). Answer::none: it is good.
-    Answer (*parse_parameter)(std::optional<std::string_view> value, MailParameters& parameters);
 };
 
 /// In the order in which EHLO lists them.
@@ -72,7 +77,8 @@ const ExtensionRow* find_extension(std::string_view keyword);
 Answer parse_mail_parameters(
     std::string_view text, ExtensionSet offered, MailParameters& parameters);
 
-/// Those of a RCPT: none is known yet, so a well-formed one is answered with 555.
-Answer parse_recipient_parameters(std::string_view text);
+/// Those of a RCPT.
+Answer parse_recipient_parameters(
+    std::string_view text, ExtensionSet offered, RecipientParameters& parameters);
 
 }  // namespace postern::smtp

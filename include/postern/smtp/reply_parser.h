@@ -78,6 +78,7 @@ struct Capabilities {
     bool chunking = false;
     bool eight_bit_mime = false;
     bool smtputf8 = false;
+    bool dsn = false;
     bool starttls = false;
     bool auth_plain = false;
     bool auth_login = false;

@@ -33,6 +33,7 @@ struct ServerSettings {
     bool reject_bare_newline = false;
     std::uint32_t errors_max = 20;  // bad commands in one session, at most 10,000; 0: no bound
     std::uint32_t received_max = 100;
+    bool dsn = false;            // notifications can be made: without that, DSN is not offered
     bool has_passwords = false;  // AUTH is there for sessions that are secure
 };
 
@@ -41,7 +42,8 @@ enum class Wish : std::uint8_t {
     input,  // hand in more bytes: what is left of `input` (a partial command line) in front of them
     room,   // send what was written: there is no room for another answer
     begin,  // a MAIL: `path`, `parameters`; then accept or refuse
-    recipient,  // a RCPT: `path`; then accept or refuse, whenever it is known
+    recipient,  // a RCPT: `path`, `recipient_parameters`; then accept or refuse, whenever it is
+                // known
     body,       // a body is about to begin: may its memory be filled? Then accept, or refuse_body
     append,     // `piece` belongs to the body
     submit,     // the message is whole; then answer, whenever it is known
@@ -72,6 +74,7 @@ struct Exchange {
     std::span<char> output;  // room for answers; taken from the front
     Path path;
     MailParameters parameters;
+    RecipientParameters recipient_parameters;
     Introduction introduction = Introduction::client;
     std::string_view attributes;  // each of them is good
     BodyPiece piece;

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "host_model.h"
+#include "postern/smtp/xtext.h"
 
 namespace postern::smtp {
 namespace {
@@ -322,6 +323,90 @@ TEST_F(ClientSessionTest, MailParametersAsTheMessageNeedsAndTheHostHas) {
     EXPECT_EQ(
         written(),
         "RSET\r\nMAIL FROM:<s2@x> SIZE=3 SMTPUTF8\r\nRCPT TO:<other@y>\r\nBDAT 3 LAST\r\nx\r\n");
+}
+
+TEST_F(ClientSessionTest, WhatTheSenderAskedForGoesToAHostThatHasDsn) {
+    using enum mail::Notify;
+    const auto ask = [](Message& message) {
+        mail::Envelope& envelope = message.made.envelope;
+        envelope.returned = mail::Returned::headers;
+        envelope.envelope_id = "Q+2B1";
+        mail::Recipient& first = *envelope.first_recipient;
+        first.notify = set_of(success) | set_of(delay);
+        first.original_recipient = "rfc822;o+2Bp@x";
+        first.outgoing = "other@y";
+        first.next->notify = set_of(never);
+        first.next->original_recipient = "utf-8;\xc3\xa4@x";
+    };
+    open("220 h\r\n250-h\r\n250-SMTPUTF8\r\n250-PIPELINING\r\n250 dsn\r\n");
+    ask(add("x\r\n", {"a@x", "b@x"}));
+    EXPECT_EQ(
+        written(),
+        "MAIL FROM:<s0@x> RET=HDRS ENVID=Q+2B1\r\n"
+        "RCPT TO:<other@y> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;o+2Bp@x\r\n"
+        "RCPT TO:<b@x> NOTIFY=NEVER ORCPT=utf-8;\\x{E4}@x\r\n");
+    host("250 ok\r\n250 ok\r\n250 ok\r\n");
+    EXPECT_EQ(written(), "DATA\r\n");
+    host("354 go\r\n");
+    EXPECT_EQ(written(), "x\r\n.\r\n");
+    host("250 ok\r\n");
+
+    Message& rewritten = add("x\r\n");
+    rewritten.made.envelope.returned = mail::Returned::full;
+    rewritten.made.envelope.first_recipient->outgoing = "r@y";
+    EXPECT_EQ(
+        written(),
+        "RSET\r\nMAIL FROM:<s1@x> RET=FULL\r\nRCPT TO:<r@y> ORCPT=rfc822;r@x\r\nDATA\r\n");
+    host("250 ok\r\n250 ok\r\n250 ok\r\n354 go\r\n");
+    EXPECT_EQ(written(), "x\r\n.\r\n");
+    host("250 ok\r\n");
+
+    Message& question = add("");
+    question.made.is_question = true;
+    question.made.envelope.first_recipient->outgoing = "r@y";
+    EXPECT_EQ(written(), "RSET\r\nMAIL FROM:<s2@x>\r\nRCPT TO:<r@y>\r\n");
+}
+
+TEST_F(ClientSessionTest, AHostWithoutDsnIsToldNothingOfNotifications) {
+    open(data_host);
+    Message& message = add("x\r\n");
+    message.made.envelope.returned = mail::Returned::full;
+    message.made.envelope.envelope_id = "Q";
+    mail::Recipient& recipient = *message.made.envelope.first_recipient;
+    recipient.notify = set_of(mail::Notify::success);
+    recipient.original_recipient = "rfc822;o@x";
+    recipient.outgoing = "other@y";
+    EXPECT_EQ(written(), "MAIL FROM:<s0@x>\r\nRCPT TO:<other@y>\r\nDATA\r\n");
+}
+
+TEST_F(ClientSessionTest, TheLongestRcptFitsTheLeastRoom) {
+    open("220 h\r\n250-h\r\n250-PIPELINING\r\n250 DSN\r\n");
+    const std::string longest = std::string(ClientSession::address_octets_max - 2, 'r') + "@x";
+    const std::string original = "rfc822;" + std::string(original_recipient_octets_max - 7, 'o');
+    Message& message = add("x\r\n", {longest});
+    message.made.envelope.reverse_path = longest;
+    message.made.envelope.returned = mail::Returned::full;
+    const std::string id(envelope_id_octets_max, 'i');
+    message.made.envelope.envelope_id = id;
+    mail::Recipient& recipient = *message.made.envelope.first_recipient;
+    recipient.notify =
+        set_of(mail::Notify::success) | set_of(mail::Notify::failure) | set_of(mail::Notify::delay);
+    recipient.original_recipient = original;
+    std::string text;
+    for (int i = 0; i < 3; ++i) {
+        std::array<iovec, ClientSession::pieces_min> pieces;
+        std::array<char, ClientSession::command_octets_max> room;
+        Output output(pieces, room);
+        session->write(output, now);
+        for (const iovec& piece : output.pieces()) {
+            text.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
+        }
+        session->sent(now);
+    }
+    EXPECT_EQ(
+        text,
+        "MAIL FROM:<" + longest + "> RET=FULL ENVID=" + id + "\r\nRCPT TO:<" + longest +
+            "> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=" + original + "\r\nDATA\r\n");
 }
 
 TEST_F(ClientSessionTest, WhatALesserHostLacksIsToldWithoutAsking) {

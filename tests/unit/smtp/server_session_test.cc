@@ -30,6 +30,37 @@ TEST_F(Session, memory_short_at_mail) {
     EXPECT_TRUE(said("MAIL FROM:<a@example.org>\r\n").starts_with("250 2.1.0 "));
 }
 
+// --- DSN -----------------------------------------------------------------------------------------
+
+TEST_F(Session, asks_for_notifications_only_where_they_can_be_made) {
+    EXPECT_EQ(said("EHLO c.example\r\n").find("DSN"), std::string::npos);
+    EXPECT_TRUE(said("MAIL FROM:<a@example.org> RET=FULL\r\n").starts_with("555 5.5.4 "));
+    said("MAIL FROM:<a@example.org>\r\n");
+    EXPECT_TRUE(said("RCPT TO:<b@example.com> NOTIFY=NEVER\r\n").starts_with("555 5.5.4 "));
+
+    holder_.settings.dsn = true;
+    EXPECT_NE(said("EHLO c.example\r\n").find(" DSN\r\n"), std::string::npos);
+    EXPECT_TRUE(said("MAIL FROM:<a@example.org> RET=NONE\r\n").starts_with("501 5.5.4 "));
+    EXPECT_TRUE(said("MAIL FROM:<a@example.org> RET=FULL ENVID=Q\r\n").starts_with("250 2.1.0 "));
+    EXPECT_TRUE(said("RCPT TO:<b@example.com> NOTIFY=NEVER,DELAY\r\n").starts_with("501 5.5.4 "));
+    EXPECT_TRUE(
+        said("RCPT TO:<b@example.com> ORCPT=utf-8;\xc3\xa4@x\r\n").starts_with("553 5.6.7 "))
+        << "the octets need SMTPUTF8, whatever they stand in";
+    EXPECT_TRUE(said("RCPT TO:<b@example.com> NOTIFY=DELAY ORCPT=rfc822;c@x\r\n")
+                    .starts_with("250 2.1.5 "));
+    EXPECT_EQ(driver_.notify, set_of(mail::Notify::delay));
+    EXPECT_EQ(driver_.original_recipient, "rfc822;c@x");
+    EXPECT_TRUE(said("RCPT TO:<c@example.com>\r\n").starts_with("250 2.1.5 "));
+    EXPECT_EQ(driver_.notify, 0) << "each recipient's are its own";
+    EXPECT_EQ(driver_.original_recipient, "");
+    said("RSET\r\nMAIL FROM:<a@example.org> SMTPUTF8\r\n");
+    EXPECT_TRUE(
+        said("RCPT TO:<b@example.com> ORCPT=utf-8;\xc3\xa4@x\r\n").starts_with("250 2.1.5 "));
+
+    said("HELO c.example\r\nMAIL FROM:<a@example.org>\r\n");
+    EXPECT_TRUE(said("RCPT TO:<b@example.com> NOTIFY=NEVER\r\n").starts_with("555 5.5.4 "));
+}
+
 // --- STARTTLS ------------------------------------------------------------------------------------
 
 class Securing : public Session {

@@ -212,6 +212,8 @@ void SessionDriver::take_recipient(Exchange& exchange) {
         return;
     }
     to_.emplace_back(exchange.path.address);
+    notify = exchange.recipient_parameters.notify;
+    original_recipient = exchange.recipient_parameters.original_recipient;
     session.accept(exchange);
 }
 

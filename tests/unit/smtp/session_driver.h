@@ -32,6 +32,8 @@ class SessionDriver {
     std::vector<Message> messages;
     std::vector<std::string> introductions;  // "client NAME=..." or "forward NAME=..."
     std::vector<std::string> refusals;       // "verb|address|code"
+    mail::NotifySet notify = 0;              // of the last recipient that was accepted
+    std::string original_recipient;          // and its ORCPT
     bool closed = false;
     int abandoned = 0;
     ServerSession session;
