@@ -14,6 +14,7 @@ KNOWS = {
     "base": [],
     "mail": ["base"],
     "smtp": ["mail"],
+    "notify": ["smtp"],
     "route": ["mail"],
     "config": ["base"],
     "metrics": ["base"],

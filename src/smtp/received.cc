@@ -1,9 +1,9 @@
 #include "postern/smtp/received.h"
 
 #include <algorithm>
-#include <array>
 
 #include "postern/base/assert.h"
+#include "postern/mail/date.h"
 
 namespace postern::smtp {
 namespace {
@@ -14,39 +14,6 @@ struct Writer {
     char* at;
 
     void text(std::string_view part) { at = std::copy(part.begin(), part.end(), at); }
-
-    void number(unsigned value, unsigned digits) {
-        for (unsigned i = digits; i-- > 0; value /= 10) {
-            at[i] = static_cast<char>('0' + value % 10);
-        }
-        at += digits;
-    }
-
-    /// RFC 5322, section 3.3, in UTC.
-    void date(base::WallTime time) {
-        using namespace std::chrono;
-        constexpr std::array<std::string_view, 7> days{
-            "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
-        constexpr std::array<std::string_view, 12> months{
-            "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
-        const auto day = floor<std::chrono::days>(time);
-        const year_month_day date(day);
-        const hh_mm_ss clock(floor<seconds>(time - day));
-        text(days[weekday(day).c_encoding()]);
-        text(", ");
-        number(static_cast<unsigned>(date.day()), 2);
-        text(" ");
-        text(months[static_cast<unsigned>(date.month()) - 1]);
-        text(" ");
-        number(static_cast<unsigned>(static_cast<int>(date.year())), 4);
-        text(" ");
-        number(static_cast<unsigned>(clock.hours().count()), 2);
-        text(":");
-        number(static_cast<unsigned>(clock.minutes().count()), 2);
-        text(":");
-        number(static_cast<unsigned>(clock.seconds().count()), 2);
-        text(" +0000");
-    }
 };
 
 }  // namespace
@@ -89,7 +56,7 @@ std::size_t write_received(const ReceivedFields& fields, std::span<char> into) {
         out.text(">");
     }
     out.text("; ");
-    out.date(fields.time);
+    out.at += mail::write_date(fields.time, {out.at, mail::date_octets});
     out.text("\r\n");
     return static_cast<std::size_t>(out.at - into.data());
 }
