@@ -17,14 +17,16 @@ shift $(($# < 2 ? $# : 2))
 default=build-$profile
 options=(--wrap-mode=nodownload)
 compiler=g++
+# What a sanitizer finds ends the program, whoever runs it: undefined behaviour would only be printed.
+sanitized=("-Dcpp_args=-g1 -fno-sanitize-recover=undefined" -Db_sanitize=address,undefined)
 case $profile in
     release) default=build
              options+=(-Dbuildtype=debugoptimized -Doptimization=2 -Db_lto=true -Dtests=false) ;;
     debug)   options+=(-Dbuildtype=debug -Doptimization=g) ;;
-    asan)    options+=(-Dbuildtype=debug -Doptimization=1 -Dcpp_args=-g1 -Db_sanitize=address,undefined) ;;
+    asan)    options+=(-Dbuildtype=debug -Doptimization=1 "${sanitized[@]}") ;;
     tsan)    options+=(-Dbuildtype=debug -Doptimization=1 -Db_sanitize=thread) ;;
     fuzz)    compiler=clang++-14
-             options+=(-Dbuildtype=debug -Doptimization=1 -Dcpp_args=-g1 -Db_sanitize=address,undefined -Db_lundef=false
+             options+=(-Dbuildtype=debug -Doptimization=1 "${sanitized[@]}" -Db_lundef=false
                        -Dtests=false -Dfuzz=true) ;;
     bench)   options+=(-Dbuildtype=debugoptimized -Doptimization=2 -Db_lto=true -Dtests=false -Dbenchmarks=true) ;;
     *) echo "build.sh: unknown profile '$profile'; allowed: release, debug, asan, tsan, fuzz, bench" >&2; exit 2 ;;
