@@ -60,6 +60,7 @@ std::size_t run(ServerSession& session, std::string_view input, std::span<char> 
             case Wish::check_password:  // not asked: the sessions here have no passwords
             case Wish::abandon:
             case Wish::refused:
+            case Wish::hostile_end:
             case Wish::introduced:
                 break;
             case Wish::close:

@@ -86,8 +86,7 @@ void Connection::hold_peace() {
         return;
     }
     if (!received_.empty()) {
-        io::Address::HostText text;
-        corridor_.world.noticed(client(text), World::Notice::early_talker);
+        noticed(World::Notice::early_talker);
         received_ = {};
         received_block_ = {};
         end(smtp::Answer::early_talker);  // a 5xx: it has no reason to come again
@@ -206,8 +205,7 @@ void Connection::take_proxy_header(base::BlockRef block, std::string_view bytes)
 }
 
 void Connection::drop_proxy(const mail::Reply& reason) {
-    io::Address::HostText text;
-    corridor_.world.noticed(client(text), World::Notice::bad_proxy_header);
+    noticed(World::Notice::bad_proxy_header);
     refused("", "", reason);
     close();
 }

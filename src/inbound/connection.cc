@@ -264,6 +264,9 @@ bool Connection::act(smtp::Wish wish, smtp::Exchange& exchange) {
         case smtp::Wish::abandon:
             leave_submission();
             return true;
+        case smtp::Wish::hostile_end:
+            noticed(World::Notice::hostile_end);
+            [[fallthrough]];
         case smtp::Wish::refused:
             refused(exchange.refusal.verb, exchange.refusal.address, exchange.refusal.reply);
             return true;
@@ -527,6 +530,11 @@ void Connection::refused(
     std::string_view what, std::string_view address, const mail::Reply& reply) {
     io::Address::HostText text;
     corridor_.world.refused(client(text), submission_, what, address, reply);
+}
+
+void Connection::noticed(World::Notice notice) {
+    io::Address::HostText text;
+    corridor_.world.noticed(client(text), notice);
 }
 
 }  // namespace postern::inbound

@@ -111,6 +111,7 @@ class Connection final : private io::StreamOwner,
     void leave_submission();
     void close();
     void refused(std::string_view what, std::string_view address, const mail::Reply& reply);
+    void noticed(World::Notice notice);
 
     /// What is awaited of the sender.
     enum class Stage : std::uint8_t { session, proxy_header, pause };

@@ -121,12 +121,6 @@ void ClientLimits::refused(
     std::string_view verb,
     const mail::Reply& reply,
     base::Instant now) {
-    using smtp::Answer;
-    const auto is = [&](Answer answer) { return reply.text == answer_row(answer).reply.text; };
-    if (reply.code == 421 && (is(Answer::too_many_errors) || is(Answer::endless_line) ||
-                              is(Answer::too_many_wrong_recipients))) {
-        tally_.limit_reached(client, Limit::errors);
-    }
     if (limits.refused_rate != 0 && verb == "RCPT" && reply.permanent() &&
         reply.code != bad_sequence) {
         // Counted past the bound too: a pipeline may hold more than one.

@@ -113,6 +113,9 @@ void Tally::noticed(const mail::Client& client, inbound::World::Notice notice) {
         case inbound::World::Notice::early_talker:
             listener(client).count<Metric::listener_early_talkers>();
             break;
+        case inbound::World::Notice::hostile_end:
+            limit_reached(client, metrics::Limit::errors);
+            break;
     }
 }
 

@@ -27,7 +27,7 @@ Wish ServerSession::step(Exchange& exchange) {
         if (hostile_end_ != Answer::none) {
             exchange.refusal = {};
             exchange.refusal.reply = answer_row(std::exchange(hostile_end_, Answer::none)).reply;
-            return Wish::refused;
+            return Wish::hostile_end;
         }
         if (tell_abandon_) {
             tell_abandon_ = false;

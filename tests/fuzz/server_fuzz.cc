@@ -113,6 +113,7 @@ class Driver {
                 content_.clear();
                 break;
             case Wish::refused:
+            case Wish::hostile_end:
                 POSTERN_ASSERT(exchange.refusal.reply.code >= 400, "a refusal is one");
                 break;
             case Wish::close:

@@ -72,7 +72,7 @@ class World {
     /// stays counted as it was.
     virtual mail::Reply moved(mail::Client& client, const io::Address* address) = 0;
     /// Something that is counted, and is no answer.
-    enum class Notice : std::uint8_t { health_check, bad_proxy_header, early_talker };
+    enum class Notice : std::uint8_t { health_check, bad_proxy_header, early_talker, hostile_end };
     virtual void noticed(const mail::Client& client, Notice notice) = 0;
     virtual void left(const mail::Client& client) = 0;
     /// A handshake has ended; `client` says what was agreed on.

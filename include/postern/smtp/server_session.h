@@ -56,7 +56,8 @@ enum class Wish : std::uint8_t {
     abandon,     // the transaction is over without a message; the session goes on
     refused,  // for the log: `refusal` was just answered, or will be at the end of the body under
               // way
-    close,    // send what was written, then close; a transaction that is open is over
+    hostile_end,  // the same, and the session ends by it: its client does what no mail needs
+    close,        // send what was written, then close; a transaction that is open is over
 };
 
 /// A command, or a body, that the session itself refused (what the driver refuses it knows). Views

@@ -498,6 +498,7 @@ TEST(inbound, an_endless_line_is_answered_and_ended) {
     EXPECT_TRUE(sender.reply().starts_with("500 5.5.2 "));
     EXPECT_TRUE(sender.reply().starts_with("421 4.7.0 "));
     EXPECT_TRUE(sender.closed_by_peer());
+    EXPECT_EQ(gateway.world.notices, std::vector{World::Notice::hostile_end});
 }
 
 TEST(inbound, an_idle_connection_holds_little) {

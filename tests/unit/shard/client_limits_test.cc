@@ -2,7 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include "postern/smtp/answer.h"
 #include "tests/unit/io/loopback.h"
 
 namespace postern::shard::test {
@@ -94,16 +93,9 @@ TEST_F(ClientLimitsTest, RefusedRecipientsAreThoseWithAVerdict) {
 }
 
 TEST_F(ClientLimitsTest, ASessionsOwnEndIsCounted) {
-    using smtp::Answer;
-    for (const Answer answer :
-         {Answer::too_many_errors,
-          Answer::too_many_wrong_recipients,
-          Answer::endless_line,
-          Answer::idle,
-          Answer::shutting_down}) {
-        all_.refused(client_, limits_, "", smtp::answer_row(answer).reply, now);
-    }
-    EXPECT_EQ(reached(Limit::errors), 3U);
+    tally_.noticed(client_, inbound::World::Notice::hostile_end);
+    tally_.noticed(client_, inbound::World::Notice::early_talker);
+    EXPECT_EQ(reached(Limit::errors), 1U);
 }
 
 TEST_F(ClientLimitsTest, ConnectionsAreBoundedInAllThreeWays) {

@@ -195,8 +195,10 @@ TEST_F(Session, bad_commands_slow_a_session_down_before_they_end_it) {
         before = pause;
         EXPECT_FALSE(driver_.session.has_pause());
     }
+    EXPECT_FALSE(driver_.hostile);
     EXPECT_TRUE(said("WHAT\r\n").ends_with("421 4.7.0 too many errors, closing\r\n"));
     EXPECT_TRUE(driver_.closed);
+    EXPECT_TRUE(driver_.hostile);
     EXPECT_EQ(driver_.refusals.back(), "||421");
 }
 
@@ -224,6 +226,7 @@ TEST_F(Session, wrong_recipients_slow_a_session_down_before_they_end_it) {
     EXPECT_TRUE(said("RCPT TO:<x@nowhere.example>\r\n")
                     .ends_with("421 4.7.0 too many wrong recipients, closing\r\n"));
     EXPECT_TRUE(driver_.closed);
+    EXPECT_TRUE(driver_.hostile);
     EXPECT_EQ(driver_.refusals.back(), "||421");
 }
 
@@ -301,6 +304,7 @@ TEST_F(Session, an_endless_line_takes_no_memory) {
         driver_.feed(part);
     }
     EXPECT_TRUE(driver_.closed);
+    EXPECT_TRUE(driver_.hostile);
 }
 
 }  // namespace

@@ -191,6 +191,10 @@ void SessionDriver::act(Wish wish, Exchange& exchange) {
             open_ = false;
             ++abandoned;
             return;
+        case Wish::hostile_end:
+            EXPECT_FALSE(hostile) << "a session ends once";
+            hostile = true;
+            [[fallthrough]];
         case Wish::refused:
             refusals.push_back(
                 std::string(exchange.refusal.verb) + "|" + std::string(exchange.refusal.address) +

@@ -35,6 +35,7 @@ class SessionDriver {
     mail::NotifySet notify = 0;              // of the last recipient that was accepted
     std::string original_recipient;          // and its ORCPT
     bool closed = false;
+    bool hostile = false;  // it ended by itself
     int abandoned = 0;
     ServerSession session;
 
