@@ -107,8 +107,7 @@ Networks::Networks(const std::vector<Network>& networks) {
     merge(v6_);
 }
 
-bool Networks::contains(const IpAddress& address) const {
-    const std::vector<Range>& ranges = address.is_v4() ? v4_ : v6_;
+bool Networks::holds(const std::vector<Range>& ranges, const IpAddress& address) {
     const Number wanted = number(address);
     const auto behind = std::upper_bound(
         ranges.begin(), ranges.end(), wanted, [](Number value, const Range& range) {

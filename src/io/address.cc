@@ -114,9 +114,17 @@ std::string_view Address::host_text(HostText& into) const {
         inet_ntop(AF_INET6, octets.data(), into.data(), INET6_ADDRSTRLEN);
         return into.data();
     }
+    // By hand: each connection is named several times, and to_chars takes any number.
     char* at = into.data();
     for (const char octet : octets) {
-        at = std::to_chars(at, into.data() + into.size(), static_cast<unsigned char>(octet)).ptr;
+        const unsigned value = static_cast<unsigned char>(octet);
+        if (value >= 100) {
+            *at++ = static_cast<char>('0' + value / 100);
+        }
+        if (value >= 10) {
+            *at++ = static_cast<char>('0' + value / 10 % 10);
+        }
+        *at++ = static_cast<char>('0' + value % 10);
         *at++ = '.';
     }
     return {into.data(), static_cast<std::size_t>(at - into.data()) - 1};

@@ -146,14 +146,4 @@ mail::Reply ClientLimits::reached(
     return reply;
 }
 
-/// `bound` 0: none.
-bool ClientLimits::within(
-    const mail::Client& client,
-    Kind kind,
-    std::uint64_t amount,
-    std::uint64_t bound,
-    base::Instant now) {
-    return bound == 0 || client.exempt || common_.rates.add(client.key, kind, amount, bound, now);
-}
-
 }  // namespace postern::shard

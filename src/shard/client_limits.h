@@ -60,12 +60,17 @@ class ClientLimits {
 
    private:
     mail::Reply reached(const mail::Client& client, metrics::Limit limit, const mail::Reply& reply);
+
+    /// `bound` 0: none, which is the default: then this is all that a rate costs.
     bool within(
         const mail::Client& client,
         shared::RateTable::Kind kind,
         std::uint64_t amount,
         std::uint64_t bound,
-        base::Instant now);
+        base::Instant now) {
+        return bound == 0 || client.exempt ||
+               common_.rates.add(client.key, kind, amount, bound, now);
+    }
 
     Common& common_;
     Tally& tally_;

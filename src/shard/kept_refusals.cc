@@ -25,7 +25,7 @@ std::optional<mail::Reply> KeptRefusals::take(
     const mail::Recipient& recipient,
     std::string_view pool,
     base::Instant now) {
-    if (!answers_.take(key_of(submission, recipient, pool), now, answer_)) {
+    if (!answers_.any(now) || !answers_.take(key_of(submission, recipient, pool), now, answer_)) {
         return std::nullopt;
     }
     const auto& [cls, subject, detail] = answer_.enhanced;

@@ -83,11 +83,8 @@ void KeptAnswers::keep(const KeptAnswerKey& key, const KeptAnswer& answer, base:
 }
 
 bool KeptAnswers::take(const KeptAnswerKey& key, base::Instant now, KeptAnswer& answer) {
-    if (count() == 0 || to_ns(now) >= last_expiry_ns_.load(std::memory_order_relaxed)) {
-        return false;
-    }
-    return take_identity(identity(key, 0), now, answer) ||
-           take_identity(identity(key, key.network), now, answer);
+    return any(now) && (take_identity(identity(key, 0), now, answer) ||
+                        take_identity(identity(key, key.network), now, answer));
 }
 
 bool KeptAnswers::take_identity(

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 
 #include "postern/base/assert.h"
 #include "postern/smtp/characters.h"
@@ -95,11 +94,16 @@ constexpr bool in_order() {
 
 static_assert(in_order(), "the table has a row for each answer, in the order of the enum");
 
-char* write_number(char* at, unsigned number) {
-    return std::to_chars(at, at + 5, number).ptr;
+// Not to_chars: these run while they are compiled, too.
+constexpr char* write_number(char* at, unsigned number) {
+    if (number >= 10) {
+        at = write_number(at, number / 10);
+    }
+    *at++ = static_cast<char>('0' + number % 10);
+    return at;
 }
 
-char* write_line(char* at, const mail::Reply& reply, std::string_view text, bool last) {
+constexpr char* write_line(char* at, const mail::Reply& reply, std::string_view text, bool last) {
     at = write_number(at, reply.code);
     *at++ = last ? ' ' : '-';
     if (reply.enhanced.present()) {
@@ -118,10 +122,34 @@ char* write_line(char* at, const mail::Reply& reply, std::string_view text, bool
     return at;
 }
 
+/// A row as it goes over the wire: nothing of it is known only later.
+struct Line {
+    std::array<char, 120> octets{};
+    std::uint8_t size = 0;
+};
+
+constexpr std::array<Line, rows.size()> all_lines() {
+    std::array<Line, rows.size()> lines;
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        const mail::Reply& reply = rows[i].reply;
+        char* const begin = lines[i].octets.data();
+        lines[i].size =
+            static_cast<std::uint8_t>(write_line(begin, reply, reply.text, true) - begin);
+    }
+    return lines;
+}
+
+constexpr std::array lines = all_lines();
+
 }  // namespace
 
 const AnswerRow& answer_row(Answer answer) {
     return rows[static_cast<std::size_t>(answer)];
+}
+
+std::string_view answer_line(Answer answer) {
+    const Line& line = lines[static_cast<std::size_t>(answer)];
+    return {line.octets.data(), line.size};
 }
 
 std::size_t write_reply(const mail::Reply& reply, std::span<char> into) {

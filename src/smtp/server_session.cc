@@ -359,8 +359,10 @@ bool ServerSession::offers(Extension extension) const {
 }
 
 void ServerSession::say(Exchange& exchange, Answer answer) {
-    const std::size_t size = write_reply(answer_row(answer).reply, exchange.output);
-    exchange.output = exchange.output.subspan(size);
+    const std::string_view line = answer_line(answer);
+    POSTERN_ASSERT(exchange.output.size() >= line.size(), "there is room for an answer");
+    line.copy(exchange.output.data(), line.size());
+    exchange.output = exchange.output.subspan(line.size());
 }
 
 /// The world's answer to what the session waited for; a 421 announces that we close (RFC 5321,

@@ -50,7 +50,11 @@ class Networks {
     Networks() = default;
     explicit Networks(const std::vector<Network>& networks);
 
-    bool contains(const IpAddress& address) const;
+    bool contains(const IpAddress& address) const {
+        const std::vector<Range>& ranges = address.is_v4() ? v4_ : v6_;
+        return !ranges.empty() && holds(ranges, address);  // most sets are empty
+    }
+
     /// All of its addresses.
     bool contains(const Network& network) const;
     /// One of its addresses at least.
@@ -69,6 +73,7 @@ class Networks {
         bool operator==(const Range&) const = default;
     };
 
+    static bool holds(const std::vector<Range>& ranges, const IpAddress& address);
     static Number number(const IpAddress& address);
     static Range range(const Network& network);
     static bool meet(const std::vector<Range>& some, const std::vector<Range>& others);

@@ -11,7 +11,7 @@ struct EnhancedCode {
     std::uint16_t subject = 0;
     std::uint16_t detail = 0;
 
-    bool present() const { return cls != 0; }
+    constexpr bool present() const { return cls != 0; }
 
     bool operator==(const EnhancedCode&) const = default;
 };

@@ -54,8 +54,13 @@ class KeptAnswers {
     /// the client network that it was given to.
     void keep(const KeptAnswerKey& key, const KeptAnswer& answer, base::Instant now);
 
-    /// Takes out the answer for this client, if there is one: it is given to one caller only. Two
-    /// relaxed loads while nothing is kept.
+    /// Could `take` find anything? Two relaxed loads: before a key is made.
+    bool any(base::Instant now) const {
+        return count() != 0 &&
+               now.time_since_epoch().count() < last_expiry_ns_.load(std::memory_order_relaxed);
+    }
+
+    /// Takes out the answer for this client, if there is one: it is given to one caller only.
     [[nodiscard]] bool take(const KeptAnswerKey& key, base::Instant now, KeptAnswer& answer);
 
     /// Answers in the table, expired ones that nobody asked for included.

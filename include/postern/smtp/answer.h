@@ -90,6 +90,9 @@ struct AnswerRow {
 
 const AnswerRow& answer_row(Answer answer);
 
+/// What write_reply writes for that row, which is one line. REQUIRES: not `none`.
+std::string_view answer_line(Answer answer);
+
 /// The most octets that write_reply needs.
 constexpr std::size_t reply_lines_max = 8;
 constexpr std::size_t reply_line_text_max = 512;

@@ -40,14 +40,24 @@ inline bool is_ascii(std::string_view text) {
     return (seen & high_bits) == 0;
 }
 
-/// Is there a CR, LF or NUL in it, which no command may hold?
-constexpr bool could_end_line(std::string_view text) {
-    // To the end, without a branch for each octet: nearly always there is none.
-    bool found = false;
-    for (const char c : text) {
-        found |= c == '\r' || c == '\n' || c == '\0';
+/// Is there a CR, LF or NUL in it, which no command may hold? As above: nearly always there is
+/// none.
+inline bool could_end_line(std::string_view text) {
+    constexpr std::uint64_t each = 0x0101010101010101;
+    constexpr std::uint64_t high_bits = 0x80 * each;
+    // Not 0 where one of the octets is.
+    const auto zeros = [](std::uint64_t octets) { return (octets - each) & ~octets & high_bits; };
+    std::uint64_t found = 0;
+    for (; text.size() >= sizeof found; text.remove_prefix(sizeof found)) {
+        std::uint64_t octets = 0;
+        std::memcpy(&octets, text.data(), sizeof octets);
+        found |= zeros(octets) | zeros(octets ^ ('\r' * each)) | zeros(octets ^ ('\n' * each));
     }
-    return found;
+    bool ends = found != 0;
+    for (const char c : text) {
+        ends |= c == '\r' || c == '\n' || c == '\0';
+    }
+    return ends;
 }
 
 /// Where the first CRLF begins; npos: there is none.

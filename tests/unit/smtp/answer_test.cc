@@ -46,6 +46,7 @@ TEST(answer, our_own_enhanced_codes_agree_with_their_class) {
         if (reply.enhanced.present()) {
             EXPECT_EQ(reply.enhanced.cls, reply.reply_class()) << reply.text;
         }
+        EXPECT_EQ(answer_line(static_cast<Answer>(i)), written(reply));
         EXPECT_LE(written(reply).size(), 150U) << "several stand in the room kept for one command";
     }
 }

@@ -22,5 +22,19 @@ TEST(Characters, FindCrlfFindsWhatTheLibraryFinds) {
     }
 }
 
+TEST(Characters, WhatCouldEndALineIsFoundAtEachPlace) {
+    for (std::size_t size = 1; size <= 20; ++size) {
+        for (std::size_t at = 0; at < size; ++at) {
+            for (int octet = 0; octet < 256; ++octet) {
+                std::string text(size, at % 2 == 0 ? '\x80' : '\x01');
+                EXPECT_FALSE(could_end_line(text));
+                text[at] = static_cast<char>(octet);
+                EXPECT_EQ(could_end_line(text), octet == 0 || octet == '\r' || octet == '\n')
+                    << octet << " at " << at << " of " << size;
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace postern::smtp
