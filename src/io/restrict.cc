@@ -16,6 +16,8 @@ constexpr io_uring_op operations[] = {
     IORING_OP_CLOSE,
     IORING_OP_ASYNC_CANCEL,
     IORING_OP_POLL_ADD,
+    IORING_OP_READ,
+    IORING_OP_WRITE,
 };
 constexpr std::uint8_t entry_flags = IOSQE_BUFFER_SELECT;
 /// At its end a ring gives its number back.

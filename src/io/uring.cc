@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <array>
@@ -408,6 +409,24 @@ void Ring::send(Completion& completion, int socket, const msghdr& message, bool 
     } else {
         io_uring_prep_sendmsg(entry, socket, &message, flags);
     }
+}
+
+// RWF_DSYNC: the write and its flush are one operation. Past the page cache and over blocks that
+// are there already it needs none of the kernel's threads; else one of them does it.
+void Ring::write(
+    Completion& completion, int file, std::span<const char> octets, std::uint64_t offset) {
+    io_uring_sqe* entry = implementation_->next_entry(completion);
+    io_uring_prep_write(entry, file, octets.data(), static_cast<unsigned>(octets.size()), offset);
+    entry->rw_flags = RWF_DSYNC;
+}
+
+void Ring::read(Completion& completion, int file, std::span<char> into, std::uint64_t offset) {
+    io_uring_prep_read(
+        implementation_->next_entry(completion),
+        file,
+        into.data(),
+        static_cast<unsigned>(into.size()),
+        offset);
 }
 
 void Ring::close(Completion& completion, int descriptor) {

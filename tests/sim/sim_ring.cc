@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <functional>
 #include <unordered_map>
 #include <vector>
 
 #include "postern/io/clock.h"
 #include "postern/io/entropy.h"
 #include "postern/io/ring.h"
+#include "tests/sim/sim_disk.h"
 #include "tests/sim/sim_world.h"
 
 /// io's ring over a simulated world: the same symbols as src/io/uring.cc and src/io/socket.cc have.
@@ -23,7 +25,7 @@ namespace postern::io {
 namespace {
 
 struct Operation {
-    enum class Kind : std::uint8_t { accept, connect, receive, send, close, cancel };
+    enum class Kind : std::uint8_t { accept, connect, receive, send, write, read, close, cancel };
     Kind kind;
     Completion* completion;
     int descriptor = -1;
@@ -32,6 +34,9 @@ struct Operation {
     const msghdr* message = nullptr;
     const Address* to = nullptr;
     std::size_t sent = 0;
+    std::span<const char> from{};  // write
+    std::span<char> into{};        // read
+    std::uint64_t offset = 0;
     bool last = false;   // send
     bool begun = false;  // connect
 };
@@ -68,7 +73,7 @@ struct Ring::Implementation {
 
     ~Implementation() {
         POSTERN_ASSERT(
-            submissions.empty() && ready.empty() &&
+            submissions.empty() && ready.empty() && on_disk == 0 &&
                 std::all_of(
                     armed.begin(),
                     armed.end(),
@@ -90,6 +95,7 @@ struct Ring::Implementation {
     bool finish(const Operation& operation, std::int32_t result);
     void run_ready();
     bool watch(int descriptor);
+    std::function<void(std::int32_t)> disk_done(const Operation& operation);
 
     sim::World& world = sim::World::current();
     Address host = world.next_host();
@@ -99,6 +105,7 @@ struct Ring::Implementation {
     std::vector<Operation> submissions;                     // armed since the last turn
     std::unordered_map<int, std::vector<Operation>> armed;  // by descriptor
     std::vector<Result> ready;
+    std::size_t on_disk = 0;  // writes and reads under way
     Counters counters;
     bool woken = false;
     void (*on_wake)(void*) = nullptr;
@@ -167,10 +174,25 @@ void Ring::Implementation::submit() {
         } else if (operation.kind == Operation::Kind::close) {
             close(operation.descriptor);
             finish(operation, 0);
+        } else if (operation.kind == Operation::Kind::write) {
+            ++on_disk;
+            sim::Disk::current().write(
+                operation.descriptor, operation.from, operation.offset, disk_done(operation));
+        } else if (operation.kind == Operation::Kind::read) {
+            ++on_disk;
+            sim::Disk::current().read(
+                operation.descriptor, operation.into, operation.offset, disk_done(operation));
         } else if (!attempt(operation)) {
             armed[operation.descriptor].push_back(operation);
         }
     }
+}
+
+std::function<void(std::int32_t)> Ring::Implementation::disk_done(const Operation& operation) {
+    return [this, operation](std::int32_t result) {
+        --on_disk;
+        finish(operation, result);
+    };
 }
 
 void Ring::Implementation::run_ready() {
@@ -235,6 +257,8 @@ bool Ring::Implementation::attempt(Operation& operation) {
             return attempt_receive(operation);
         case Operation::Kind::send:
             return attempt_send(operation);
+        case Operation::Kind::write:
+        case Operation::Kind::read:
         case Operation::Kind::close:
         case Operation::Kind::cancel:
             break;
@@ -412,6 +436,27 @@ void Ring::send(Completion& completion, int socket, const msghdr& message, bool 
          .descriptor = socket,
          .message = &message,
          .last = last});
+}
+
+void Ring::write(
+    Completion& completion, int file, std::span<const char> octets, std::uint64_t offset) {
+    const Crossing crossing;
+    implementation_->arm(
+        {.kind = Operation::Kind::write,
+         .completion = &completion,
+         .descriptor = file,
+         .from = octets,
+         .offset = offset});
+}
+
+void Ring::read(Completion& completion, int file, std::span<char> into, std::uint64_t offset) {
+    const Crossing crossing;
+    implementation_->arm(
+        {.kind = Operation::Kind::read,
+         .completion = &completion,
+         .descriptor = file,
+         .into = into,
+         .offset = offset});
 }
 
 void Ring::close(Completion& completion, int descriptor) {

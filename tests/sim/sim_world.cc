@@ -35,6 +35,11 @@ Faults Faults::draw(io::Random& random) {
     faults.refusals = some(200);
     faults.small_windows = some(300);
     faults.latency_max = base::Duration(random.below(3) * random.below(200'000'000));
+    faults.write_fails = some(100);
+    faults.short_writes = some(300);
+    faults.read_fails = some(100);
+    faults.create_fails = some(200);
+    faults.disk_latency_max = base::Duration(random.below(3) * random.below(20'000'000));
     return faults;
 }
 
@@ -66,6 +71,11 @@ void World::at(base::Instant when, std::function<void()> what) {
 
 base::Instant World::after_latency() {
     const auto most = static_cast<std::uint64_t>(faults_.latency_max.count());
+    return now_ + base::Duration(most == 0 ? 0 : random_.below(most));
+}
+
+base::Instant World::after_disk() {
+    const auto most = static_cast<std::uint64_t>(faults_.disk_latency_max.count());
     return now_ + base::Duration(most == 0 ? 0 : random_.below(most));
 }
 

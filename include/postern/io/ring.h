@@ -118,6 +118,13 @@ class Ring {
     /// them, or a signal. `message` and its octets outlive the operation. `last`: as soon as this
     /// is done, sending is shut down, and the end of the stream shares the last segment.
     void send(Completion& completion, int socket, const msghdr& message, bool last);
+    /// Of an open file (file.h), whole blocks. What the result says was written is on stable
+    /// storage by then; it may be fewer than asked for, and of a write that failed any part may be,
+    /// too. `octets` outlive the operation.
+    void write(
+        Completion& completion, int file, std::span<const char> octets, std::uint64_t offset);
+    /// The same; 0: past the end.
+    void read(Completion& completion, int file, std::span<char> into, std::uint64_t offset);
     /// The descriptor is nobody's from now on; no operation on it may be under way.
     void close(Completion& completion, int descriptor);
     /// Ends the operation of `target`, if it is armed: it completes, with -ECANCELED if it was not

@@ -54,7 +54,9 @@ TEST(RestrictRing, TakesItsOperationsAndRefusesEveryOther) {
         IORING_OP_SENDMSG,
         IORING_OP_CLOSE,
         IORING_OP_ASYNC_CANCEL,
-        IORING_OP_POLL_ADD};
+        IORING_OP_POLL_ADD,
+        IORING_OP_READ,
+        IORING_OP_WRITE};
     for (int operation = 0; operation < IORING_OP_LAST; ++operation) {
         const int result = restricted.result_of(operation);
         EXPECT_EQ(result == -EACCES, !allowed.contains(operation)) << operation << ' ' << result;
