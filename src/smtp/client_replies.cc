@@ -192,7 +192,7 @@ void ClientSession::rcpt_reply(Transfer& transfer, const HostReply& reply) {
 }
 
 // Section 3: all accepted, the body goes; none, the sender has the first answer if all are 5xx,
-// else the first 4xx; else divided.
+// else the first 4xx; else divided, where the sender still awaits one answer for all.
 void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& reply) {
     const mail::Envelope& envelope = transfer.submission->envelope;
     if (transfer.submission->is_question && transfer.accepted_ > 0) {
@@ -204,7 +204,8 @@ void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& repl
         settle(transfer, verdict);
         return;
     }
-    if (transfer.accepted_ == envelope.recipient_count) {
+    if (transfer.accepted_ == envelope.recipient_count ||
+        (transfer.accepted_ > 0 && transfer.submission->may_divide)) {
         transfer.go_ahead_ = !transfer.one_flight_;
         return;
     }

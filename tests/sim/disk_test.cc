@@ -47,9 +47,7 @@ std::int32_t result_of(io::Ring& ring, Told& told) {
 }
 
 TEST(SimDisk, WhatWasAnsweredOutlivesTheWorldAndTheRestByChance) {
-    bool some = false;
-    bool none = false;
-    bool all = false;
+    int torn = 0;
     for (std::uint64_t seed = 1; seed <= 200; ++seed) {
         Disk disk;
         Blocks first(2, 'a');
@@ -70,12 +68,9 @@ TEST(SimDisk, WhatWasAnsweredOutlivesTheWorldAndTheRestByChance) {
         EXPECT_EQ(octets.substr(0, 2 * block), std::string(2 * block, 'a'));
         const auto written = std::count(octets.begin(), octets.end(), 'b');
         EXPECT_EQ(written % 512, 0);
-        none = none || written == 0;
-        all = all || written == 4096;
-        some = some || (written > 0 && written < 4096);
+        torn += written > 0 && written < 4096 ? 1 : 0;
     }
-    EXPECT_TRUE(some);
-    EXPECT_TRUE(none || all);
+    EXPECT_GT(torn, 100);
 }
 
 TEST(SimDisk, FailsAsItIsTold) {

@@ -94,6 +94,9 @@ struct Submission : base::ListLink<Asking> {
         std::string_view parameter;  // of its RCPT, for the log
     } asked;
 
+    bool may_divide = false;  // where some recipients are accepted and some refused, those accepted
+                              // have it: each recipient has its `answer`
+
     bool is_question = false;  // no message: asks a smart host about its one recipient, by RCPT
 
     std::uint64_t reserved_octets = 0;  // of the bound on memory for bodies, taken for this one
@@ -106,7 +109,8 @@ struct Submission : base::ListLink<Asking> {
 /// How an attempt to hand a submission over ended. Views live for the call in which it is given.
 struct Outcome {
     enum class Kind : std::uint8_t {
-        accepted,  // a smart host said 2xx to the body: `reply` is that
+        accepted,  // a smart host said 2xx to the body: `reply` is that; of one that may divide, a
+                   // Recipient whose `answer` is a refusal does not have it
         refused,  // the message was refused, by a smart host or for what the host lacks: `reply` is
                   // for the sender
         divided,  // some recipients accepted, some refused, the body not sent: each Recipient has

@@ -229,6 +229,32 @@ TEST_F(ClientSessionTest, DividedAnswersSendNothing) {
         written(), "RSET\r\nMAIL FROM:<s1@x> SIZE=3\r\nRCPT TO:<r@x>\r\nBDAT 3 LAST\r\nb\r\n");
 }
 
+TEST_F(ClientSessionTest, AMessageThatMayDivideGoesToThoseAccepted) {
+    for (const char* hello : {bdat_host, data_host}) {
+        SCOPED_TRACE(hello);
+        open(hello);
+        const bool chunking = session->capabilities().chunking;
+        for (const char* said : {"250 ok\r\n", "554 5.7.1 no such content\r\n"}) {
+            Message& message = add("a\r\n", {"r@x", "q@x", "p@x"});
+            message.made.may_divide = true;
+            written();
+            host(session->mail_count() > 1 ? "250 ok\r\n" : "");  // RSET
+            host("250 ok\r\n450 4.2.1 later\r\n250 2.1.5 yes\r\n550 5.1.1 no\r\n");
+            EXPECT_EQ(written(), chunking ? "BDAT 3 LAST\r\na\r\n" : "DATA\r\n");
+            if (!chunking) {
+                host("354 go\r\n");
+                EXPECT_EQ(written(), "a\r\n.\r\n");
+            }
+            host(said);
+            EXPECT_EQ(verdict(message), said[0] == '2' ? Kind::accepted : Kind::refused);
+            const mail::Recipient* r = message.made.envelope.first_recipient;
+            EXPECT_EQ(text_of(r->answer), "450 4.2.1 later");
+            EXPECT_EQ(text_of(r->next->answer), "250 2.1.5 ");
+            EXPECT_EQ(text_of(r->next->next->answer), "550 5.1.1 no");
+        }
+    }
+}
+
 TEST_F(ClientSessionTest, WhereNoneIsAcceptedTheFirst4xxSpeaksElseTheFirst) {
     open(data_host);
     Message& mixed = add("a\r\n", {"a@x", "b@x", "c@x"});
