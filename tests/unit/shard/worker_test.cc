@@ -77,7 +77,8 @@ class Client {
     std::string reply() {
         while (input_.find("\r\n") == std::string::npos) {
             char octets[4096];
-            const ssize_t count = ::recv(socket_, octets, sizeof octets, 0);
+            // With patience set, a signal or a ring's work ends a recv (signal(7)).
+            const ssize_t count = TEMP_FAILURE_RETRY(::recv(socket_, octets, sizeof octets, 0));
             if (count <= 0) {
                 return std::exchange(input_, "");
             }
