@@ -29,10 +29,10 @@ inline std::unique_ptr<Ring> make_ring(const RingOptions& options = {}) {
     return std::move(*ring);
 }
 
-/// Turns until `done()`; false after five seconds.
+/// Turns until `done()`; false after a minute, which only a machine that has stopped needs.
 template <class Done>
 bool turn_until(Ring& ring, Done done) {
-    const base::Instant end = ring.now() + seconds(5);
+    const base::Instant end = ring.now() + seconds(60);
     while (!done()) {
         if (ring.now() > end) {
             return false;
