@@ -111,10 +111,10 @@ class Gateway {
 
     static ListenerSettings usual();
 
-    /// Runs the loop until `done()`; false after five seconds.
+    /// Runs the loop until `done()`; false after a minute.
     template <class Done>
     bool turn_until(Done done) {
-        const base::Instant end = ring->now() + std::chrono::seconds(5);
+        const base::Instant end = ring->now() + std::chrono::seconds(60);
         while (!done()) {
             if (ring->now() > end) {
                 return false;
