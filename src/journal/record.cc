@@ -18,7 +18,7 @@ std::optional<MessageView> MessageView::of(std::string_view payload) {
     const auto recipients_size = reader.take<std::uint32_t>();
     message.mode = reader.take_enum(Mode::queue);
     message.body_type = reader.take_enum(mail::BodyType::eight_bit_mime);
-    message.ret = reader.take_enum(Return::headers);
+    message.ret = reader.take_enum(mail::Returned::headers);
     reader.good = reader.take<std::uint8_t>() == 0 && reader.good;
     const auto bits = reader.take<std::uint16_t>();
     message.smtputf8 = (bits & bit_smtputf8) != 0;

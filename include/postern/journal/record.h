@@ -11,7 +11,6 @@
 namespace postern::journal {
 
 enum class Mode : std::uint8_t { sync, hybrid, queue };
-enum class Return : std::uint8_t { unstated, full, headers };  // RET= of RFC 3461, section 4.3
 
 /// Of one recipient. All but `waiting` are final.
 enum class State : std::uint8_t {
@@ -22,21 +21,13 @@ enum class State : std::uint8_t {
     removed,    // an operator took it out
 };
 
-/// NOTIFY= of RFC 3461, section 4.1; none of them: unstated.
-enum Notify : std::uint8_t {
-    notify_success = 1,
-    notify_failure = 2,
-    notify_delay = 4,
-    notify_never = 8,
-};
-
 /// A message but for its recipients and content.
 struct Message {
     std::int64_t arrival_ms = 0;  // wall clock
     std::int64_t expires_ms = 0;  // wall clock; 0: as retry.expire in force says
     Mode mode = Mode::hybrid;     // decided when it was accepted
     mail::BodyType body_type = mail::BodyType::unstated;
-    Return ret = Return::unstated;
+    mail::Returned ret = mail::Returned::unstated;
     bool smtputf8 = false;
     bool trusted = false;          // its client was
     bool held = false;             // by an operator: not tried
@@ -56,7 +47,7 @@ struct Recipient {
     std::string_view reply;     // the last that was said of it, "450 4.2.1 ..."
     std::int64_t next_try_ms = 0;
     std::uint32_t attempts = 0;
-    std::uint8_t notify = 0;  // Notify, added up
+    mail::NotifySet notify = 0;
     State state = State::waiting;
     bool delay_told = false;  // the sender knows that it waits
 };

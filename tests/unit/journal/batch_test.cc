@@ -40,7 +40,7 @@ TEST_F(BatchTest, a_message_is_read_as_it_was_written) {
     message.expires_ms = 2;
     message.mode = Mode::queue;
     message.body_type = mail::BodyType::eight_bit_mime;
-    message.ret = Return::headers;
+    message.ret = mail::Returned::headers;
     message.smtputf8 = message.held = message.has_eight_bit = message.has_dot_line = true;
     message.reverse_path = "anna@example.com";
     message.envid = "QQ314159";
@@ -51,11 +51,11 @@ TEST_F(BatchTest, a_message_is_read_as_it_was_written) {
     first.reply = "450 4.2.1 later";
     first.next_try_ms = 123456789012345;
     first.attempts = 3;
-    first.notify = notify_success | notify_delay;
+    first.notify = mail::set_of(mail::Notify::success) | mail::set_of(mail::Notify::delay);
     first.delay_told = true;
     Recipient second;
     second.state = State::expired;
-    second.notify = notify_never;
+    second.notify = mail::set_of(mail::Notify::never);
     const std::vector<Recipient> recipients{first, second};
     const std::vector<Part> parts{{5, 4096, 1000}, {6, 8192, 24}};
     const std::string text = "Subject: x\r\n\r\n.\r\n";
@@ -81,7 +81,7 @@ TEST_F(BatchTest, a_message_is_read_as_it_was_written) {
     EXPECT_EQ(read.expires_ms, 2);
     EXPECT_EQ(read.mode, Mode::queue);
     EXPECT_EQ(read.body_type, mail::BodyType::eight_bit_mime);
-    EXPECT_EQ(read.ret, Return::headers);
+    EXPECT_EQ(read.ret, mail::Returned::headers);
     EXPECT_TRUE(read.smtputf8 && read.held && read.has_eight_bit && read.has_dot_line);
     EXPECT_FALSE(read.trusted || read.notification || read.has_utf8_header);
     EXPECT_EQ(read.reverse_path, message.reverse_path);
@@ -102,7 +102,7 @@ TEST_F(BatchTest, a_message_is_read_as_it_was_written) {
     EXPECT_EQ(found[0].notify, first.notify);
     EXPECT_TRUE(found[0].delay_told);
     EXPECT_EQ(found[1].state, State::expired);
-    EXPECT_EQ(found[1].notify, notify_never);
+    EXPECT_EQ(found[1].notify, mail::set_of(mail::Notify::never));
 
     // Cut or longer, it is none.
     const std::string payload(all[0].payload(segment_));
