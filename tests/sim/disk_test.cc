@@ -8,43 +8,16 @@
 #include "postern/io/file.h"
 #include "postern/io/ring.h"
 #include "tests/sim/sim_world.h"
+#include "tests/unit/io/blocks.h"
 
 namespace postern::sim {
 namespace {
 
 constexpr std::size_t block = io::file_block_size;
 
-struct Told : io::Completion {
-    Told()
-        : Completion([](Completion& self, io::Done done) {
-              static_cast<Told&>(self).result = done.result;
-          }) {}
-
-    std::int32_t result = 0;
-};
-
-struct Blocks {
-    Blocks(std::size_t count, char with) : octets(count * block) {
-        data = static_cast<char*>(std::aligned_alloc(block, octets));
-        std::fill_n(data, octets, with);
-    }
-
-    ~Blocks() { std::free(data); }
-
-    Blocks(const Blocks&) = delete;
-
-    std::span<char> all() { return {data, octets}; }
-
-    std::size_t octets;
-    char* data;
-};
-
-std::int32_t result_of(io::Ring& ring, Told& told) {
-    while (told.armed()) {
-        ring.turn(ring.now() + std::chrono::seconds(1));
-    }
-    return told.result;
-}
+using io::test::Blocks;
+using io::test::Operation;
+using io::test::result_of;
 
 TEST(SimDisk, WhatWasAnsweredOutlivesTheWorldAndTheRestByChance) {
     int torn = 0;
@@ -57,7 +30,7 @@ TEST(SimDisk, WhatWasAnsweredOutlivesTheWorldAndTheRestByChance) {
             auto made = io::Ring::create({});
             auto ring = std::move(*made);
             const io::BlockFile file = *io::create_file("/spool/x", 8 * block);
-            Told told;
+            Operation told;
             ring->write(told, file.descriptor, first.all(), 0);
             EXPECT_EQ(result_of(*ring, told), 2 * 4096);
             disk.write(file.descriptor, second.all(), 2 * block, [](std::int32_t) { FAIL(); });
@@ -86,7 +59,7 @@ TEST(SimDisk, FailsAsItIsTold) {
     io::BlockFile file = *io::create_file("/spool/x", 16 * block);
     EXPECT_EQ(*io::free_octets("/spool"), 0u);
     std::map<std::int32_t, int> counts;
-    Told told;
+    Operation told;
     for (int i = 0; i < 100; ++i) {
         Blocks octets(4, 'a');
         ring->write(told, file.descriptor, octets.all(), 0);
@@ -111,7 +84,7 @@ TEST(SimDiskDeathTest, ABlockIsWrittenOnceInALifeOfItsFile) {
     auto ring = std::move(*made);
     const io::BlockFile file = *io::create_file("/spool/x", 8 * block);
     Blocks octets(1, 'a');
-    Told told;
+    Operation told;
     ring->write(told, file.descriptor, octets.all(), block);
     EXPECT_EQ(result_of(*ring, told), 4096);
     ring->write(told, file.descriptor, octets.all(), 0);

@@ -2,13 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include "tests/unit/io/blocks.h"
 #include "tests/unit/io/loopback.h"
 
 namespace postern::io::test {
@@ -25,35 +25,6 @@ struct Folder {
 
     std::string path;
 };
-
-/// Memory as a write past the page cache wants it.
-struct Blocks {
-    explicit Blocks(std::size_t count) : octets(count * file_block_size) {
-        data = static_cast<char*>(std::aligned_alloc(file_block_size, octets));
-    }
-
-    ~Blocks() { std::free(data); }
-
-    std::span<char> all() { return {data, octets}; }
-
-    std::size_t octets;
-    char* data;
-};
-
-struct Told : Completion {
-    Told()
-        : Completion(
-              [](Completion& self, Done what) { static_cast<Told&>(self).result = what.result; }) {}
-
-    std::int32_t result = 0;
-};
-
-std::int32_t result_of(Ring& ring, Told& told) {
-    while (told.armed()) {
-        ring.turn(ring.now() + seconds(10));
-    }
-    return told.result;
-}
 
 TEST(File, WhatIsMadeIsZerosAndNothingMoreIsAllocatedLater) {
     Folder folder;
@@ -87,7 +58,7 @@ TEST(File, TheRingWritesBlocksAndReadsThemAgain) {
     for (std::size_t i = 0; i < written.octets; ++i) {
         written.data[i] = static_cast<char>('a' + i % 23);
     }
-    Told told;
+    Operation told;
     ring->write(told, file->descriptor, written.all(), 2 * file_block_size);
     EXPECT_EQ(result_of(*ring, told), 3 * 4096);
     Blocks read(3);
@@ -168,7 +139,7 @@ TEST(File, WhereTheCacheCanNotBePassedFilesAreWrittenThroughIt) {
     auto ring = make_ring();
     Blocks written(1);
     std::fill(written.all().begin(), written.all().end(), 'q');
-    Told told;
+    Operation told;
     ring->write(told, file->descriptor, written.all(), file_block_size);
     EXPECT_EQ(result_of(*ring, told), 4096);
     Blocks read(1);
