@@ -1,0 +1,94 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "postern/base/list.h"
+#include "postern/journal/format.h"
+#include "postern/journal/record.h"
+
+/// A message that the spool answers for, as it is held in memory: all that is known of it but its
+/// content.
+namespace postern::spool {
+
+class Segment;
+struct ToWrite;  // tag of the spool's lists
+
+/// What was said last of a recipient, as text ("450 4.2.1 mailbox busy"). Held by all that were
+/// told the same (Spool::shared_text); null: nothing yet.
+using SharedText = std::shared_ptr<const std::string>;
+
+/// One recipient, with all that is known of it. Views live as long as its Kept.
+struct KeptRecipient {
+    std::string_view address;   // as accepted
+    std::string_view original;  // ORCPT=, as it came
+    SharedText reply;
+    std::int64_t next_try_ms = 0;  // wall clock; not before
+    std::uint32_t attempts = 0;
+    mail::NotifySet notify = 0;
+    journal::State state = journal::State::waiting;
+    bool delay_told = false;
+};
+
+/// A record, or a piece of one, in a segment that it holds on to.
+struct Place {
+    Segment* segment = nullptr;
+    std::uint32_t offset = 0;  // of its record's header
+    std::uint32_t size = 0;    // of the record, header included
+};
+
+/// One worker's; made by who hands it to Spool::keep, or by recovery, and destroyed behind
+/// World::finished (or a failed keep). One piece of memory, texts included: 200 octets at most, and
+/// what the recipients take.
+class Kept final : public base::ListLink<ToWrite> {
+   public:
+    /// Copies all texts of `message` and `recipients`.
+    static Kept* make(
+        const journal::Id& id,
+        const journal::Message& message,
+        std::uint64_t content_size,
+        std::span<const journal::Recipient> recipients);
+    /// REQUIRES: the spool has nothing to do for it (busy()).
+    static void destroy(Kept* kept);
+
+    journal::Id id() const { return id_; }
+
+    /// The envelope and what else does not change; views live as long as this.
+    journal::Message message() const;
+    std::string_view reverse_path() const;
+    std::int64_t arrival_ms() const { return arrival_ms_; }
+    std::uint64_t content_size() const { return content_size_; }
+
+    /// Changed by its owner, which then calls Spool::note.
+    std::span<KeptRecipient> recipients();
+    std::span<const KeptRecipient> recipients() const;
+    bool held() const;
+    void set_held(bool held);
+
+    /// Something of it is being written or read, or waits for that.
+    bool busy() const;
+
+    /// The owner's own use: where in its schedule the message stands. The spool does not look.
+    struct Schedule {
+        std::int64_t due_ms = 0;
+        std::uint32_t lane = 0;
+        std::uint32_t index = 0;  // in its heap
+        std::uint8_t state = 0;
+        void* attempt = nullptr;
+    } schedule;
+
+   private:
+    friend class Spool;
+    Kept() = default;
+    ~Kept() = default;
+    // The spool's part: src/spool completes it (places, revision, what is to be written).
+    journal::Id id_;
+    std::int64_t arrival_ms_ = 0;
+    std::uint64_t content_size_ = 0;
+};
+
+}  // namespace postern::spool
