@@ -205,7 +205,7 @@ void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& repl
         return;
     }
     if (transfer.accepted_ == envelope.recipient_count ||
-        (transfer.accepted_ > 0 && transfer.submission->may_divide)) {
+        (transfer.accepted_ > 0 && transfer.submission->divide == mail::Divide::always)) {
         transfer.go_ahead_ = !transfer.one_flight_;
         return;
     }

@@ -39,6 +39,7 @@ struct Recipient {
     std::string_view original_recipient;  // ORCPT=, as it came: "rfc822;" and xtext, or "utf-8;"
                                           // and a form of RFC 6533; empty: unstated
     std::uint32_t pool = 0;               // chosen at RCPT: index of the pool in the worker's relay
+    std::uint32_t number = 0;  // among all of its message's, where not all of them are here
     std::string_view rule;  // "FILE:LINE" of the rule that chose it, for the log; of a
                             // transaction's first recipient only
     Reply answer;  // the smart host's to its RCPT, once known; text in the arena; code 0: none

@@ -55,13 +55,27 @@ struct Client {
     const char* tls_cipher = nullptr;
 };
 
+/// Who is responsible for a message, and when its sender is told (product.md, section 3).
+enum class Mode : std::uint8_t { sync, hybrid, queue };
+
+/// Where a smart host accepts some recipients and refuses others: do those accepted have the message
+/// then, each recipient with its `answer`, or has nobody?
+enum class Divide : std::uint8_t {
+    never,
+    when_temporary,  // those accepted have it where every refusal is a 4xx
+    always
+};
+
 /// Tag of the lists of those that wait for the answer about a recipient.
 struct Asking;
+
+/// Tag of the lists of those whose sender waits for a final answer that may come from the spool.
+struct Answering;
 
 /// One message and where it is on its way. Made at MAIL, filled by `inbound`, delivered by `relay`,
 /// owned by `shard`, which frees it when neither holds it. One worker's thread. Its memory (arena,
 /// body) goes with it.
-struct Submission : base::ListLink<Asking> {
+struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
     Submission(base::BlockPool& arena_pool, base::BlockPool& tail_pool, base::BlockPool& chain_pool)
         : arena(arena_pool), body(tail_pool, chain_pool) {}
 
@@ -94,8 +108,11 @@ struct Submission : base::ListLink<Asking> {
         std::string_view parameter;  // of its RCPT, for the log
     } asked;
 
-    bool may_divide = false;  // where some recipients are accepted and some refused, those accepted
-                              // have it: each recipient has its `answer`
+    Mode mode = Mode::sync;  // decided at RCPT, by the first recipient
+    Divide divide = Divide::never;
+
+    bool spool_first = false;  // several groups, or a pool that has its share: nobody's answer is
+                               // waited for before it is on stable storage
 
     bool is_question = false;  // no message: asks a smart host about its one recipient, by RCPT
 
@@ -104,6 +121,7 @@ struct Submission : base::ListLink<Asking> {
     void* inbound_owner =
         nullptr;  // the connection that awaits the answer; null once the sender has it or is gone
     void* relay_owner = nullptr;  // the transfer under way; null before and after
+    void* attempt = nullptr;      // shard's: what it does for a message of the spool; null: nothing
 };
 
 /// How an attempt to hand a submission over ended. Views live for the call in which it is given.
@@ -127,6 +145,7 @@ struct Outcome {
     std::string_view
         host;  // the smart host's address and port, for the log; empty if none was reached
     std::string_view host_said;  // its last answer as it came, for the log
+    bool host_has_dsn = false;   // the host that accepted it tells the sender what becomes of it
 };
 
 }  // namespace postern::mail

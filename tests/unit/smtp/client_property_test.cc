@@ -63,7 +63,8 @@ class Traffic final : public ClientOwner {
             }
             messages_.push_back(std::make_unique<Message>(
                 pools_, "s" + std::to_string(i) + "@x", to, content, &random_));
-            messages_.back()->made.may_divide = random_.chance(30);
+            messages_.back()->made.divide =
+                random_.chance(30) ? mail::Divide::always : mail::Divide::never;
             waiting_.push_back(messages_.back().get());
         }
     }
@@ -183,12 +184,12 @@ class Traffic final : public ClientOwner {
             std::vector<std::string> to;
             for (const mail::Recipient* r = message.made.envelope.first_recipient; r != nullptr;
                  r = r->next) {
-                if (!message.made.may_divide || r->answer.code < 400) {
+                if (message.made.divide == mail::Divide::never || r->answer.code < 400) {
                     to.emplace_back(r->address);
                 }
             }
             // Of one whose answer never came the last try is known, not the one that arrived.
-            if (!message.made.may_divide || message.verdicts[0] == Verdict::Kind::accepted) {
+            if (message.made.divide == mail::Divide::never || message.verdicts[0] == Verdict::Kind::accepted) {
                 EXPECT_EQ(delivery.to, to);
             }
         }
@@ -216,7 +217,7 @@ class Traffic final : public ClientOwner {
         message.verdicts.push_back(verdict.kind);
         message.reply = test::text_of(verdict.reply);
         if (verdict.kind == Verdict::Kind::divided) {
-            EXPECT_FALSE(message.made.may_divide);
+            EXPECT_EQ(message.made.divide, mail::Divide::never);
             bool yes = false;
             bool no = false;
             for (const mail::Recipient* r = message.made.envelope.first_recipient; r != nullptr;

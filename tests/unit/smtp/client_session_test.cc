@@ -236,7 +236,7 @@ TEST_F(ClientSessionTest, AMessageThatMayDivideGoesToThoseAccepted) {
         const bool chunking = session->capabilities().chunking;
         for (const char* said : {"250 ok\r\n", "554 5.7.1 no such content\r\n"}) {
             Message& message = add("a\r\n", {"r@x", "q@x", "p@x"});
-            message.made.may_divide = true;
+            message.made.divide = mail::Divide::always;
             written();
             host(session->mail_count() > 1 ? "250 ok\r\n" : "");  // RSET
             host("250 ok\r\n450 4.2.1 later\r\n250 2.1.5 yes\r\n550 5.1.1 no\r\n");
