@@ -25,9 +25,10 @@ KNOWS = {
     "tls": ["base"],
     "auth": ["base"],
     "io": ["base"],
+    "spool": ["journal", "io", "metrics", "log"],
     "inbound": ["smtp", "tls", "io", "log", "shared"],
     "relay": ["smtp", "tls", "io", "metrics", "log", "shared"],
-    "shard": ["inbound", "relay", "route", "config", "names", "auth", "tls"],
+    "shard": ["inbound", "relay", "spool", "notify", "route", "config", "names", "auth", "tls"],
     "app": ["shard"],
 }
 
