@@ -5,6 +5,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -48,11 +49,12 @@ base::Result<void> sync_folder(const std::string& path) {
     return synced ? base::Result<void>() : error;
 }
 
-base::Result<void> fill_with_zeros(int file, const std::string& path, std::uint64_t octets) {
+base::Result<void> fill_with_zeros(
+    int file, const std::string& path, std::uint64_t offset, std::uint64_t octets) {
     const std::unique_ptr<void, Freed> zeros(std::aligned_alloc(file_block_size, zeros_at_once));
     POSTERN_ASSERT(zeros != nullptr, "there is no memory for a block of zeros");
     std::memset(zeros.get(), 0, zeros_at_once);
-    for (std::uint64_t offset = 0; offset < octets;) {
+    while (offset < octets) {
         const std::size_t most = std::min<std::uint64_t>(zeros_at_once, octets - offset);
         const ssize_t count = ::pwrite(file, zeros.get(), most, static_cast<off_t>(offset));
         if (count < 0 && errno != EINTR) {
@@ -160,7 +162,7 @@ base::Result<BlockFile> create_file(const std::string& path, std::uint64_t octet
         return opened;
     }
     opened->octets = octets;
-    base::Result<void> filled = fill_with_zeros(opened->descriptor, path, octets);
+    base::Result<void> filled = fill_with_zeros(opened->descriptor, path, 0, octets);
     if (filled) {
         filled = sync_folder(folder_of(path));
     }
@@ -208,6 +210,65 @@ base::Result<void> read_file(
         offset += octets;
     }
     return {};
+}
+
+base::Result<void> write_file(
+    const BlockFile& file,
+    const std::string& path,
+    std::uint64_t offset,
+    std::span<const char> octets) {
+    while (!octets.empty()) {
+        const iovec run{const_cast<char*>(octets.data()), octets.size()};
+        const ssize_t count =
+            ::pwritev2(file.descriptor, &run, 1, static_cast<off_t>(offset), RWF_DSYNC);
+        if (count < 0 && errno != EINTR) {
+            return world_error(
+                "cannot write to " + path + " from octet " + std::to_string(offset) + " on");
+        }
+        const auto written = static_cast<std::size_t>(std::max<ssize_t>(count, 0));
+        octets = octets.subspan(written);
+        offset += written;
+    }
+    return {};
+}
+
+base::Result<void> zero_file(const BlockFile& file, const std::string& path, std::uint64_t offset) {
+    return fill_with_zeros(file.descriptor, path, offset, file.octets);
+}
+
+base::Result<void> save_file(const std::string& path, std::string_view content) {
+    const std::string draft = path + ".new";
+    const int file =
+        ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file < 0) {
+        return world_error("cannot open " + draft);
+    }
+    base::Result<void> written;
+    while (!content.empty() && written) {
+        const ssize_t count = ::write(file, content.data(), content.size());
+        if (count < 0 && errno != EINTR) {
+            written = world_error("cannot write to " + draft);
+        }
+        content.remove_prefix(static_cast<std::size_t>(std::max<ssize_t>(count, 0)));
+    }
+    if (written && ::fsync(file) != 0) {
+        written = world_error("cannot bring " + draft + " to stable storage");
+    }
+    ::close(file);
+    if (written) {
+        written = rename_file(draft, path);
+    }
+    if (!written) {
+        ::unlink(draft.c_str());
+    }
+    return written;
+}
+
+base::Result<void> rename_file(const std::string& from, const std::string& to) {
+    if (::rename(from.c_str(), to.c_str()) != 0) {
+        return world_error("cannot rename " + from + " to " + to);
+    }
+    return sync_folder(folder_of(to));
 }
 
 base::Result<void> remove_file(const std::string& path) {

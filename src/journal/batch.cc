@@ -172,8 +172,9 @@ std::optional<Extent> Batch::message(
     return finish(Type::message, id, revision, static_cast<std::uint32_t>(size), payload.sum());
 }
 
-std::uint32_t Batch::part(const Id& id, Content& content, Extent& at) {
-    const auto size = static_cast<std::uint32_t>(std::min<std::uint64_t>(room(), content.left()));
+std::uint32_t Batch::part(const Id& id, Content& content, Extent& at, std::size_t size_max) {
+    const auto size = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::min(room(), size_max), content.left()));
     if (size == 0) {
         return 0;
     }

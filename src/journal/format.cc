@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
 #include "octets.h"
 #include "postern/base/assert.h"
@@ -133,10 +134,17 @@ void write_record_header(
 
 bool read_record_header(
     std::span<const char> segment, std::uint32_t offset, const HostId& host, RecordHeader& into) {
-    if (segment.size() < std::uint64_t{offset} + RecordHeader::size_octets) {
-        return false;
-    }
-    Reader reader{{segment.data() + offset, RecordHeader::size_octets}};
+    return segment.size() >= std::uint64_t{offset} + RecordHeader::size_octets &&
+           read_record_header(segment.data() + offset, offset, segment.size(), host, into);
+}
+
+bool read_record_header(
+    const char* from,
+    std::uint32_t offset,
+    std::uint64_t segment_size,
+    const HostId& host,
+    RecordHeader& into) {
+    Reader reader{{from, RecordHeader::size_octets}};
     into.epoch = reader.take<std::uint64_t>();
     into.id.high = reader.take<std::uint64_t>();
     into.id.low = reader.take<std::uint64_t>();
@@ -150,13 +158,34 @@ bool read_record_header(
     into.skippable = (flags & flag_skippable) != 0;
     into.ends_write = (flags & flag_ends_write) != 0;
     return into.epoch != 0 && zero == 0 && (flags & ~flags_known) == 0 &&
-           into.size <= segment.size() - offset - RecordHeader::size_octets &&
-           reader.take<std::uint64_t>() ==
-               sum_of({segment.data() + offset, record_sum_at}, seed_of(host, offset));
+           std::uint64_t{offset} + RecordHeader::size_octets + into.size <= segment_size &&
+           reader.take<std::uint64_t>() == sum_of({from, record_sum_at}, seed_of(host, offset));
 }
 
 std::uint64_t check_of(std::string_view payload) {
     return sum_of(payload);
+}
+
+namespace {
+
+static_assert(sizeof(XXH3_state_t) <= Check::state_size && alignof(XXH3_state_t) <= 64);
+
+XXH3_state_t* state_of(std::byte* memory) {
+    return std::launder(reinterpret_cast<XXH3_state_t*>(memory));
+}
+
+}  // namespace
+
+Check::Check() {
+    XXH3_64bits_reset(new (state_) XXH3_state_t);
+}
+
+void Check::add(std::string_view octets) {
+    XXH3_64bits_update(state_of(state_), octets.data(), octets.size());
+}
+
+std::uint64_t Check::result() {
+    return XXH3_64bits_digest(state_of(state_));
 }
 
 }  // namespace postern::journal

@@ -375,6 +375,15 @@ void Recovery::Work::give(const Entry& message, std::span<const Entry> group) {
     live.offset = message.offset;
     live.size = message.size;
     live.revision = message.revision;
+    live.oldest = message.segment;
+    const auto sequence_of = [this](std::uint32_t segment) {
+        return result.segments[segment].header.sequence;
+    };
+    for (const Entry& entry : group) {
+        if (entry.type == Type::message && sequence_of(entry.segment) < sequence_of(live.oldest)) {
+            live.oldest = entry.segment;
+        }
+    }
     live.arrival_ms = message.arrival_ms;
     live.held = message.held;
     live.first_recipient = static_cast<std::uint32_t>(result.recipients.size());

@@ -42,30 +42,37 @@ std::uint64_t Disk::octets_used() const {
     return used;
 }
 
+void Disk::begin_write(File& file, std::uint64_t size, std::uint64_t offset) {
+    const bool whole_blocks =
+        offset % io::file_block_size == 0 && size % io::file_block_size == 0 && size != 0;
+    POSTERN_ASSERT(whole_blocks, "a write is of whole blocks");
+    POSTERN_ASSERT(offset + size <= file.octets.size(), "a write stays within its file");
+    for (const Write& other : under_way_) {
+        const bool apart = other.file.get() != &file ||
+                           other.offset + other.octets.size() <= offset ||
+                           offset + size <= other.offset;
+        POSTERN_ASSERT(apart, "two writes at once to one place of a file");
+    }
+    if (offset == 0) {
+        file.blocks.clear();
+    }
+    for (std::uint64_t at = offset; at < offset + size; at += io::file_block_size) {
+        POSTERN_ASSERT(
+            file.blocks.insert(at).second, "a block was written twice in one life of its file");
+    }
+    ++writes_;
+}
+
 void Disk::write(
     int descriptor,
     std::span<const char> octets,
     std::uint64_t offset,
     std::function<void(std::int32_t)> done) {
     const std::shared_ptr<File> file = descriptors_.at(descriptor);
-    const bool whole_blocks = offset % io::file_block_size == 0 &&
-                              octets.size() % io::file_block_size == 0 && !octets.empty() &&
-                              reinterpret_cast<std::uintptr_t>(octets.data()) % sector_size == 0;
-    POSTERN_ASSERT(whole_blocks, "a write is of whole blocks, from memory that is aligned");
-    POSTERN_ASSERT(offset + octets.size() <= file->octets.size(), "a write stays within its file");
-    for (const Write& other : under_way_) {
-        const bool apart = other.file != file || other.offset + other.octets.size() <= offset ||
-                           offset + octets.size() <= other.offset;
-        POSTERN_ASSERT(apart, "two writes at once to one place of a file");
-    }
-    if (offset == 0) {
-        file->blocks.clear();
-    }
-    for (std::uint64_t at = offset; at < offset + octets.size(); at += io::file_block_size) {
-        POSTERN_ASSERT(
-            file->blocks.insert(at).second, "a block was written twice in one life of its file");
-    }
-    ++writes_;
+    POSTERN_ASSERT(
+        reinterpret_cast<std::uintptr_t>(octets.data()) % sector_size == 0,
+        "a write is from memory that is aligned");
+    begin_write(*file, octets.size(), offset);
     World& world = World::current();
     const auto write = under_way_.insert(
         under_way_.end(),
@@ -179,6 +186,55 @@ struct DiskAccess {
         return open(disk, std::move(file));
     }
 
+    /// At once; what fails may be there in part, as with a ring's.
+    static base::Result<void> write(
+        int descriptor,
+        const std::string& path,
+        std::uint64_t offset,
+        std::span<const char> octets) {
+        Disk& disk = Disk::current();
+        World& world = World::current();
+        Disk::File& file = *disk.descriptors_.at(descriptor);
+        disk.begin_write(file, octets.size(), offset);
+        const bool fails = world.happens(world.faults().write_fails);
+        const std::string_view given(octets.data(), octets.size());
+        for (std::uint64_t at = 0; at < octets.size(); at += Disk::sector_size) {
+            if (!fails || world.random().chance(1, 2)) {
+                given.copy(&file.octets[offset + at], Disk::sector_size, at);
+            }
+        }
+        return fails ? failed("cannot write to " + path, EIO) : base::Result<void>();
+    }
+
+    static base::Result<void> save(const std::string& path, std::string_view content) {
+        Disk& disk = Disk::current();
+        World& world = World::current();
+        if (disk.octets_used() + content.size() > disk.octets_max_) {
+            return failed("cannot write to " + path, ENOSPC);
+        }
+        if (world.happens(world.faults().create_fails)) {
+            return failed("cannot open " + path, EIO);
+        }
+        auto file = std::make_shared<Disk::File>();
+        file->path = path;
+        file->octets = content;
+        disk.files[path] = std::move(file);
+        return {};
+    }
+
+    static base::Result<void> rename(const std::string& from, const std::string& to) {
+        Disk& disk = Disk::current();
+        const auto found = disk.files.find(from);
+        if (found == disk.files.end()) {
+            return failed("cannot rename " + from + " to " + to, ENOENT);
+        }
+        std::shared_ptr<Disk::File> file = found->second;
+        disk.files.erase(found);
+        file->path = to;
+        disk.files[to] = std::move(file);
+        return {};
+    }
+
     static base::Result<void> remove(const std::string& path) {
         return Disk::current().files.erase(path) == 1 ? base::Result<void>()
                                                       : failed("cannot remove " + path, ENOENT);
@@ -264,6 +320,27 @@ base::Result<void> read_file(
     }
     octets.copy(into.data(), into.size(), offset);
     return {};
+}
+
+base::Result<void> write_file(
+    const BlockFile& file,
+    const std::string& path,
+    std::uint64_t offset,
+    std::span<const char> octets) {
+    return sim::DiskAccess::write(file.descriptor, path, offset, octets);
+}
+
+base::Result<void> zero_file(const BlockFile& file, const std::string& path, std::uint64_t offset) {
+    const std::string zeros(file.octets - offset, '\0');
+    return sim::DiskAccess::write(file.descriptor, path, offset, zeros);
+}
+
+base::Result<void> save_file(const std::string& path, std::string_view content) {
+    return sim::DiskAccess::save(path, content);
+}
+
+base::Result<void> rename_file(const std::string& from, const std::string& to) {
+    return sim::DiskAccess::rename(from, to);
 }
 
 base::Result<void> remove_file(const std::string& path) {

@@ -79,6 +79,7 @@ class Disk {
         std::function<void(std::int32_t)> done;
     };
 
+    void begin_write(File& file, std::uint64_t size, std::uint64_t offset);
     void end_write(std::list<Write>::iterator write);
     std::uint64_t octets_used() const;
 

@@ -129,9 +129,17 @@ base::Instant Ring::now() const {
     return implementation_->now;
 }
 
-base::WallTime Ring::wall_now() const {
+namespace {
+
+base::WallTime wall_at(base::Instant instant) {
     constexpr base::Duration first_of_january_2026 = std::chrono::seconds(1'767'225'600);
-    return base::WallTime(first_of_january_2026 + implementation_->now.time_since_epoch());
+    return base::WallTime(first_of_january_2026 + instant.time_since_epoch());
+}
+
+}  // namespace
+
+base::WallTime Ring::wall_now() const {
+    return wall_at(implementation_->now);
 }
 
 std::uint64_t Ring::random() {
@@ -543,6 +551,11 @@ void Ring::wake() {
 
 const Ring::Counters& Ring::counters() const {
     return implementation_->counters;
+}
+
+base::WallTime wall_time() {
+    const Crossing crossing;
+    return wall_at(sim::World::current().now());
 }
 
 base::Instant monotonic_time() {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "postern/base/result.h"
@@ -47,6 +48,23 @@ base::Result<BlockFile> open_file(const std::string& path);
 /// Fills `into` from `offset` on, or says why it can not; past the end is an error.
 base::Result<void> read_file(
     const BlockFile& file, const std::string& path, std::uint64_t offset, std::span<char> into);
+
+/// Writes whole blocks; they are on stable storage when this returns.
+base::Result<void> write_file(
+    const BlockFile& file,
+    const std::string& path,
+    std::uint64_t offset,
+    std::span<const char> octets);
+
+/// The same, of zeros from `offset` to the file's end.
+base::Result<void> zero_file(const BlockFile& file, const std::string& path, std::uint64_t offset);
+
+/// A file of any size with this content, or the one of that name untouched, whatever happens
+/// meanwhile; on stable storage, its name too.
+base::Result<void> save_file(const std::string& path, std::string_view content);
+
+/// Another name in the same folder, on stable storage; a file that has it goes.
+base::Result<void> rename_file(const std::string& from, const std::string& to);
 
 /// Its name goes, on stable storage, too; what is open stays so.
 base::Result<void> remove_file(const std::string& path);

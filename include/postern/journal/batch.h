@@ -89,9 +89,10 @@ class Batch {
         std::span<const Part> parts,
         Content& content);
 
-    /// As much of `content` as fits; `at` says where. 0: nothing fits. A message has as many parts
-    /// as it needs, and the caller keeps the list.
-    std::uint32_t part(const Id& id, Content& content, Extent& at);
+    /// As much of `content` as fits, `size_max` octets at most; `at` says where. 0: nothing fits. A
+    /// message has as many parts as it needs, and the caller keeps the list.
+    std::uint32_t part(
+        const Id& id, Content& content, Extent& at, std::size_t size_max = ~std::size_t{0});
 
     std::optional<Extent> progress(
         const Id& id, std::uint32_t revision, bool held, std::span<const Step> steps);

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <span>
@@ -104,7 +105,28 @@ void write_record_header(
 bool read_record_header(
     std::span<const char> segment, std::uint32_t offset, const HostId& host, RecordHeader& into);
 
+/// The same, where its 56 octets alone are there, `from` on: of a segment of `segment_size` octets.
+bool read_record_header(
+    const char* from,
+    std::uint32_t offset,
+    std::uint64_t segment_size,
+    const HostId& host,
+    RecordHeader& into);
+
 /// The sum of a payload: XXH3, 64 bits.
 std::uint64_t check_of(std::string_view payload);
+
+/// The same, of a payload that comes piece by piece.
+class Check {
+   public:
+    Check();
+    void add(std::string_view octets);
+    std::uint64_t result();
+
+    static constexpr std::size_t state_size = 576;
+
+   private:
+    alignas(64) std::byte state_[state_size];
+};
 
 }  // namespace postern::journal

@@ -59,6 +59,7 @@ struct Live {
     std::uint32_t first_recipient = 0;  // index in Recovered::recipients
     std::uint32_t recipient_count = 0;
     std::int64_t arrival_ms = 0;
+    std::uint32_t oldest = 0;  // the first segment, by age, that has a message record of it: index
     bool held = false;
 };
 

@@ -16,7 +16,9 @@
 namespace postern::spool {
 
 class Segment;
-struct ToWrite;  // tag of the spool's lists
+// Tags of the spool's lists.
+struct ToWrite;
+struct Waiting;
 
 /// What was said last of a recipient, as text ("450 4.2.1 mailbox busy"). Held by all that were
 /// told the same (Spool::shared_text); null: nothing yet.
@@ -41,10 +43,17 @@ struct Place {
     std::uint32_t size = 0;    // of the record, header included
 };
 
+/// A piece of content in a part record.
+struct PartPlace {
+    Segment* segment = nullptr;
+    std::uint32_t offset = 0;  // of its record's header
+    std::uint32_t size = 0;    // of content
+};
+
 /// One worker's; made by who hands it to Spool::keep, or by recovery, and destroyed behind
 /// World::finished (or a failed keep). One piece of memory, texts included: 200 octets at most, and
-/// what the recipients take.
-class Kept final : public base::ListLink<ToWrite> {
+/// what the recipients take. To destroy one that is stored changes nothing on the disk.
+class Kept final : public base::ListLink<ToWrite>, public base::ListLink<Waiting> {
    public:
     /// Copies all texts of `message` and `recipients`.
     static Kept* make(
@@ -60,7 +69,9 @@ class Kept final : public base::ListLink<ToWrite> {
     /// The envelope and what else does not change; views live as long as this.
     journal::Message message() const;
     std::string_view reverse_path() const;
+
     std::int64_t arrival_ms() const { return arrival_ms_; }
+
     std::uint64_t content_size() const { return content_size_; }
 
     /// Changed by its owner, which then calls Spool::note.
@@ -72,23 +83,52 @@ class Kept final : public base::ListLink<ToWrite> {
     /// Something of it is being written or read, or waits for that.
     bool busy() const;
 
+    /// Octets of memory, but for what the recipients take.
+    std::size_t fixed_octets() const;
+
     /// The owner's own use: where in its schedule the message stands. The spool does not look.
     struct Schedule {
         std::int64_t due_ms = 0;
-        std::uint32_t lane = 0;
-        std::uint32_t index = 0;  // in its heap
-        std::uint8_t state = 0;
         void* attempt = nullptr;
+        std::uint32_t index = 0;  // in its heap
+        std::uint32_t lane : 24 = 0;
+        std::uint32_t state : 8 = 0;
     } schedule;
 
    private:
-    friend class Spool;
+    friend struct KeptAccess;  // of the spool: src/spool/kept_access.h
+    using Parts = std::vector<PartPlace>;
+
     Kept() = default;
     ~Kept() = default;
-    // The spool's part: src/spool completes it (places, revision, what is to be written).
+    char* texts();
+    const char* texts() const;
+
+    // What the spool knows of it.
+    Place place_;                          // of its message record; none: not stored
+    Segment* progress_segment_ = nullptr;  // of the newest progress record behind that
+    std::unique_ptr<Parts> parts_;
+    std::uint32_t progress_size_ = 0;
+    std::uint32_t revision_ = 0;  // the highest that was written, or tried to be
+    std::uint32_t oldest_ = 0;    // sequence of the first segment that has a message record of it
+    std::uint8_t wants_ = 0;      // what is to be written: KeptAccess::Wants
+    std::uint8_t under_way_ = 0;  // records of it in the write that is under way
+    bool loading_ : 1 = false;
+    bool moving_ : 1 = false;  // being copied into another segment
+
+    // The envelope.
+    std::uint8_t mode_ : 2 = 0;
+    std::uint8_t body_type_ : 2 = 0;
+    std::uint8_t returned_ : 2 = 0;
+    std::uint8_t bits_ = 0;
     journal::Id id_;
     std::int64_t arrival_ms_ = 0;
-    std::uint64_t content_size_ = 0;
+    std::int64_t expires_ms_ = 0;
+    std::uint32_t content_size_ = 0;
+    std::uint32_t recipient_count_ = 0;
+    std::uint16_t reverse_path_size_ = 0;
+    std::uint16_t envid_size_ = 0;
+    std::uint16_t client_size_ = 0;
 };
 
 }  // namespace postern::spool

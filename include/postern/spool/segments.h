@@ -27,11 +27,11 @@ struct SpoolState {
     std::uint64_t octets = 0;       // of all segments
     std::uint64_t free_octets = 0;  // of the file system
     bool below_min_free = false;
-    bool recovering = false;          // an earlier life's messages are still being read
-    std::uint64_t recovered = 0;      // messages, so far
-    std::uint64_t dead_letters = 0;   // files in the folder for what could not be delivered
-    bool direct = true;               // false: the file system refuses O_DIRECT
-    std::string trouble;              // the last that went wrong with the disk; empty: nothing
+    bool recovering = false;         // an earlier life's messages are still being read
+    std::uint64_t recovered = 0;     // messages, so far
+    std::uint64_t dead_letters = 0;  // files in the folder for what could not be delivered
+    bool direct = true;              // false: the file system refuses O_DIRECT
+    std::string trouble;             // the last that went wrong with the disk; empty: nothing
 };
 
 /// Made by the control thread before the workers, destroyed behind them. What is said per function
@@ -46,8 +46,8 @@ class Segments {
     /// Called for each finding of recovery and each trouble with the disk: one sentence, for the
     /// log. On the thread of the segments. Before start().
     void set_on_sentence(std::function<void(const std::string&)> say);
-    /// Starts the thread: a segment for each worker is made ready, then what an earlier life kept is
-    /// read and handed to the workers' Spools, which may keep new mail meanwhile.
+    /// Starts the thread: a segment for each worker is made ready, then what an earlier life kept
+    /// is read and handed to the workers' Spools, which may keep new mail meanwhile.
     void start();
     /// A piece of what the thread does; false: nothing to do. For a simulated world, which has no
     /// threads and calls this instead of start().

@@ -49,6 +49,8 @@ class Spool {
         std::uint32_t worker,
         metrics::Meters& meters);
     ~Spool();
+    Spool(const Spool&) = delete;
+    Spool& operator=(const Spool&) = delete;
 
     /// May mail be kept now? False: the disk is full, or below spool.min_free, or does not write
     /// any more.
@@ -70,16 +72,20 @@ class Spool {
     /// The same text for all that say the same.
     SharedText shared_text(std::string_view text);
 
-    /// Once behind every turn, as relay::Relay::flush: begins the write that holds all that the turn
-    /// asked for, unless one is under way.
+    /// Once behind every turn, as relay::Relay::flush: begins the write that holds all that the
+    /// turn asked for, unless one is under way.
     void flush();
-    /// Nothing is being written or read, or waits for that. REQUIRED before it is destroyed.
+    /// Nothing is being written or read, or waits for that.
     bool idle() const;
+    /// An operation of the ring has not ended: REQUIRED to be false before it is destroyed. What
+    /// only waits is given up then.
+    bool under_way() const;
     /// Messages that it has.
     std::uint64_t kept() const;
 
-   private:
     struct Implementation;
+
+   private:
     std::unique_ptr<Implementation> implementation_;
 };
 

@@ -1,0 +1,310 @@
+#include "files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+
+#include "postern/base/assert.h"
+#include "postern/io/clock.h"
+#include "postern/io/entropy.h"
+
+namespace postern::spool {
+namespace {
+
+constexpr std::string_view segment_prefix = "segment-";
+constexpr std::string_view draft_suffix = ".new";
+constexpr std::string_view host_name = "host";
+constexpr std::string_view host_prefix = "postern spool 1\n";
+
+/// The number in a segment's name; -1: it is no segment's.
+std::int64_t slot_of(std::string_view name) {
+    if (!name.starts_with(segment_prefix)) {
+        return -1;
+    }
+    std::uint32_t slot = 0;
+    name.remove_prefix(segment_prefix.size());
+    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), slot);
+    const bool whole = parsed.ec == std::errc() && parsed.ptr == name.data() + name.size();
+    return whole && journal::segment_file_name(slot) == std::string(segment_prefix).append(name)
+               ? std::int64_t{slot}
+               : -1;
+}
+
+template <class T>
+T drawn() {
+    T value{};
+    io::fill_with_entropy(std::as_writable_bytes(std::span(&value, 1)));
+    return value;
+}
+
+}  // namespace
+
+Files::Files(std::string folder, std::uint64_t segment_octets, Unheld& unheld)
+    : folder_(std::move(folder)),
+      segment_octets_(segment_octets),
+      unheld_(unheld),
+      block_(
+          static_cast<char*>(std::aligned_alloc(io::file_block_size, io::file_block_size)),
+          std::free) {
+    POSTERN_ASSERT(block_ != nullptr, "there is no memory for a block");
+    POSTERN_ASSERT(
+        segment_octets % io::file_block_size == 0 && segment_octets >= 4 * io::file_block_size &&
+            segment_octets >> 32 == 0,
+        "a segment is some blocks long, and under 4 GiB");
+}
+
+Files::~Files() {
+    for (Segment& segment : segments_) {
+        if (segment.file.descriptor >= 0) {
+            io::close_file(segment.file);
+        }
+    }
+    if (lock_ >= 0) {
+        io::BlockFile lock{lock_, 0, false};
+        io::close_file(lock);
+    }
+}
+
+std::string Files::path_of(const Segment& segment) const {
+    return folder_ + "/" + journal::segment_file_name(segment.slot);
+}
+
+std::uint64_t Files::octets() const {
+    std::uint64_t octets = 0;
+    for (const Segment& segment : segments_) {
+        octets += segment.file.octets;
+    }
+    return octets;
+}
+
+base::Result<void> Files::open(Purpose purpose) {
+    if (purpose == Purpose::write) {
+        if (base::Result<void> made = io::make_folder(folder_); !made) {
+            return made;
+        }
+    }
+    base::Result<int> locked = io::lock_folder(folder_);
+    if (!locked) {
+        return locked.error();
+    }
+    lock_ = *locked;
+    base::Result<std::vector<std::string>> names = io::list_folder(folder_);
+    if (!names) {
+        return names.error();
+    }
+    std::int64_t slot_max = -1;
+    bool has_host = false;
+    for (const std::string& name : *names) {
+        slot_max = std::max(slot_max, slot_of(name));
+        has_host = has_host || name == host_name;
+        if (purpose == Purpose::write && name.ends_with(draft_suffix)) {
+            if (base::Result<void> removed = io::remove_file(folder_ + "/" + name); !removed) {
+                return removed;
+            }
+        }
+    }
+    if (!has_host && purpose == Purpose::read) {
+        return base::Error{"there is no spool in the folder " + folder_};
+    }
+    if (!has_host && slot_max >= 0) {
+        return base::Error{
+            "the file " + folder_ + "/" + std::string(host_name) +
+            " is missing, without which no segment beside it can be read: put it back, or move the "
+            "segments elsewhere to begin a new spool"};
+    }
+    if (base::Result<void> opened = open_host(has_host); !opened) {
+        return opened;
+    }
+    for (const std::string& name : *names) {
+        const std::int64_t slot = slot_of(name);
+        if (slot < 0) {
+            continue;
+        }
+        // Names are sorted, but for those of more than six digits.
+        while (segments_.size() <= static_cast<std::size_t>(slot)) {
+            Segment& segment = segments_.emplace_back(unheld_);
+            segment.slot = static_cast<std::uint32_t>(segments_.size() - 1);
+            segment.state = Segment::State::left_alone;  // where no file is
+        }
+        Segment& segment = segments_[static_cast<std::size_t>(slot)];
+        const std::string path = path_of(segment);
+        base::Result<io::BlockFile> opened = io::open_file(path);
+        if (!opened) {
+            return opened.error();
+        }
+        segment.file = *opened;
+        direct_ = direct_ && opened->direct;
+        segment.earlier = true;
+        segment.state = Segment::State::unread;
+        if (segment.file.octets < io::file_block_size) {
+            continue;
+        }
+        base::Result<void> read =
+            io::read_file(segment.file, path, 0, {block_.get(), io::file_block_size});
+        if (!read) {
+            return read;
+        }
+        journal::SegmentHeader header;
+        const journal::HeaderLook look =
+            journal::read_header({block_.get(), io::file_block_size}, header);
+        segment.size = segment.file.octets;
+        if (look == journal::HeaderLook::unused && segment.file.octets == segment_octets_) {
+            segment.state = Segment::State::dirty;
+        } else if (look == journal::HeaderLook::good && header.host == host_) {
+            segment.epoch = header.epoch;
+            segment.sequence = header.sequence;
+            sequence_ = std::max(sequence_, header.sequence);
+        }
+    }
+    return {};
+}
+
+base::Result<void> Files::open_host(bool is_there) {
+    const std::string path = folder_ + "/" + std::string(host_name);
+    if (!is_there) {
+        host_ = drawn<journal::HostId>();
+        std::string text(host_prefix);
+        for (const std::uint64_t half : {host_.first, host_.second}) {
+            for (int shift = 60; shift >= 0; shift -= 4) {
+                text += "0123456789abcdef"[(half >> shift) & 15];
+            }
+        }
+        text += '\n';
+        text.resize(io::file_block_size, '\n');
+        return io::save_file(path, text);
+    }
+    base::Result<io::BlockFile> file = io::open_file(path);
+    if (!file) {
+        return file.error();
+    }
+    base::Result<void> read;
+    if (file->octets == io::file_block_size) {
+        read = io::read_file(*file, path, 0, {block_.get(), io::file_block_size});
+    }
+    const bool whole = file->octets == io::file_block_size;
+    io::close_file(*file);
+    if (!read) {
+        return read;
+    }
+    const std::string_view text(block_.get(), whole ? io::file_block_size : 0);
+    const auto half = [&](std::size_t at, std::uint64_t& into) {
+        const char* from = text.data() + host_prefix.size() + at;
+        const auto parsed = std::from_chars(from, from + 16, into, 16);
+        return parsed.ec == std::errc() && parsed.ptr == from + 16;
+    };
+    if (!text.starts_with(host_prefix) || !half(0, host_.first) || !half(16, host_.second)) {
+        return base::Error{
+            "the file " + path +
+            " is damaged, without which no segment beside it can be read: put a copy back, or move "
+            "it and the segments elsewhere to begin a new spool"};
+    }
+    return {};
+}
+
+Segment* Files::find(Segment::State state) {
+    const auto found = std::find_if(segments_.begin(), segments_.end(), [&](const Segment& each) {
+        return each.state == state;
+    });
+    return found == segments_.end() ? nullptr : &*found;
+}
+
+/// Made under another name first: a segment is never half there.
+base::Result<Segment*> Files::create() {
+    Segment& segment = segments_.emplace_back(unheld_);
+    segment.slot = static_cast<std::uint32_t>(segments_.size() - 1);
+    base::Result<void> made = replace(segment);
+    if (!made) {
+        segments_.pop_back();
+        return made.error();
+    }
+    return &segment;
+}
+
+/// Another file takes the segment's place.
+base::Result<void> Files::replace(Segment& segment) {
+    const std::string path = path_of(segment);
+    const std::string draft = path + std::string(draft_suffix);
+    base::Result<io::BlockFile> created = io::create_file(draft, segment_octets_);
+    if (!created) {
+        return created.error();
+    }
+    base::Result<void> named;
+    if (segment.aside) {
+        named = io::rename_file(
+            path,
+            folder_ + "/damaged-" + journal::segment_file_name(segment.slot) + "-" +
+                std::to_string(io::wall_time().time_since_epoch().count()));
+    }
+    if (named) {
+        named = io::rename_file(draft, path);
+    }
+    if (!named) {
+        io::close_file(*created);
+        return named;
+    }
+    if (segment.file.descriptor >= 0) {
+        io::close_file(segment.file);
+    }
+    segment.file = *created;
+    direct_ = direct_ && created->direct;
+    segment.aside = false;
+    segment.state = Segment::State::clean;
+    return {};
+}
+
+base::Result<void> Files::zero(Segment& segment) {
+    POSTERN_ASSERT(segment.state == Segment::State::dirty, "what is zeroed is to be zeroed");
+    base::Result<void> zeroed = io::zero_file(segment.file, path_of(segment), io::file_block_size);
+    segment.state = zeroed ? Segment::State::clean : Segment::State::broken;
+    return zeroed;
+}
+
+base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
+    POSTERN_ASSERT(segment.state == Segment::State::clean, "a life begins with zeros");
+    journal::SegmentHeader header;
+    header.host = host_;
+    header.epoch = drawn<std::uint64_t>() | 1;
+    header.sequence = ++sequence_;
+    header.slot = segment.slot;
+    header.slots = static_cast<std::uint32_t>(segments_.size());
+    header.worker = worker;
+    header.size = segment.file.octets;
+    header.begun_ms =
+        std::chrono::duration_cast<std::chrono::milliseconds>(io::wall_time().time_since_epoch())
+            .count();
+    const std::span<char, io::file_block_size> block(block_.get(), io::file_block_size);
+    journal::write_header(header, block);
+    base::Result<void> written = io::write_file(segment.file, path_of(segment), 0, block);
+    if (!written) {
+        // What is in its first block nobody knows: it begins anew.
+        segment.state = Segment::State::broken;
+        return written;
+    }
+    segment.epoch = header.epoch;
+    segment.sequence = header.sequence;
+    segment.size = header.size;
+    segment.used = io::file_block_size;
+    segment.writes = 0;
+    segment.worker = worker;
+    segment.earlier = false;
+    segment.sealed = false;
+    segment.clearing = false;
+    segment.about_oldest = ~std::uint64_t{0};
+    segment.state = Segment::State::in_use;
+    segment.hold(0);  // its writer's
+    return {};
+}
+
+base::Result<void> Files::end(Segment& segment) {
+    if (segment.aside || segment.file.octets != segment_octets_) {
+        return replace(segment);
+    }
+    std::memset(block_.get(), 0, io::file_block_size);
+    base::Result<void> zeroed =
+        io::write_file(segment.file, path_of(segment), 0, {block_.get(), io::file_block_size});
+    segment.state = zeroed ? Segment::State::dirty : Segment::State::broken;
+    return zeroed;
+}
+
+}  // namespace postern::spool

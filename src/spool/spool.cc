@@ -1,0 +1,177 @@
+#include "postern/spool/spool.h"
+
+#include <functional>
+#include <utility>
+
+#include "postern/base/assert.h"
+#include "spool_implementation.h"
+
+namespace postern::spool {
+
+using metrics::Metric;
+
+Spool::Spool(
+    io::Ring& ring,
+    io::Mailbox& mailbox,
+    World& world,
+    Segments& segments,
+    std::uint32_t worker,
+    metrics::Meters& meters)
+    : implementation_(std::make_unique<Implementation>(
+          ring, world, *segments.implementation_, worker, meters)) {
+    segments.implementation_->open_port(worker, mailbox, *implementation_);
+}
+
+Spool::~Spool() {
+    POSTERN_ASSERT(!under_way(), "a spool was destroyed while it wrote or read");
+    implementation_->segments.close_port(implementation_->worker);
+}
+
+Spool::Implementation::Implementation(
+    io::Ring& given_ring,
+    World& given_world,
+    Segments::Implementation& given_segments,
+    std::uint32_t given_worker,
+    metrics::Meters& given_meters)
+    : ring(given_ring),
+      world(given_world),
+      segments(given_segments),
+      worker(given_worker),
+      meters(given_meters.own()),
+      writing(*this),
+      mover(std::make_unique<Mover>(*this)) {}
+
+/// What is given up here was not acknowledged, or is on the disk. Nothing lets go of a segment:
+/// that would say that it may be zeroed.
+Spool::Implementation::~Implementation() {
+    while (Intake* intake = intakes.pop_front()) {
+        --KeptAccess::under_way(*intake->kept);
+        KeptAccess::set_moving(*intake->kept, false);
+        intake_pool.destroy(intake);
+    }
+    while (Kept* kept = wishes.pop_front()) {
+        KeptAccess::wants(*kept) = 0;
+    }
+}
+
+bool Spool::takes() const {
+    const Implementation& self = *implementation_;
+    if (self.segments.below_min_free || self.resting()) {
+        return false;
+    }
+    const bool has_room =
+        self.segment != nullptr && !self.segment_is_full && self.room() >= self.segment->size / 16;
+    return has_room || self.segments.has_ready(self.worker) || !self.segments.full;
+}
+
+void Spool::keep(Kept& kept, const journal::Content& content) {
+    Implementation& self = *implementation_;
+    POSTERN_ASSERT(
+        !KeptAccess::stored(kept) && !kept.busy(), "a message is brought to the disk once");
+    POSTERN_ASSERT(content.left() == kept.content_size(), "the content is as long as was said");
+    static_cast<base::ListLink<Waiting>&>(kept).unlink();
+    self.all.push_back(kept);
+    ++self.count;
+    self.add_intake(kept, content, false, false);
+}
+
+void Spool::note(Kept& kept) {
+    POSTERN_ASSERT(KeptAccess::stored(kept), "what is noted is about a message that is stored");
+    POSTERN_ASSERT(
+        (KeptAccess::wants(kept) & KeptAccess::done) == 0, "nothing is noted of what is over");
+    implementation_->want(kept, KeptAccess::progress);
+}
+
+void Spool::finish(Kept& kept) {
+    POSTERN_ASSERT(
+        KeptAccess::stored(kept) && !KeptAccess::loading(kept),
+        "a message ends that is stored, and not being loaded");
+    implementation_->want(kept, KeptAccess::done);
+}
+
+void Spool::load(Kept& kept, mail::Body& into, std::uint64_t octets_max) {
+    POSTERN_ASSERT(
+        KeptAccess::stored(kept) && !KeptAccess::loading(kept) &&
+            (KeptAccess::wants(kept) & KeptAccess::done) == 0,
+        "a message is loaded that is stored and not over, once at a time");
+    implementation_->load(kept, into, octets_max);
+}
+
+SharedText Spool::shared_text(std::string_view text) {
+    SharedText& shared =
+        implementation_->texts[std::hash<std::string_view>{}(text) % implementation_->texts.size()];
+    if (shared == nullptr || *shared != text) {
+        shared = std::make_shared<const std::string>(text);
+    }
+    return shared;
+}
+
+void Spool::flush() {
+    Implementation& self = *implementation_;
+    self.mover->go_on();
+    self.begin_write();
+    self.meters.set<Metric::spool_messages>(self.count);
+    self.meters.set<Metric::spool_takes>(takes() ? 1 : 0);
+    if (self.worker == 0) {
+        self.meters.set<Metric::spool_segments>(self.segments.segment_count);
+    }
+}
+
+bool Spool::idle() const {
+    Implementation& self = *implementation_;
+    return !under_way() && !self.something_waits() && self.refused.empty();
+}
+
+bool Spool::under_way() const {
+    const Implementation& self = *implementation_;
+    return self.writing.armed() || self.loads.used() > 0;
+}
+
+std::uint64_t Spool::kept() const {
+    return implementation_->count;
+}
+
+void Spool::Implementation::on_news() {
+    News news = segments.news(worker);
+    for (Kept* kept : news.recovered) {
+        all.push_back(*kept);
+        ++count;
+    }
+    if (news.clear) {
+        mover->begin_round();
+    }
+    if (news.no_segment || segments.has_ready(worker)) {
+        awaits_segment = false;
+    }
+    if (news.no_segment) {
+        give_up();
+    } else if (!refused.empty()) {
+        refuse(std::exchange(refused, {}));
+    }
+    for (Kept* kept : news.recovered) {
+        world.recovered(*kept);
+    }
+}
+
+void Spool::Implementation::release_places(Kept& kept) {
+    Place& place = KeptAccess::place(kept);
+    if (place.segment != nullptr) {
+        place.segment->release(place.size);
+        place = {};
+    }
+    for (const PartPlace& part : KeptAccess::parts(std::as_const(kept))) {
+        part.segment->release(journal::RecordHeader::size_octets + part.size);
+    }
+    KeptAccess::parts(kept) = nullptr;
+    if (Segment* segment_of_progress = std::exchange(KeptAccess::progress_segment(kept), nullptr)) {
+        segment_of_progress->release(KeptAccess::progress_size(kept));
+    }
+    KeptAccess::progress_size(kept) = 0;
+}
+
+void Spool::Implementation::forget(Kept& kept) {
+    static_cast<base::ListLink<Waiting>&>(kept).unlink();
+    --count;
+}
+
+}  // namespace postern::spool
