@@ -44,6 +44,7 @@ class Writer {
 };
 
 constexpr mail::Reply no_postmaster{550, {5, 1, 1}, "no postmaster here"};
+constexpr mail::Reply no_way{450, {4, 3, 5}, "no rule leads anywhere any more"};
 constexpr mail::Reply routed_local_part{
     553, {5, 1, 3}, "a local part may not hold a route (@ % ! : or a leading / or |)"};
 
@@ -74,6 +75,37 @@ mail::Reply refusal(const Table& table, const Target& target, std::uint32_t rule
     return {550, {5, 1, detail}, words.empty() ? "mail is not taken here" : words};
 }
 
+/// Who is meant: the recipient, or whom postmaster's mail goes to.
+struct Meant {
+    bool postmaster;
+    bool redirected;
+    std::string_view address;
+    Query query;
+};
+
+Meant meant_by(const RelaySettings& settings, const RecipientParts& recipient) {
+    Meant meant{
+        is_ours(settings, recipient.domain_key) && is_postmaster(recipient),
+        false,
+        recipient.address,
+        {recipient.domain_key, recipient.local_part}};
+    if (meant.postmaster && !settings.postmaster.empty()) {
+        meant.redirected = true;
+        meant.address = settings.postmaster;
+        meant.query = {settings.postmaster_key, meant.address.substr(0, meant.address.rfind('@'))};
+    }
+    return meant;
+}
+
+/// The address that the smart host is told; empty: the sender's own.
+std::string_view outgoing_of(
+    const Action& action, const Meant& meant, const RecipientParts& recipient, DecisionText& text) {
+    if (!action.rewrite.empty()) {
+        return Writer(text).exact(meant.query.local_part).exact("@").exact(action.rewrite).text();
+    }
+    return meant.address != recipient.address ? meant.address : std::string_view();
+}
+
 }  // namespace
 
 Decision decide(
@@ -82,49 +114,57 @@ Decision decide(
     const RecipientParts& recipient,
     bool trusted,
     DecisionText& text) {
-    std::string_view address = recipient.address;
-    Query query{recipient.domain_key, recipient.local_part};
-    bool postmaster = is_ours(settings, recipient.domain_key) && is_postmaster(recipient);
-    bool redirected = postmaster && !settings.postmaster.empty();  // anyone may write to that one
-    if (redirected) {
-        address = settings.postmaster;
-        query = {settings.postmaster_key, address.substr(0, address.rfind('@'))};
-    } else if (recipient.domain_key.empty()) {
+    const Meant meant = meant_by(settings, recipient);
+    if (!meant.redirected && recipient.domain_key.empty()) {
         return {no_postmaster, {}, {}};
     }
-    if (!trusted && !postmaster && !settings.routed_local_parts &&
+    if (!trusted && !meant.postmaster && !settings.routed_local_parts &&
         mail::is_routed_local_part(recipient.local_part)) {
         return {routed_local_part, {}, {}};
     }
-    Match match = table.look_up(query);
+    const auto nobody = [&] {
+        return meant.postmaster ? no_postmaster : denied(settings, recipient.address, text);
+    };
+    Match match = table.look_up(meant.query);
     if (!match.found()) {
-        return {postmaster ? no_postmaster : denied(settings, recipient.address, text), {}, {}};
+        return {nobody(), {}, {}};
     }
     const Action& action = table.action(match.action);
     const Target& target = table.targets()[action.target];
-    if (action.restricted && !trusted && !redirected) {
-        return {postmaster ? no_postmaster : denied(settings, recipient.address, text), match, {}};
+    if (action.restricted && !trusted && !meant.redirected) {  // anyone may write to that one
+        return {nobody(), match, {}};
     }
     if (target.kind == TargetKind::reject || target.kind == TargetKind::defer) {
         return {refusal(table, target, match.rule), match, {}};
     }
     if (const Recipients* list = table.recipients_of(action.target)) {
         // Either as it was named, or as the smart host is going to be told.
-        const bool listed =
-            list->contains(query.local_part, query.domain_key) ||
-            (!action.rewrite.empty() && list->contains(query.local_part, action.rewrite));
+        const auto& [domain_key, local_part] = meant.query;
+        const bool listed = list->contains(local_part, domain_key) ||
+                            (!action.rewrite.empty() && list->contains(local_part, action.rewrite));
         if (!listed) {
             return {unlisted_recipient, match, {}, true};
         }
     }
-    Decision decision{{}, match, {}};
-    if (!action.rewrite.empty()) {
-        decision.outgoing =
-            Writer(text).exact(query.local_part).exact("@").exact(action.rewrite).text();
-    } else if (address != recipient.address) {
-        decision.outgoing = address;
+    return {{}, match, outgoing_of(action, meant, recipient, text)};
+}
+
+Decision follow(
+    const Table& table,
+    const RelaySettings& settings,
+    const RecipientParts& recipient,
+    DecisionText& text) {
+    const Meant meant = meant_by(settings, recipient);
+    const Match match = table.look_up(meant.query);
+    if (!match.found()) {
+        return {no_way, {}, {}};
     }
-    return decision;
+    const Action& action = table.action(match.action);
+    const Target& target = table.targets()[action.target];
+    if (target.kind == TargetKind::reject || target.kind == TargetKind::defer) {
+        return {refusal(table, target, match.rule), match, {}};
+    }
+    return {{}, match, outgoing_of(action, meant, recipient, text)};
 }
 
 }  // namespace postern::route

@@ -5,48 +5,12 @@
 #include <charconv>
 #include <cstring>
 
+#include "reply_text.h"
+
 namespace postern::shard {
 namespace {
 
 using log::Field;
-
-/// "550 5.7.1 text", in memory that lives for one line.
-class ReplyText {
-   public:
-    explicit ReplyText(const mail::Reply& reply) {
-        number(reply.code);
-        if (reply.enhanced.present()) {
-            put(" ");
-            number(reply.enhanced.cls);
-            put(".");
-            number(reply.enhanced.subject);
-            put(".");
-            number(reply.enhanced.detail);
-        }
-        if (!reply.text.empty()) {
-            put(" ");
-            put(reply.text);
-        }
-    }
-
-    std::string_view view() const { return {octets_.data(), size_}; }
-
-   private:
-    void put(std::string_view text) {
-        const std::size_t count = std::min(text.size(), octets_.size() - size_);
-        std::memcpy(octets_.data() + size_, text.data(), count);
-        size_ += count;
-    }
-
-    void number(unsigned value) {
-        char digits[8];
-        const auto end = std::to_chars(digits, digits + sizeof digits, value).ptr;
-        put({digits, static_cast<std::size_t>(end - digits)});
-    }
-
-    std::array<char, 1024> octets_;
-    std::size_t size_ = 0;
-};
 
 /// "TLSv1.3 TLS_AES_128_GCM_SHA256"; nothing where the sender speaks in plain text.
 void put_tls(log::Line& line, const mail::Client& client) {
@@ -89,6 +53,32 @@ std::string_view in_brackets(std::string_view argument) {
     if (!said.ident.empty()) {
         line.text(Field::orig_id, said.ident);
     }
+}
+
+/// What is known of a message but its answer. `listener`: empty: it came from the spool.
+void put_message(log::Line& line, std::string_view listener, const mail::Submission& submission) {
+    line.text(Field::id, submission.id());
+    if (!listener.empty()) {
+        line.text(Field::listener, listener);
+    }
+    line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
+    put_tls(line, submission.client);
+    if (!submission.client.login.empty()) {
+        line.text(Field::login, submission.client.login);
+    }
+    if (submission.client.forwarded != nullptr) {
+        put_forwarded(line, *submission.client.forwarded);
+    }
+    line.text(Field::from, submission.envelope.reverse_path);
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+         r = r->next) {
+        line.text(Field::to, r->address);
+    }
+    if (const mail::Recipient* first = submission.envelope.first_recipient;
+        first != nullptr && !first->rule.empty()) {
+        line.text(Field::rule, first->rule);
+    }
+    line.number(Field::generation, submission.generation);
 }
 
 std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
@@ -135,31 +125,42 @@ void Lines::message(
     const mail::Outcome& outcome,
     const mail::Reply& answer) {
     log::Line line = buffer_.line(ring_.wall_now(), event_of(outcome.kind, answer));
-    line.text(Field::id, submission.id());
-    line.text(Field::listener, listener);
-    line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
-    put_tls(line, submission.client);
-    if (!submission.client.login.empty()) {
-        line.text(Field::login, submission.client.login);
-    }
-    if (submission.client.forwarded != nullptr) {
-        put_forwarded(line, *submission.client.forwarded);
-    }
-    line.text(Field::from, submission.envelope.reverse_path);
-    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
-         r = r->next) {
-        line.text(Field::to, r->address);
-    }
-    if (const mail::Recipient* first = submission.envelope.first_recipient;
-        first != nullptr && !first->rule.empty()) {
-        line.text(Field::rule, first->rule);
-    }
-    line.number(Field::generation, submission.generation).text(Field::pool, pool);
+    put_message(line, listener, submission);
+    line.text(Field::pool, pool);
     if (!outcome.host.empty()) {
         line.text(Field::host, outcome.host);
     }
     line.text(Field::reply, ReplyText(answer).view());
     line.number(Field::ms, static_cast<std::uint64_t>(base::to_ms(ring_.now() - submission.began)));
+    line.commit();
+}
+
+void Lines::kept(
+    std::string_view event,
+    std::string_view listener,
+    const mail::Submission& submission,
+    std::string_view pool,
+    const mail::Reply& why) {
+    log::Line line = buffer_.line(ring_.wall_now(), event);
+    put_message(line, listener, submission);
+    line.text(Field::pool, pool).text(Field::reply, ReplyText(why).view());
+    line.number(Field::ms, static_cast<std::uint64_t>(base::to_ms(ring_.now() - submission.began)));
+    line.commit();
+}
+
+void Lines::kept(std::string_view event, const spool::Kept& kept, std::string_view why) {
+    std::array<char, 32> id;
+    const std::size_t size = journal::id_to_text(kept.id(), id);
+    log::Line line = buffer_.line(ring_.wall_now(), event);
+    line.text(Field::id, {id.data(), size}).text(Field::from, kept.reverse_path());
+    for (const spool::KeptRecipient& recipient : kept.recipients()) {
+        if (recipient.state != journal::State::delivered) {
+            line.text(Field::to, recipient.address);
+        }
+    }
+    if (!why.empty()) {
+        line.text(Field::reply, why);
+    }
     line.commit();
 }
 

@@ -9,6 +9,7 @@
 #include "postern/log/refusals.h"
 #include "postern/mail/submission.h"
 #include "postern/route/table.h"
+#include "postern/spool/kept.h"
 
 namespace postern::shard {
 
@@ -30,6 +31,15 @@ class Lines {
         std::string_view pool,
         const mail::Outcome& outcome,
         const mail::Reply& answer);
+    /// A sender's message goes to the spool, or could not: `why` its smart host does not have it.
+    void kept(
+        std::string_view event,
+        std::string_view listener,
+        const mail::Submission& submission,
+        std::string_view pool,
+        const mail::Reply& why);
+    /// Something happens to one that is in the spool.
+    void kept(std::string_view event, const spool::Kept& kept, std::string_view why);
     /// `client_key`: its address, hashed with the process's key. `rule`: the place of the one that
     /// refused a recipient, or empty. `generation`: that answered.
     void refused(

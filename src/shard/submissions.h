@@ -20,6 +20,11 @@ class Submissions {
     /// the log wants to know who it was. nullptr: memory is short.
     mail::Submission* make(const mail::Client& client, base::WallTime now);
 
+    /// An ID for a message of our own; returns its length.
+    std::uint8_t next_id(base::WallTime now, std::array<char, 32>& into) {
+        return ids_.next(now, into);
+    }
+
     void destroy(mail::Submission& submission) { submissions_.destroy(&submission); }
 
     std::uint32_t used() const { return submissions_.used(); }

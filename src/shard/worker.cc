@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "client_limits.h"
+#include "deliveries.h"
 #include "errand.h"
 #include "generations.h"
 #include "kept_refusals.h"
@@ -21,7 +22,6 @@
 #include "postern/mail/domain.h"
 #include "postern/shard/common.h"
 #include "postern/shard/standing.h"
-#include "postern/shard/sync.h"
 #include "postern/smtp/characters.h"
 #include "pressure.h"
 #include "submissions.h"
@@ -42,6 +42,12 @@ constexpr mail::Reply other_group{
     452, {4, 5, 3}, "goes to another smart host than the recipients before it, send it separately"};
 constexpr mail::Reply too_many_for_host{
     452, {4, 5, 3}, "the smart host takes no more recipients, send it separately"};
+constexpr mail::Reply other_mode{
+    452,
+    {4, 5, 3},
+    "is delivered in another way than the recipients before it, send it separately"};
+constexpr mail::Reply not_kept_now{
+    452, {4, 3, 1}, "mail can not be brought to stable storage now, try again later"};
 constexpr mail::Reply rules_gone{
     451, {4, 3, 2}, "the rules have changed too often since MAIL, try again"};
 constexpr mail::Reply no_smtputf8{
@@ -52,7 +58,8 @@ constexpr mail::Reply no_smtputf8{
 class Worker::Implementation final : public inbound::World,
                                      public relay::World,
                                      public shared::Doors::Taker,
-                                     public Logins::Asker {
+                                     public Logins::Asker,
+                                     private Deliveries::World {
    public:
     Implementation(
         std::unique_ptr<io::Ring> ring,
@@ -150,16 +157,32 @@ class Worker::Implementation final : public inbound::World,
     }
 
     // --- relay::World ---
-    void settled(mail::Submission& submission, const mail::Outcome& outcome) override;
-    void released(mail::Submission& submission) override;
+    void settled(mail::Submission& submission, const mail::Outcome& outcome) override {
+        if (!verifier_.settled(submission, outcome)) {
+            deliveries_.settled(submission, outcome);
+        }
+    }
+
+    void released(mail::Submission& submission) override {
+        if (!verifier_.released(submission)) {
+            deliveries_.released(submission);
+        }
+    }
 
     bool sender_gone(mail::Submission& submission) override {
-        return inbound_.sender_gone(submission);
+        return !deliveries_.promised(submission) && inbound_.sender_gone(submission);
     }
 
     void trouble(std::string_view pool, std::string_view host, std::string_view what) override;
 
-    void free(mail::Submission& submission);
+    // --- Deliveries::World ---
+    void tell(mail::Submission& submission, const mail::Reply& reply) override;
+    void free(mail::Submission& submission) override;
+    bool reserve_again(mail::Submission& submission, std::uint64_t octets) override;
+
+    const config::Listener& listener_of(const mail::Client& client) const override {
+        return current().listeners[client.listener].config;
+    }
 
     // --- generations ---
     void take(const Snapshot& next, const std::vector<OpenedListener>& opened);
@@ -168,10 +191,6 @@ class Worker::Implementation final : public inbound::World,
     void let_pool_go(mail::Submission& submission);
 
     const Snapshot& current() const { return generations_.current(); }
-
-    const config::Listener& listener_of(const mail::Client& client) const {
-        return current().listeners[client.listener].config;
-    }
 
     static std::uint64_t budget_network(const mail::Submission& submission) {
         return submission.client.exempt ? 0 : submission.client.network;
@@ -232,6 +251,7 @@ class Worker::Implementation final : public inbound::World,
     route::DecisionText decision_text_{};
     Verifier verifier_;
     KeptRefusals kept_;
+    Deliveries deliveries_;
     PlaceText place_text_{};
     std::string_view
         refused_rule_;  // of the recipient whose refusal is logged next; in place_text_
@@ -284,6 +304,19 @@ Worker::Implementation::Implementation(
               inbound_.answer_recipient(asker, reply);
           }),
       kept_(common.kept),
+      deliveries_(
+          *this,
+          {index_,
+           *ring_,
+           timers_,
+           mailbox_,
+           relay_,
+           common.spool,
+           submissions_,
+           generations_,
+           lines_,
+           kept_,
+           common.metrics.worker(settings.index)}),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {
@@ -296,15 +329,17 @@ void Worker::Implementation::run() {
     common_.doors.open(index_, *this);
     for (;;) {
         timers_.run(ring_->now());
+        deliveries_.look();
         if (stage_ != Stage::serving && submissions_.used() == 0 && inbound_.closed() &&
-            logins_.idle() && !common_.doors.awaits(index_)) {
+            logins_.idle() && !common_.doors.awaits(index_) && deliveries_.idle()) {
             relay_.shut_down();
             if (relay_.idle()) {
                 return;
             }
         }
         relay_.flush();
-        ring_->turn(timers_.next());
+        deliveries_.flush();
+        ring_->turn(deliveries_.in_haste() ? ring_->now() : timers_.next());
         tally_.turned();
         common_.doors.tell(index_, inbound_.connections(), current().generation);
     }
@@ -316,6 +351,7 @@ void Worker::Implementation::run() {
 void Worker::Implementation::take(const Snapshot& next, const std::vector<OpenedListener>& opened) {
     generations_.take(next);
     verifier_.take(next, generations_.current_pools());
+    deliveries_.take(next, generations_.current_pools());
     relay_.set_timeouts(timeouts_of(next.config));
     take_listeners(next, opened);
 }
@@ -456,14 +492,25 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
         }
         return decision.reply;
     }
-    const std::uint32_t pool =
-        generation->pools[snapshot.table->action(decision.match.action).target];
+    const route::Action& action = snapshot.table->action(decision.match.action);
+    const std::uint32_t pool = generation->pools[action.target];
     const bool first = submission.envelope.recipient_count == 0;
-    if (!first && pool != submission.pool) {
-        return other_group;
+    const mail::Mode mode =
+        deliveries_.mode_of(action.delivery, pool, listener_of(submission.client));
+    // With nothing to keep mail in, hybrid is as sync.
+    const bool keeps = mode != mail::Mode::sync && deliveries_.keeps();
+    if (mode == mail::Mode::queue && !keeps) {
+        return not_kept_now;
     }
+    if (!first && (mode != submission.mode || (pool != submission.pool && !keeps))) {
+        return mode != submission.mode ? other_mode : other_group;
+    }
+    bool spool_first = !first && pool != submission.pool;
     if (submission.envelope.recipient_count >= relay_.recipients_max(pool)) {
-        return too_many_for_host;
+        if (!keeps) {
+            return too_many_for_host;
+        }
+        spool_first = true;
     }
     const std::string_view told =
         decision.outgoing.empty() ? recipient.local_part : decision.outgoing;
@@ -479,7 +526,10 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
     }
     if (first && !shares_.may_choose(pool, submissions_.used())) {
         tally_.limit_reached(submission.client, metrics::Limit::pool_share);
-        return pool_has_its_share;
+        if (!keeps) {
+            return pool_has_its_share;
+        }
+        spool_first = true;  // what waits for it is on the disk, not in memory
     }
     if (!decision.outgoing.empty()) {
         const auto copy = submission.arena.copy(decision.outgoing);
@@ -498,8 +548,11 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
         let_pool_go(submission);  // of one that was not taken after all
         submission.holds_pool = true;
         submission.pool = pool;
+        submission.mode = mode;
+        submission.spool_first = false;
         relay_.hold(pool);
     }
+    submission.spool_first = submission.spool_first || spool_first;
     return verifier_.asks(pool) ? verifier_.look(submission, recipient) : mail::Reply{};
 }
 
@@ -507,7 +560,8 @@ bool Worker::Implementation::reserve(
     mail::Submission& submission, std::uint64_t octets, bool first) {
     POSTERN_ASSERT(octets >= submission.reserved_octets, "a reservation only grows");
     const std::uint64_t more = octets - submission.reserved_octets;
-    if (!shares_.may_pin(submission.pool, more, submission.reserved_octets)) {
+    if (!submission.spool_first &&
+        !shares_.may_pin(submission.pool, more, submission.reserved_octets)) {
         tally_.limit_reached(submission.client, metrics::Limit::pool_share);
         return false;
     }
@@ -529,7 +583,7 @@ void Worker::Implementation::submit(mail::Submission& submission) {
     submission.completed = ring_->now();
     submission.deadline = submission.completed + listener_of(submission.client).delivery.sync_limit;
     tally_.submitted(submission);
-    relay_.submit(submission);
+    deliveries_.submit(submission);
 }
 
 void Worker::Implementation::abandon(mail::Submission& submission) {
@@ -551,6 +605,21 @@ void Worker::Implementation::free(mail::Submission& submission) {
     }
     let_pool_go(submission);
     submissions_.destroy(submission);
+}
+
+void Worker::Implementation::tell(mail::Submission& submission, const mail::Reply& reply) {
+    tally_.settled(submission, reply);
+    inbound_.answer(submission, reply);
+}
+
+/// Exempt from a network's share; but new mail comes first.
+bool Worker::Implementation::reserve_again(mail::Submission& submission, std::uint64_t octets) {
+    if (!bodies_.take(budget_network(submission), octets, true)) {
+        return false;
+    }
+    shares_.pinned(submission.pool, octets);
+    submission.reserved_octets = octets;
+    return true;
 }
 
 void Worker::Implementation::refused(
@@ -575,30 +644,6 @@ void Worker::Implementation::refused(
 }
 
 // --- smart hosts --------------------------------------------------------------------------------
-
-void Worker::Implementation::settled(mail::Submission& submission, const mail::Outcome& outcome) {
-    if (verifier_.settled(submission, outcome)) {
-        return;
-    }
-    const mail::Reply reply = sync_answer(outcome);
-    if (outcome.kind == mail::Outcome::Kind::divided) {
-        kept_.keep(submission, generations_.pool_name(submission.pool), ring_->now());
-    }
-    tally_.settled(submission, reply);
-    lines_.message(
-        listener_of(submission.client).name,
-        submission,
-        generations_.pool_name(submission.pool),
-        outcome,
-        reply);
-    inbound_.answer(submission, reply);
-}
-
-void Worker::Implementation::released(mail::Submission& submission) {
-    if (!verifier_.released(submission)) {
-        free(submission);
-    }
-}
 
 void Worker::Implementation::trouble(
     std::string_view pool, std::string_view host, std::string_view what) {
@@ -635,6 +680,7 @@ void Worker::Implementation::publish_memory() {
 
 void Worker::Implementation::begin_shutdown() {
     stage_ = Stage::grace;
+    deliveries_.shut_down();
     tally_.stopping();
     common_.doors.close(index_);
     inbound_.shut_down();

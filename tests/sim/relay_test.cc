@@ -5,8 +5,7 @@
 #include <algorithm>
 #include <map>
 
-#include "../unit/smtp/host_model.h"
-#include "tests/sim/sim_world.h"
+#include "tests/sim/host_end.h"
 
 namespace postern::sim {
 namespace {
@@ -15,42 +14,6 @@ using namespace std::chrono_literals;
 using Kind = mail::Outcome::Kind;
 using smtp::test::HostModel;
 using smtp::test::Message;
-
-/// A smart host's end of one connection.
-struct HostEnd {
-    HostEnd(
-        World& world,
-        std::shared_ptr<Socket> socket,
-        std::size_t host_number,
-        const HostModel::Manners& manners)
-        : host(host_number),
-          random{world.random().next()},
-          model(manners, random),
-          peer(world, std::move(socket), [this](Peer&) { move(); }) {
-        say();
-    }
-
-    void move() {
-        model.feed(std::exchange(peer.received, {}));
-        say();
-        if (!ended && (model.closed || peer.over())) {
-            ended = true;
-            peer.end();
-        }
-    }
-
-    void say() {
-        if (!model.out.empty()) {
-            peer.write(std::exchange(model.out, {}));
-        }
-    }
-
-    const std::size_t host;
-    smtp::test::Random random;
-    HostModel model;
-    bool ended = false;
-    Peer peer;
-};
 
 /// A smart host that dies and comes back.
 struct SmartHost {

@@ -40,8 +40,8 @@ struct Recipient {
                                           // and a form of RFC 6533; empty: unstated
     std::uint32_t pool = 0;               // chosen at RCPT: index of the pool in the worker's relay
     std::uint32_t number = 0;  // among all of its message's, where not all of them are here
-    std::string_view rule;  // "FILE:LINE" of the rule that chose it, for the log; of a
-                            // transaction's first recipient only
+    std::string_view rule;     // "FILE:LINE" of the rule that chose it, for the log; of a
+                               // transaction's first recipient only
     Reply answer;  // the smart host's to its RCPT, once known; text in the arena; code 0: none
     Recipient* next = nullptr;  // in the order in which they were accepted
 };

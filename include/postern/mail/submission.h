@@ -58,8 +58,8 @@ struct Client {
 /// Who is responsible for a message, and when its sender is told (product.md, section 3).
 enum class Mode : std::uint8_t { sync, hybrid, queue };
 
-/// Where a smart host accepts some recipients and refuses others: do those accepted have the message
-/// then, each recipient with its `answer`, or has nobody?
+/// Where a smart host accepts some recipients and refuses others: do those accepted have the
+/// message then, each recipient with its `answer`, or has nobody?
 enum class Divide : std::uint8_t {
     never,
     when_temporary,  // those accepted have it where every refusal is a 4xx

@@ -53,6 +53,15 @@ Decision decide(
     bool trusted,
     DecisionText& text);
 
+/// Where a recipient that was accepted before leads by the rules now in force: target and rewriting
+/// alone, since permission, mode and lists were asked then (product.md, section 3). Not accepted:
+/// no rule is left, or it refuses.
+Decision follow(
+    const Table& table,
+    const RelaySettings& settings,
+    const RecipientParts& recipient,
+    DecisionText& text);
+
 inline constexpr mail::Reply unlisted_recipient{550, {5, 1, 1}, "no such recipient here"};
 
 inline constexpr mail::Reply impossible_domain{553, {5, 1, 3}, "impossible recipient domain"};

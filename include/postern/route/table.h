@@ -49,7 +49,7 @@ struct Secrets {
 
 enum class Pattern : std::uint8_t { domain, exact, subdomains, user, literal, everything };
 enum class TargetKind : std::uint8_t { pool, address, host, mx, reject, defer };
-enum class Delivery : std::uint8_t { unstated, sync };
+enum class Delivery : std::uint8_t { unstated, sync, hybrid, queue };
 
 /// Where recipients go.
 struct Target {

@@ -16,6 +16,7 @@
 #include "postern/shared/kept_answers.h"
 #include "postern/shared/rates.h"
 #include "postern/shared/recipient_answers.h"
+#include "postern/spool/segments.h"
 
 namespace postern::shard {
 
@@ -75,6 +76,7 @@ struct Common {
     TlsShared tls;
     shared::Guesses guesses;
     auth::Checker checker;
+    spool::Segments* spool = nullptr;  // outlives it; null: there is none. Before the workers
 };
 
 }  // namespace postern::shard

@@ -1,0 +1,271 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <queue>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "generations.h"
+#include "kept_refusals.h"
+#include "lines.h"
+#include "postern/base/object_pool.h"
+#include "postern/io/ring.h"
+#include "postern/io/timer.h"
+#include "postern/mail/submission.h"
+#include "postern/notify/notification.h"
+#include "postern/relay/relay.h"
+#include "postern/route/decide.h"
+#include "postern/spool/spool.h"
+#include "queue.h"
+#include "queue_desk.h"
+#include "submissions.h"
+
+namespace postern::shard {
+
+/// What becomes of a message: who is responsible for it, and when its sender is told (product.md,
+/// section 3). Hands it to the relay, to the spool, or to both, and tries what the spool keeps
+/// until it is delivered, refused or expired. The worker's thread.
+class Deliveries final : public spool::World, public ManagedQueue, private Queue::Router {
+   public:
+    /// What it asks of the rest of the worker.
+    class World {
+       public:
+        /// The sender's final answer. Does nothing where the sender has gone.
+        virtual void tell(mail::Submission& submission, const mail::Reply& reply) = 0;
+        /// Nobody needs it any more.
+        virtual void free(mail::Submission& submission) = 0;
+        /// Memory for the body of one that is tried again, of the bound on all bodies.
+        virtual bool reserve_again(mail::Submission& submission, std::uint64_t octets) = 0;
+        /// Of the configuration in force: the listener's that the client came by.
+        virtual const config::Listener& listener_of(const mail::Client& client) const = 0;
+
+       protected:
+        ~World() = default;
+    };
+
+    /// What it works with; all of it outlives it.
+    struct Parts {
+        std::uint32_t worker;
+        io::Ring& ring;
+        io::Timers& timers;
+        io::Mailbox& mailbox;
+        relay::Relay& relay;
+        spool::Segments* segments;  // null: there is no spool; then all delivery is sync
+        Submissions& submissions;
+        Generations& generations;
+        Lines& lines;
+        KeptRefusals& refusals;
+        metrics::Meters& meters;
+    };
+
+    Deliveries(World& world, const Parts& parts);
+    ~Deliveries();
+
+    /// The snapshot comes into force. `pools`: by its targets, their numbers in the relay.
+    void take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools);
+
+    /// Who is to be responsible for a message to that pool, by rule, pool, listener and the general
+    /// configuration, in this order.
+    mail::Mode mode_of(
+        route::Delivery rule, std::uint32_t pool, const config::Listener& listener) const;
+
+    /// May a message be promised to be kept now? No: `queue` takes none, `hybrid` is as `sync`.
+    bool keeps() const { return spool_ != nullptr && spool_->takes(); }
+
+    // --- fresh mail, and the relay ---------------------------------------------------------------
+    /// A sender's message is whole. It is answered by World::tell, never from inside this call.
+    void submit(mail::Submission& submission);
+    void settled(mail::Submission& submission, const mail::Outcome& outcome);
+    void released(mail::Submission& submission);
+
+    /// Its sender's staying is of no matter any more.
+    bool promised(const mail::Submission& submission) const {
+        return submission.attempt != nullptr;
+    }
+
+    // --- spool::World ----------------------------------------------------------------------------
+    void stored(spool::Kept& kept, bool safe) override;
+    void loaded(spool::Kept& kept, const base::Result<void>& result) override;
+    void finished(spool::Kept& kept) override;
+    void recovered(spool::Kept& kept) override;
+
+    /// Once behind every turn, before the relay's flush: tries what is due.
+    void look();
+
+    /// And behind it: begins to write what the turn has brought.
+    void flush() {
+        if (spool_ != nullptr) {
+            spool_->flush();
+        }
+    }
+
+    /// look() has something to do at once.
+    bool in_haste() const { return look_; }
+
+    /// Nothing kept is tried any more; what is being written or tried comes to its end.
+    void shut_down() { shutting_down_ = true; }
+
+    /// Nothing is being written or tried.
+    bool idle() const {
+        return attempts_.used() == 0 && tellings_.empty() && (spool_ == nullptr || spool_->idle());
+    }
+
+    // --- ManagedQueue ----------------------------------------------------------------------------
+    spool::Kept* at_or_after(const journal::Id& id) override {
+        return queue_.index().at_or_after(id);
+    }
+
+    std::string_view pool_of(const spool::Kept& kept, std::uint32_t recipient) override;
+
+    bool orphaned(const spool::Kept& kept) override { return queue_.orphaned(kept); }
+
+    void retry(spool::Kept& kept) override;
+    void hold(spool::Kept& kept, bool held) override;
+    void remove(spool::Kept& kept, bool notify) override;
+
+   private:
+    /// One message of the spool that something is being done for.
+    struct Attempt {
+        enum class Stage : std::uint8_t {
+            storing,  // a sender's message: it awaits World::stored
+            trying,   // the relay has it
+            loading,
+            telling,  // notifications are being stored
+            over
+        };
+        spool::Kept* kept = nullptr;
+        mail::Submission* submission = nullptr;
+        Stage stage = Stage::storing;
+        std::uint32_t pool = 0;
+        std::uint64_t generation = 0;  // in whose rules it was looked up
+        bool with_relay = false;       // which needs the submission still
+        bool counted = false;          // by the queue
+        bool told = false;             // the sender knows
+        bool expire = false;           // what waits is given up
+        bool remove = false;           // an operator took it out
+        bool tell_removed = false;
+        bool changed = false;  // something is known that the disk does not know
+        // What the relay said.
+        bool has_outcome = false;
+        bool host_has_dsn = false;
+        mail::Outcome::Kind kind{};
+        mail::Reply reply;
+        std::string text;  // of `reply`
+        std::string host;
+        // Notifications under way, and the recipients that they tell of as failed.
+        std::uint32_t notices = 0;
+        bool notice_lost = false;
+        std::vector<std::uint32_t> failed;
+    };
+
+    /// A notification that is being stored.
+    struct Telling {
+        Attempt* attempt = nullptr;  // whose message it tells of; null: nobody waits for it
+        std::string content;
+    };
+
+    /// What is known of a pool of the relay's beside it.
+    struct Terms {
+        config::Retry retry;
+        config::Defer defer{};
+        config::Mode mode{};
+        bool mode_is_own = false;
+    };
+
+    struct Due final : io::Timer {
+        explicit Due(Deliveries& owner)
+            : io::Timer([](io::Timer& self) { static_cast<Due&>(self).deliveries.look_ = true; }),
+              deliveries(owner) {}
+
+        Deliveries& deliveries;
+    };
+
+    /// Senders that wait for the same time.
+    struct Patience {
+        base::Duration deadline{};
+        base::List<mail::Submission, mail::Answering> senders;
+    };
+
+    struct DelayNotice {
+        std::int64_t due_ms;
+        journal::Id id;
+
+        bool operator<(const DelayNotice& other) const { return due_ms > other.due_ms; }
+    };
+
+    // Queue::Router
+    std::optional<Queue::Way> way_of(
+        const spool::Kept& kept, const spool::KeptRecipient& recipient) override;
+
+    const config::Retry& retry() const override { return current().config.retry; }
+
+    const Snapshot& current() const { return parts_.generations.current(); }
+
+    std::int64_t now_ms() const;
+
+    const Terms& terms_of(std::uint32_t pool) const { return terms_[pool]; }
+
+    // Fresh mail.
+    bool passes(const mail::Submission& submission, const mail::Outcome& outcome) const;
+    void answer(mail::Submission& submission, const mail::Outcome& outcome);
+    void wait_for_answer(mail::Submission& submission);
+    void look_at_senders();
+    Attempt* store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
+    void not_stored(Attempt& attempt);
+    void first_try(Attempt& attempt);
+
+    // Kept mail.
+    void try_what_is_due();
+    bool begin(spool::Kept& kept, std::uint32_t pool, bool expire, bool tries);
+    bool fill_envelope(mail::Submission& submission, spool::Kept& kept, bool tries);
+    bool add_recipient(
+        mail::Submission& submission, const spool::KeptRecipient& kept, std::uint32_t number);
+    std::optional<Queue::Way> way_of_address(std::string_view address);
+    void remember(Attempt& attempt, const mail::Outcome& outcome);
+    void process(Attempt& attempt);
+    void apply(Attempt& attempt, const mail::Recipient& recipient);
+    void refuse(
+        spool::KeptRecipient& recipient, const mail::Reply& reply, const config::Retry& retry);
+    void conclude(Attempt& attempt);
+    void free_if_over(Attempt& attempt);
+    void watch_delay(const spool::Kept& kept);
+    void tell_of_delays();
+
+    // Notifications (notices.cc).
+    void tell_sender(
+        Attempt& attempt, const std::vector<std::uint32_t>& told, notify::Action action);
+    void tell_relayed(const mail::Submission& submission, const mail::Outcome& outcome);
+    void keep_notification(
+        Attempt* attempt,
+        const mail::Submission& submission,
+        notify::Action action,
+        std::span<const notify::RecipientReport> reports,
+        base::WallTime arrived,
+        std::uint64_t content_size);
+    bool leads_somewhere(std::string_view address);
+    void bury(Attempt& attempt);
+
+    World& world_;
+    const Parts parts_;
+    std::unique_ptr<spool::Spool> spool_;
+    Queue queue_;
+    base::ObjectPool<Attempt> attempts_;
+    std::unordered_map<spool::Kept*, Telling> tellings_;
+    std::vector<Terms> terms_;  // by number in the relay
+    std::uint32_t notify_pool_ = route::none;
+    std::vector<std::unique_ptr<Patience>> patience_;
+    std::priority_queue<DelayNotice> delays_;
+    std::vector<journal::Id> removals_;  // to be told of, when there is memory for it
+    Due due_{*this};
+    bool look_ = false;  // something may be due
+    bool shutting_down_ = false;
+    base::Instant no_memory_until_{};
+    route::DecisionText text_{};
+    std::string_view outgoing_;          // of the last look-up: what the smart host is told
+    std::int64_t recipient_expiry_ = 0;  // of the message that is being processed
+};
+
+}  // namespace postern::shard

@@ -1,0 +1,176 @@
+#include <algorithm>
+
+#include "deliveries.h"
+#include "postern/mail/domain.h"
+#include "postern/shard/sync.h"
+#include "reply_text.h"
+
+/// What senders are told of their messages by mail (RFC 3461, section 6): notifications are
+/// messages of our own, and go the way of all that is kept.
+namespace postern::shard {
+namespace {
+
+/// The first octets of a body, as a notification returns them.
+std::string beginning_of(const mail::Body& body) {
+    std::string content;
+    for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
+        const std::string_view run = at.slice()->view();
+        content += run.substr(0, notify::content_octets_max - content.size());
+    }
+    return content;
+}
+
+base::WallTime wall_time_of(std::int64_t ms) {
+    return base::WallTime(std::chrono::milliseconds(ms));
+}
+
+}  // namespace
+
+/// Of recipients of a kept message, those of whom its sender wants to know.
+void Deliveries::tell_sender(
+    Attempt& attempt, const std::vector<std::uint32_t>& told, notify::Action action) {
+    const spool::Kept& kept = *attempt.kept;
+    const mail::Submission& submission = *attempt.submission;
+    std::vector<notify::RecipientReport> reports;
+    for (const std::uint32_t i : told) {
+        const spool::KeptRecipient& recipient = kept.recipients()[i];
+        if (!notify::is_wanted(submission.envelope, recipient.notify, action)) {
+            continue;
+        }
+        notify::RecipientReport& report = reports.emplace_back();
+        report.address = recipient.address;
+        report.original_recipient = recipient.original;
+        if (recipient.reply != nullptr) {
+            report.reply = reply_of(*recipient.reply);
+        }
+        if (attempt.has_outcome) {
+            const bool of_host = attempt.kind == mail::Outcome::Kind::accepted ||
+                                 attempt.kind == mail::Outcome::Kind::refused ||
+                                 attempt.kind == mail::Outcome::Kind::divided;
+            report.host = of_host ? std::string_view(attempt.host) : std::string_view();
+            report.last_attempt = parts_.ring.wall_now();
+        }
+        if (action == notify::Action::delayed) {
+            report.retried_until = wall_time_of(recipient_expiry_);
+        }
+    }
+    if (!reports.empty()) {
+        keep_notification(
+            &attempt,
+            submission,
+            action,
+            reports,
+            wall_time_of(kept.arrival_ms()),
+            kept.content_size());
+    }
+}
+
+/// A host without DSN has taken a sender's message (RFC 3461, section 5.2.2).
+void Deliveries::tell_relayed(const mail::Submission& submission, const mail::Outcome& outcome) {
+    if (spool_ == nullptr) {
+        return;
+    }
+    std::vector<notify::RecipientReport> reports;
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+         r = r->next) {
+        if (r->answer.code < 400 &&
+            notify::is_wanted(submission.envelope, r->notify, notify::Action::relayed)) {
+            notify::RecipientReport& report = reports.emplace_back();
+            report.address = r->address;
+            report.original_recipient = r->original_recipient;
+            report.reply = outcome.reply;
+            report.host = outcome.host;
+            report.last_attempt = parts_.ring.wall_now();
+        }
+    }
+    if (!reports.empty()) {
+        keep_notification(
+            nullptr,
+            submission,
+            notify::Action::relayed,
+            reports,
+            parts_.ring.wall_now(),
+            submission.body.size());
+    }
+}
+
+/// `attempt`: waits for its being stored; null: nobody does.
+void Deliveries::keep_notification(
+    Attempt* attempt,
+    const mail::Submission& submission,
+    notify::Action action,
+    std::span<const notify::RecipientReport> reports,
+    base::WallTime arrived,
+    std::uint64_t content_size) {
+    const config::Config& config = current().config;
+    std::array<char, 32> id_text;
+    const std::string_view id(
+        id_text.data(), parts_.submissions.next_id(parts_.ring.wall_now(), id_text));
+    const std::string content = beginning_of(submission.body);
+    notify::Notification notification = notify::compose(
+        {.action = action,
+         .hostname = config.hostname,
+         .id = id,
+         .date = parts_.ring.wall_now(),
+         .envelope = submission.envelope,
+         .message_id = submission.id(),
+         .arrived = arrived,
+         .content = content,
+         .content_size = content_size,
+         .recipients = reports});
+
+    journal::Message message;
+    message.arrival_ms = now_ms();
+    message.mode = journal::Mode::queue;
+    message.body_type =
+        notification.has_eight_bit ? mail::BodyType::eight_bit_mime : mail::BodyType::unstated;
+    message.smtputf8 = notification.has_utf8_header;
+    message.trusted = true;
+    message.notification = true;
+    message.has_eight_bit = notification.has_eight_bit;
+    message.has_utf8_header = notification.has_utf8_header;
+    message.has_dot_line = true;  // perhaps: it is looked for where that matters
+    message.client = mail::unknown_address;
+    journal::Recipient recipient;
+    recipient.address = submission.envelope.reverse_path;
+    recipient.notify = set_of(mail::Notify::never);
+    if (!leads_somewhere(recipient.address)) {
+        if (!config.delivery.postmaster.empty() && leads_somewhere(config.delivery.postmaster)) {
+            recipient.address = config.delivery.postmaster;
+        } else {
+            parts_.segments->bury(std::string(id) + ".eml", std::move(notification.content));
+            return;
+        }
+    }
+    spool::Kept* const kept = spool::Kept::make(
+        *journal::id_from_text(id), message, notification.content.size(), {&recipient, 1});
+    parts_.lines.kept("notification", *kept, submission.id());
+    const auto [telling, is_new] =
+        tellings_.emplace(kept, Telling{attempt, std::move(notification.content)});
+    POSTERN_ASSERT(is_new, "a notification was made twice");
+    if (attempt != nullptr) {
+        ++attempt->notices;
+    }
+    spool_->keep(*kept, journal::Content(std::string_view(telling->second.content)));
+}
+
+/// Does a rule take mail to the address, or the pool for notifications?
+bool Deliveries::leads_somewhere(std::string_view address) {
+    if (notify_pool_ != route::none) {
+        return true;
+    }
+    return way_of_address(address).has_value();
+}
+
+/// A notification that can not be delivered: nobody else is told, and it is not thrown away.
+void Deliveries::bury(Attempt& attempt) {
+    std::string content;
+    const mail::Body& body = attempt.submission->body;
+    for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
+        content += at.slice()->view();
+    }
+    parts_.segments->bury(journal::text_of(attempt.kept->id()) + ".eml", std::move(content));
+    parts_.lines.kept("dead letter", *attempt.kept, attempt.text);
+}
+
+}  // namespace postern::shard

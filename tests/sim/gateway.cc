@@ -1,0 +1,545 @@
+#include "tests/sim/gateway.h"
+
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <memory>
+#include <set>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "postern/log/buffer.h"
+#include "postern/shard/worker.h"
+#include "postern/spool/segments.h"
+#include "tests/sim/host_end.h"
+#include "tests/sim/sim_disk.h"
+#include "tests/unit/shard/generations.h"
+
+namespace postern::sim {
+namespace {
+
+using namespace std::chrono_literals;
+using smtp::test::HostModel;
+
+constexpr std::uint64_t segment_octets = 256 * 1024;
+constexpr int gateway_port = 2500;
+constexpr int first_host_port = 2600;
+constexpr std::size_t log_octets = std::size_t{1} << 22;
+
+struct PowerCut {};
+
+/// What one sender sent, and what it was told.
+struct Sent {
+    std::string token;
+    std::string from;  // empty: the null sender
+    std::string content;
+    std::vector<std::string> accepted;  // recipients, by RCPT's answer
+    int code = 0;                       // of the answer to the body; 0: none came
+    unsigned life = 0;
+};
+
+/// Sends one message behind the other on a connection, whatever is said to it.
+class Sender {
+   public:
+    Sender(
+        World& world,
+        const io::Address& to,
+        std::vector<Sent*> messages,
+        std::vector<std::vector<std::string>> recipients)
+        : messages_(std::move(messages)),
+          recipients_(std::move(recipients)),
+          peer_(world, to, [this](Peer&) { move(); }) {}
+
+   private:
+    enum class Step { greeting, ehlo, mail, rcpt, data, body };
+
+    void move() {
+        for (std::size_t end = peer_.received.find("\r\n"); end != std::string::npos && !over_;
+             end = peer_.received.find("\r\n")) {
+            const std::string line = peer_.received.substr(0, end);
+            peer_.received.erase(0, end + 2);
+            if (line.size() < 4 || line[3] == ' ') {
+                answered(std::atoi(line.c_str()));
+            }
+        }
+        if (!over_ && peer_.over()) {
+            end();
+        }
+    }
+
+    void end() {
+        over_ = true;
+        peer_.close();
+    }
+
+    void answered(int code) {
+        if (code == 421) {
+            if (step_ == Step::body && current_ < messages_.size()) {
+                messages_[current_]->code = code;
+            }
+            end();
+            return;
+        }
+        switch (step_) {
+            case Step::greeting:
+                peer_.write("EHLO sender.test\r\n");
+                step_ = Step::ehlo;
+                return;
+            case Step::ehlo:
+                begin();
+                return;
+            case Step::mail:
+                if (code != 250) {
+                    next();
+                    return;
+                }
+                step_ = Step::rcpt;
+                say_recipient();
+                return;
+            case Step::rcpt:
+                if (code == 250) {
+                    messages_[current_]->accepted.push_back(recipients_[current_][recipient_]);
+                }
+                ++recipient_;
+                say_recipient();
+                return;
+            case Step::data:
+                if (code != 354) {
+                    messages_[current_]->code = code;
+                    next();
+                    return;
+                }
+                step_ = Step::body;
+                peer_.write(messages_[current_]->content + ".\r\n");
+                return;
+            case Step::body:
+                messages_[current_]->code = code;
+                next();
+                return;
+        }
+    }
+
+    void say_recipient() {
+        if (recipient_ < recipients_[current_].size()) {
+            peer_.write("RCPT TO:<" + recipients_[current_][recipient_] + ">\r\n");
+        } else if (messages_[current_]->accepted.empty()) {
+            next();
+        } else {
+            step_ = Step::data;
+            peer_.write("DATA\r\n");
+        }
+    }
+
+    void next() {
+        ++current_;
+        if (current_ == messages_.size()) {
+            end();
+            return;
+        }
+        peer_.write("RSET\r\n");
+        step_ = Step::ehlo;
+    }
+
+    void begin() {
+        recipient_ = 0;
+        step_ = Step::mail;
+        peer_.write("MAIL FROM:<" + messages_[current_]->from + ">\r\n");
+    }
+
+    const std::vector<Sent*> messages_;
+    const std::vector<std::vector<std::string>> recipients_;
+    Step step_ = Step::greeting;
+    std::size_t current_ = 0;
+    std::size_t recipient_ = 0;
+    bool over_ = false;
+    Peer peer_;
+};
+
+class NoControl final : public shard::Control {
+   public:
+    void taken(const shard::Snapshot&) override {}
+
+    void done(const shard::Snapshot&) override {}
+};
+
+/// What a life leaves behind when the power is cut: nothing of it may run any more, and nobody
+/// takes it apart. Kept, so that no leak is seen in it.
+struct Wreck {
+    std::unique_ptr<shard::Worker> worker;
+    std::unique_ptr<spool::Segments> segments;
+};
+
+struct Life {
+    std::unique_ptr<shard::Snapshot> snapshot;
+    std::unique_ptr<shard::Common> common;
+    std::unique_ptr<log::Buffer> lines;
+    std::unique_ptr<spool::Segments> segments;
+    std::unique_ptr<shard::Worker> worker;
+};
+
+std::vector<Wreck>& wrecks() {
+    static auto* const all = new std::vector<Wreck>;
+    return *all;
+}
+
+class Gateway {
+   public:
+    explicit Gateway(std::uint64_t seed) : seed_(seed), choices_(seed) {
+        lossless_ = choices_.chance(1, 4);
+        quiet_ = choices_.chance(1, 6);
+        const char* const modes[] = {"sync", "hybrid", "queue"};
+        configuration_ = fmt::format(
+            "[delivery]\nmode = \"{}\"\nhybrid_deadline = \"{}\"\ndefer = \"{}\"\n",
+            modes[choices_.chance(1, 6) ? 0 : 1 + choices_.below(2)],
+            choices_.chance(1, 2) ? "20 s" : "1 s",
+            choices_.chance(1, 2) ? "pass" : "spool");
+        configuration_ += choices_.chance(1, 2) ? "[relay]\nnetworks = [\"10.0.0.0/8\"]\n" : "";
+        configuration_ += "[retry]\nfirst = \"10 s\"\nmax = \"2 min\"\n";
+        configuration_ += "[limits]\nbody_memory = \"16 MiB\"\nconnections_per_client = 0\n";
+        configuration_ += "[spool]\npath = \"/spool\"\nmin_free = \"1 MiB\"\n";
+        for (std::size_t i = 0; i < 3; ++i) {
+            Host& host = hosts_[i];
+            host.manners.helo = "gw.test";
+            host.manners.pipelining = choices_.chance(3, 4);
+            host.manners.chunking = choices_.chance(1, 2);
+            if (!quiet_) {
+                host.manners.refuse_percent = choices_.chance(1, 2) ? 0 : 15;
+            }
+            if (!quiet_ && !lossless_) {
+                host.manners.trouble_percent = choices_.chance(4, 5) ? 0 : 10;
+                host.manners.close_percent = choices_.chance(2, 3) ? 0 : 5;
+                host.manners.garbage_percent = choices_.chance(3, 4) ? 0 : 2;
+            }
+            const std::string name(1, static_cast<char>('a' + i));
+            configuration_ += shard::test::pool(
+                name,
+                first_host_port + static_cast<int>(i),
+                choices_.chance(1, 3) ? "recipients_max = 1\n" : "");
+        }
+    }
+
+    GatewayRun run() {
+        const unsigned lives = lossless_ ? 1 : 1 + static_cast<unsigned>(choices_.below(4));
+        for (unsigned life = 0; life < lives && run_.wrong.empty(); ++life) {
+            live(life, life + 1 == lives);
+        }
+        check();
+        run_.lives = lives;
+        run_.writes = disk_.writes();
+        return run_;
+    }
+
+   private:
+    struct Host {
+        HostModel::Manners manners;
+        std::unique_ptr<PeerListener> listener;
+    };
+
+    /// From a start to a power cut, or to an orderly end.
+    void live(unsigned life, bool last) {
+        Faults faults = quiet_ ? Faults{} : Faults::draw(choices_);
+        if (lossless_) {
+            faults.cuts = 0;
+            faults.refusals = 0;
+            faults.write_fails = faults.short_writes = faults.read_fails = faults.create_fails = 0;
+        }
+        faults.cut_octets_max = 20'000;
+        World world(choices_.next(), faults);
+        world_ = &world;
+        world.step(resume_);
+        for (std::size_t i = 0; i < 3; ++i) {
+            come_back(i);
+        }
+
+        Life all;
+        all.snapshot = shard::test::snapshot_of(
+            1, configuration_, "a.test a\nb.test b\ns.test c\n", {gateway_port});
+        all.common = std::make_unique<shard::Common>(
+            all.snapshot->config, 100, 1, base::HashKey{}, base::HashKey{});
+        std::uint64_t identity = 1;
+        shard::identify_pools(*all.snapshot, nullptr, identity);
+        shard::number_listeners(*all.snapshot, nullptr, *all.common);
+        for (int tries = 0; all.segments == nullptr; ++tries) {  // somebody starts it again
+            auto segments = spool::Segments::open(
+                {.folder = "/spool",
+                 .min_free = 1 << 20,
+                 .workers = 1,
+                 .segment_octets = segment_octets});
+            if (segments) {
+                all.segments = std::move(*segments);
+            } else if (tries == 100) {
+                run_.wrong += "the spool is never opened: " + segments.error().text + "\n";
+                return;
+            }
+        }
+        all.common->spool = all.segments.get();
+        serve(world, all, life, last);
+    }
+
+    void serve(World& world, Life& all, unsigned life, bool last) {
+        all.lines = std::make_unique<log::Buffer>(log::Format::json, log_octets, -1);
+        const io::Address address = *io::Address::parse("127.0.0.1", gateway_port);
+        shard::WorkerSettings settings;
+        settings.bounds = shard::worker_bounds(all.snapshot->config, 100);
+        settings.listeners = {{0, *io::open_listener(address)}};
+        auto made =
+            shard::Worker::create(settings, *all.snapshot, *all.common, control_, *all.lines);
+        POSTERN_ASSERT(made, "a worker can be made on the simulated ring");
+        all.worker = std::move(*made);
+        prepare_segments(*all.segments);
+
+        const std::size_t senders = 1 + choices_.below(6);
+        for (std::size_t i = 0; i < senders; ++i) {
+            world.at(
+                world.now() + base::Duration(choices_.below(20'000'000'000)),
+                [this, &world, address, life] { send(world, address, life); });
+        }
+        if (!lossless_) {
+            for (std::size_t i = 0; i < choices_.below(4); ++i) {
+                world.at(world.now() + base::Duration(choices_.below(60'000'000'000)), [this] {
+                    const std::size_t host = choices_.below(3);
+                    hosts_[host].listener == nullptr ? come_back(host) : die(host);
+                });
+            }
+        }
+        if (!last) {
+            world.at(world.now() + base::Duration(choices_.below(60'000'000'000)), [] {
+                throw PowerCut();
+            });
+        } else {
+            world.at(world.now() + 90s, [this, &world] { recover(world); });
+            world.at(world.now() + 90s + 40min, [&all] { all.worker->request_shutdown(); });
+        }
+        try {
+            all.worker->run();
+        } catch (const PowerCut&) {
+            disk_.cut_power(choices_);
+            resume_ = world.now() + 5s;
+            clear();
+            wrecks().push_back({std::move(all.worker), std::move(all.segments)});
+            return;
+        }
+        all.worker.reset();
+        all.segments.reset();
+        clear();
+        if (disk_.open_descriptors() != 0) {
+            run_.wrong += fmt::format(
+                "{} descriptors of files are open at the end\n", disk_.open_descriptors());
+        }
+        resume_ = world.now() + 1s;
+    }
+
+    /// All is well from here on.
+    void recover(World& world) {
+        world.stop_faults();
+        for (std::size_t i = 0; i < 3; ++i) {
+            hosts_[i].manners.refuse_percent = hosts_[i].manners.trouble_percent = 0;
+            hosts_[i].manners.close_percent = hosts_[i].manners.garbage_percent = 0;
+            die(i);
+            come_back(i);
+        }
+    }
+
+    void prepare_segments(spool::Segments& segments) {
+        const bool more = segments.step();
+        world_->at(
+            world_->now() + (more ? base::Duration(choices_.below(5'000'000)) : 500ms),
+            [this, &segments] { prepare_segments(segments); });
+    }
+
+    void send(World& world, const io::Address& address, unsigned life) {
+        std::vector<Sent*> messages;
+        std::vector<std::vector<std::string>> recipients;
+        for (std::size_t i = 0; i < 1 + choices_.below(5); ++i) {
+            Sent& sent = sent_.emplace_back();
+            sent.token = fmt::format("tok-{}.", sent_.size());
+            sent.life = life;
+            sent.from = choices_.chance(1, 10) ? "" : fmt::format("u{}@s.test", sent_.size());
+            sent.content = "Subject: " + sent.token + "\r\n\r\n";
+            const std::size_t lines =
+                choices_.chance(1, 10) ? choices_.below(6000) : choices_.below(60);
+            for (std::size_t line = 0; line < lines; ++line) {
+                sent.content += fmt::format("{} line {} of {}\r\n", sent.token, line, lines);
+            }
+            messages.push_back(&sent);
+            std::vector<std::string>& to = recipients.emplace_back();
+            for (std::size_t r = 0; r < 1 + choices_.below(3); ++r) {
+                to.push_back(fmt::format("r{}@{}.test", r, choices_.chance(2, 3) ? 'a' : 'b'));
+            }
+        }
+        senders_.push_back(
+            std::make_unique<Sender>(world, address, std::move(messages), std::move(recipients)));
+    }
+
+    void come_back(std::size_t number) {
+        Host& host = hosts_[number];
+        host.listener = std::make_unique<PeerListener>(
+            *world_,
+            *io::Address::parse("127.0.0.1", static_cast<std::uint16_t>(first_host_port + number)),
+            [this, number](std::shared_ptr<Socket> socket) {
+                ends_.push_back(std::make_unique<HostEnd>(
+                    *world_, std::move(socket), number, hosts_[number].manners));
+            });
+    }
+
+    void die(std::size_t number) {
+        hosts_[number].listener.reset();
+        for (const auto& end : ends_) {
+            if (end->host == number && !end->ended) {
+                end->ended = true;
+                end->peer.reset();
+            }
+        }
+    }
+
+    /// What hosts and senders are left of a life goes, and what the hosts have said yes to stays.
+    void clear() {
+        for (const auto& end : ends_) {
+            if (!end->model.breach.empty()) {
+                run_.wrong += "a host: " + end->model.breach + "\n";
+            }
+            for (smtp::test::Delivery& delivery : end->model.deliveries) {
+                deliveries_.push_back(std::move(delivery));
+            }
+        }
+        for (Host& host : hosts_) {
+            host.listener.reset();
+        }
+        ends_.clear();
+        senders_.clear();
+    }
+
+    void check() {
+        // Recipients that were delivered, and notifications, by the message's token.
+        std::map<std::string, std::multiset<std::string>> arrived;
+        std::map<std::string, std::vector<std::string>> notified;
+        std::map<std::string, const Sent*> by_token;
+        for (const Sent& sent : sent_) {
+            by_token[sent.token] = &sent;
+        }
+        for (const smtp::test::Delivery& delivery : deliveries_) {
+            const std::size_t at = delivery.body.find("Subject: tok-");
+            const std::size_t begin = at + 9;
+            const std::string token =
+                at == std::string::npos
+                    ? ""
+                    : delivery.body.substr(begin, delivery.body.find("\r\n", begin) - begin);
+            if (!by_token.contains(token)) {
+                run_.wrong +=
+                    "a message arrived that nobody sent: " + delivery.body.substr(0, 200) + "\n";
+                continue;
+            }
+            if (delivery.from.empty() &&
+                delivery.body.find("multipart/report") != std::string::npos) {
+                notified[token].push_back(delivery.body);
+                continue;
+            }
+            const Sent& sent = *by_token[token];
+            if (delivery.from != sent.from ||
+                delivery.body.substr(std::min(delivery.body.size(), at)) != sent.content ||
+                !delivery.body.starts_with("Received: ")) {
+                run_.wrong += token + " arrived damaged\n";
+            }
+            arrived[token].insert(delivery.to.begin(), delivery.to.end());
+        }
+        for (const auto& [token, bodies] : notified) {
+            run_.notified += static_cast<unsigned>(bodies.size());
+        }
+        const std::set<std::string> in_spool = look_into_spool();
+        const bool exact = lossless_;
+        for (const Sent& sent : sent_) {
+            ++run_.messages;
+            run_.promised += sent.code == 250 ? 1 : 0;
+            const std::multiset<std::string>& got = arrived[sent.token];
+            std::map<std::string, std::size_t> wanted;  // a recipient named twice counts twice
+            for (const std::string& recipient : sent.accepted) {
+                ++wanted[recipient];
+            }
+            for (const auto& [recipient, times] : wanted) {
+                const std::size_t count = got.count(recipient);
+                run_.delivered += static_cast<unsigned>(count);
+                run_.twice += count > times ? 1 : 0;
+                const bool told = std::any_of(
+                    notified[sent.token].begin(), notified[sent.token].end(), [&](auto& body) {
+                        return body.find("; " + recipient + "\r\n") != std::string::npos;
+                    });
+                if (sent.code == 250 && count == 0 && !told && !in_spool.contains(sent.token) &&
+                    !sent.from.empty()) {
+                    run_.wrong += fmt::format(
+                        "{} from <{}> to {}, of life {}, was promised and is lost\n",
+                        sent.token,
+                        sent.from,
+                        recipient,
+                        sent.life);
+                }
+                if (exact && count > times) {
+                    run_.wrong +=
+                        fmt::format("{} came {} times to {}\n", sent.token, count, recipient);
+                }
+                if (exact && sent.code >= 400 && count > 0) {
+                    run_.wrong += fmt::format(
+                        "{} was refused with {} and came to {}\n",
+                        sent.token,
+                        sent.code,
+                        recipient);
+                }
+            }
+            for (const std::string& recipient : got) {
+                if (!wanted.contains(recipient)) {
+                    run_.wrong += sent.token + " came to " + recipient + ", who was not named\n";
+                }
+            }
+        }
+    }
+
+    /// Tokens of what is still kept. Behind an orderly end nothing should be.
+    std::set<std::string> look_into_spool() {
+        std::set<std::string> tokens;
+        World world(1);
+        const auto archive = spool::Archive::open("/spool");
+        if (!archive) {
+            run_.wrong += "the spool can not be read: " + archive.error().text + "\n";
+            return tokens;
+        }
+        for (const spool::Kept* kept : archive->messages()) {
+            const auto content = archive->content(*kept);
+            if (!content) {
+                run_.wrong += "a kept message can not be read: " + content.error().text + "\n";
+                continue;
+            }
+            const std::size_t at = content->find("Subject: tok-");
+            run_.wrong += "left in the spool: " +
+                          (at == std::string::npos ? std::string("?") : content->substr(at, 20)) +
+                          "\n";
+            if (at != std::string::npos) {
+                tokens.insert(content->substr(at + 9, content->find("\r\n", at + 9) - at - 9));
+            }
+        }
+        return tokens;
+    }
+
+    const std::uint64_t seed_;
+    io::Random choices_;
+    bool lossless_ = false;  // nothing happens behind which an answer may be lost
+    bool quiet_ = false;     // nothing goes wrong at all
+    std::string configuration_;
+    Disk disk_;
+    World* world_ = nullptr;
+    NoControl control_;
+    Host hosts_[3];
+    std::vector<std::unique_ptr<HostEnd>> ends_;
+    std::vector<smtp::test::Delivery> deliveries_;
+    std::deque<Sent> sent_;
+    std::vector<std::unique_ptr<Sender>> senders_;
+    base::Instant resume_{};
+    GatewayRun run_;
+};
+
+}  // namespace
+
+GatewayRun run_gateway(std::uint64_t seed) {
+    return Gateway(seed).run();
+}
+
+}  // namespace postern::sim

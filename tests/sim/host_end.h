@@ -1,0 +1,47 @@
+#pragma once
+
+#include <memory>
+#include <utility>
+
+#include "../unit/smtp/host_model.h"
+#include "tests/sim/sim_world.h"
+
+namespace postern::sim {
+
+/// A smart host's end of one connection.
+struct HostEnd {
+    HostEnd(
+        World& world,
+        std::shared_ptr<Socket> socket,
+        std::size_t host_number,
+        const smtp::test::HostModel::Manners& manners)
+        : host(host_number),
+          random{world.random().next()},
+          model(manners, random),
+          peer(world, std::move(socket), [this](Peer&) { move(); }) {
+        say();
+    }
+
+    void move() {
+        model.feed(std::exchange(peer.received, {}));
+        say();
+        if (!ended && (model.closed || peer.over())) {
+            ended = true;
+            peer.end();
+        }
+    }
+
+    void say() {
+        if (!model.out.empty()) {
+            peer.write(std::exchange(model.out, {}));
+        }
+    }
+
+    const std::size_t host;
+    smtp::test::Random random;
+    smtp::test::HostModel model;
+    bool ended = false;
+    Peer peer;
+};
+
+}  // namespace postern::sim
