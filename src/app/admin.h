@@ -8,6 +8,7 @@
 
 #include "postern/base/result.h"
 #include "postern/config/config.h"
+#include "queue_request.h"
 
 /// The admin server (product.md, section 2, [admin]): HTTP on threads of its own, on a Unix socket
 /// or TCP. It knows nothing of workers: what it answers comes from Answers. Requests are small and
@@ -31,6 +32,8 @@ struct AdminAnswers {
     std::function<AdminAnswer(const std::vector<std::string>&, const std::string&, bool)> route;
     /// Dry run, force.
     std::function<AdminAnswer(bool, bool)> reload;
+    /// Of the mail that waits: with no change a list, else a change.
+    std::function<AdminAnswer(shard::QueueChange, const QueueParameters&)> queue;
 };
 
 class Admin {

@@ -198,6 +198,16 @@ class AdminPages::Server final : public httplib::Server {
         Post("/reload", [this](const httplib::Request& request, httplib::Response& response) {
             say(response, answers_.reload(flag(request, "dry_run"), flag(request, "force")));
         });
+        const auto queue = [this](shard::QueueChange change) {
+            return [this, change](const httplib::Request& request, httplib::Response& response) {
+                say(response, answers_.queue(change, request.params));
+            };
+        };
+        Get("/queue", queue(shard::QueueChange::none));
+        Post("/queue/retry", queue(shard::QueueChange::retry));
+        Post("/queue/hold", queue(shard::QueueChange::hold));
+        Post("/queue/release", queue(shard::QueueChange::release));
+        Post("/queue/remove", queue(shard::QueueChange::remove));
     }
 
     std::string answer(std::string_view request) {

@@ -9,6 +9,7 @@
 
 #include "explained.h"
 #include "load.h"
+#include "postern/io/clock.h"
 #include "postern/metrics/text.h"
 
 namespace postern::app {
@@ -47,6 +48,36 @@ std::map<std::pair<std::string, std::string>, HostHealth> hosts_of(
     return hosts;
 }
 
+std::string_view status_of(const spool::SpoolState& state) {
+    if (state.below_min_free) {
+        return "less is free than spool.min_free: no mail is kept";
+    }
+    if (!state.trouble.empty()) {
+        return "trouble with the disk";
+    }
+    return state.recovering ? "reading what an earlier process kept" : "ok";
+}
+
+nlohmann::json to_json(const SpoolHealth& spool) {
+    nlohmann::json json = {
+        {"status", status_of(spool.state)},
+        {"messages", spool.messages},
+        {"dead_letters", spool.state.dead_letters},
+        {"segments", spool.state.segments},
+        {"octets", spool.state.octets},
+        {"free_octets", spool.state.free_octets},
+        {"below_min_free", spool.state.below_min_free},
+        {"recovering", spool.state.recovering},
+        {"recovered", spool.state.recovered},
+        {"direct", spool.state.direct},
+        {"trouble", spool.state.trouble}};
+    if (spool.oldest_ms) {
+        const std::int64_t now_ms = base::to_ms(io::wall_time().time_since_epoch());
+        json["oldest_s"] = (now_ms - *spool.oldest_ms) / 1000;
+    }
+    return json;
+}
+
 }  // namespace
 
 AdminAnswer answer_metrics(
@@ -65,7 +96,7 @@ AdminAnswer answer_metrics(
         200, "text/plain; version=0.0.4; charset=utf-8", metrics::to_text(registry, certificates)};
 }
 
-AdminAnswer answer_health(const Watch& watch, std::uint64_t generation) {
+AdminAnswer answer_health(const Watch& watch, std::uint64_t generation, const SpoolHealth& spool) {
     nlohmann::json json = nlohmann::json::object();
     bool stalled = false;
     json["generation"] = generation;
@@ -79,6 +110,7 @@ AdminAnswer answer_health(const Watch& watch, std::uint64_t generation) {
              {"still_ms", base::to_ms(worker.still)}});
     }
     json["pressure"] = watch.pressure();
+    json["spool"] = to_json(spool);
     json["status"] = stalled ? "a worker stands still" : "ok";
     return json_answer(stalled ? 503 : 200, json);
 }

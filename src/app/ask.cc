@@ -23,12 +23,6 @@ bool is_unix(const config::Admin& admin) {
     return !admin.address.socket.empty();
 }
 
-std::string name_of(const config::Admin& admin) {
-    return is_unix(admin)
-               ? admin.address.socket.string()
-               : fmt::format("{}:{}", admin.address.endpoint.host, admin.address.endpoint.port);
-}
-
 }  // namespace
 
 base::Result<config::Admin> admin_of(const std::string& given, const std::string& config_file) {
@@ -56,6 +50,12 @@ base::Result<config::Admin> admin_of(const std::string& given, const std::string
             "--admin {} is no admin address; allowed: unix:PATH, or an address and a port", given)};
     }
     return admin;
+}
+
+std::string name_of(const config::Admin& admin) {
+    return is_unix(admin)
+               ? admin.address.socket.string()
+               : fmt::format("{}:{}", admin.address.endpoint.host, admin.address.endpoint.port);
 }
 
 Reply ask(const config::Admin& admin, const std::string& method, const std::string& target) {

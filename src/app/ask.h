@@ -18,6 +18,9 @@ struct Reply {
 /// else the default. The error says what is wrong with `given`.
 base::Result<config::Admin> admin_of(const std::string& given, const std::string& config_file);
 
+/// What people call it.
+std::string name_of(const config::Admin& admin);
+
 /// One request. `target`: path and query.
 Reply ask(const config::Admin& admin, const std::string& method, const std::string& target);
 

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
+
+#include "queue_request.h"
 
 /// The commands of `postern`. Each returns the exit code; what it has to say goes to standard
 /// output, errors to standard error.
@@ -35,5 +38,23 @@ struct ReloadCommand {
 };
 
 int reload(const std::string& config_file, const ReloadCommand& command);
+
+struct QueueCommand {
+    QueueWords words;   // which messages
+    std::string admin;  // empty: the file's admin.address
+    bool json = false;
+    std::uint64_t limit = 0;  // most that are listed; 0: all
+    bool all = false;         // a change without a filter is meant
+    bool notify = false;      // of what is removed, the senders are told
+};
+
+/// Without a running Postern, the spool that the file names is read.
+int queue_list(const std::string& config_file, const QueueCommand& command);
+int queue_show(const std::string& config_file, const QueueCommand& command);
+int queue_change(
+    const std::string& config_file, shard::QueueChange change, const QueueCommand& command);
+/// Of a spool that no process has open, into files of `folder`.
+int queue_export(
+    const std::string& config_file, const QueueCommand& command, const std::string& folder);
 
 }  // namespace postern::app

@@ -96,7 +96,10 @@ Control::~Control() {
 }
 
 void Control::start(std::vector<shard::Worker*> workers, base::Duration took) {
-    workers_ = std::move(workers);
+    {
+        const std::lock_guard lock(mutex_);
+        workers_ = std::move(workers);
+    }
     const shard::Snapshot& snapshot = first();
     metrics::count_reload(
         common_.metrics.control(),
@@ -146,6 +149,16 @@ bool Control::stopped() const {
 std::shared_ptr<const shard::Snapshot> Control::in_force() const {
     const std::lock_guard lock(mutex_);
     return published_.back()->snapshot;
+}
+
+bool Control::ask_queue(
+    std::uint32_t worker, shard::QueueAsk ask, std::function<void(shard::QueueAnswer)> answered) {
+    const std::lock_guard lock(mutex_);  // a worker that was not stopped yet is there
+    if (stopped_ || worker >= workers_.size()) {
+        return false;
+    }
+    workers_[worker]->request_queue(std::move(ask), std::move(answered));
+    return true;
 }
 
 std::uint64_t Control::rules_octets() const {
@@ -404,6 +417,7 @@ bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report)
             patience.count()));
     }
     lock.unlock();
+    common_.spool->set_min_free(in_force()->config.spool.min_free.octets);
     host_names_.use(in_force());
     collect();
     return true;

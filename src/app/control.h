@@ -55,6 +55,13 @@ class Control final : public shard::Control {
     /// The generation in force; it lives at least as long as it is held. Any thread.
     std::shared_ptr<const shard::Snapshot> in_force() const;
 
+    /// Has the worker look at its queue; `answered` is called on its thread, unless it stands
+    /// still. False: it does not run. Any thread.
+    bool ask_queue(
+        std::uint32_t worker,
+        shard::QueueAsk ask,
+        std::function<void(shard::QueueAnswer)> answered);
+
     /// Names of smart hosts that have no address now. Any thread.
     std::size_t unresolved_names() const { return host_names_.unresolved(); }
 
@@ -111,9 +118,9 @@ class Control final : public shard::Control {
     base::Instant tickets_due_;       // the control thread's
     base::Instant certificates_due_;  // too
     std::uint64_t next_identity_ = 1;
-    std::vector<shard::Worker*> workers_;
-    std::vector<std::string> warned_of_;  // in the log, by the last reload
-    HostNames host_names_;                // under applying_
+    std::vector<shard::Worker*> workers_;  // set under mutex_
+    std::vector<std::string> warned_of_;   // in the log, by the last reload
+    HostNames host_names_;                 // under applying_
     std::thread thread_;
     std::mutex applying_;  // while something is handed to the workers; before mutex_
 

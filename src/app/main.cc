@@ -1,10 +1,141 @@
 #include <csignal>
 #include <cstdio>
+#include <functional>
+#include <string>
 
 #include <CLI/CLI.hpp>
 
 #include "commands.h"
 #include "postern/config/parse.h"
+
+namespace {
+
+using postern::shard::QueueChange;
+
+constexpr const char* admin_help =
+    "its admin address, unix:PATH or ADDRESS:PORT; default: that of FILE";
+
+/// `postern queue`, with its own commands.
+class Queue {
+   public:
+    /// `file` outlives it.
+    Queue(CLI::App& app, const std::string& file, const std::function<void(CLI::App*)>& add_file)
+        : file_(file),
+          queue_(app.add_subcommand(
+              "queue", "shows the mail that waits in the running Postern, and changes it")),
+          add_file_(add_file) {
+        queue_->require_subcommand(1);
+        list_ =
+            add("list", "the messages that wait, or those that a filter means, the oldest first");
+        add_filters(list_);
+        list_->add_option("--limit", command_.limit, "no more than so many; default: all")
+            ->check(CLI::PositiveNumber)
+            ->type_name("COUNT");
+        show_ = add("show", "all that is known of these messages, but their content");
+        add_ids(show_)->required();
+        for (CLI::App* const command : {list_, show_}) {
+            command->add_flag("--json", command_.json, "as JSON");
+        }
+        retry_ = add_change("retry", "has them tried as soon as their smart host takes mail");
+        hold_ = add_change("hold", "keeps them, and does not try them until they are released");
+        release_ = add_change("release", "ends that");
+        remove_ = add_change(
+            "remove", "takes them out for good; their senders are not told, but with --notify");
+        remove_->add_flag(
+            "--notify", command_.notify, "sends the senders a delivery status notification");
+        export_ = queue_->add_subcommand(
+            "export", "writes the messages of a spool that no process has open as files");
+        add_file_(export_);
+        export_
+            ->add_option(
+                "folder", folder_, "gets ID.eml, the message, and ID.json, its envelope, for each")
+            ->required()
+            ->type_name("FOLDER");
+        add_filters(export_);
+    }
+
+    bool parsed() const { return queue_->parsed(); }
+
+    int run() const {
+        const std::pair<CLI::App*, QueueChange> changes[] = {
+            {retry_, QueueChange::retry},
+            {hold_, QueueChange::hold},
+            {release_, QueueChange::release},
+            {remove_, QueueChange::remove}};
+        for (const auto& [command, change] : changes) {
+            if (command->parsed()) {
+                return postern::app::queue_change(file_, change, command_);
+            }
+        }
+        if (export_->parsed()) {
+            return postern::app::queue_export(file_, command_, folder_);
+        }
+        return list_->parsed() ? postern::app::queue_list(file_, command_)
+                               : postern::app::queue_show(file_, command_);
+    }
+
+   private:
+    CLI::App* add(const char* name, const char* help) {
+        CLI::App* const command = queue_->add_subcommand(name, help);
+        add_file_(command);
+        command->add_option("--admin", command_.admin, admin_help)->type_name("ADDRESS");
+        return command;
+    }
+
+    CLI::App* add_change(const char* name, const char* help) {
+        CLI::App* const command = add(name, help);
+        add_filters(command);
+        command->add_flag("--all", command_.all, "without a filter: every message");
+        command->add_flag("--json", command_.json, "as JSON");
+        return command;
+    }
+
+    CLI::Option* add_ids(CLI::App* command) {
+        return command->add_option("id", command_.words.ids, "these messages")->type_name("ID");
+    }
+
+    void add_filters(CLI::App* command) {
+        postern::app::QueueWords& words = command_.words;
+        add_ids(command);
+        command
+            ->add_option(
+                "--domain",
+                words.domain,
+                "that wait for a recipient there or below; =example.com: not below")
+            ->type_name("DOMAIN");
+        command
+            ->add_option(
+                "--sender",
+                words.sender,
+                "of this sender; @example.com: of that domain; <>: of none")
+            ->type_name("ADDRESS");
+        command->add_option("--older-than", words.older_than, "that have waited for so long, as 2h")
+            ->type_name("AGE");
+        command->add_flag("--held", words.held, "that are held");
+        if (command == export_) {
+            return;  // a spool alone does not know the rules
+        }
+        command->add_option("--pool", words.pool, "that wait for this pool's smart hosts")
+            ->type_name("NAME");
+        command->add_flag(
+            "--orphaned", words.orphaned, "with a recipient that no rule leads anywhere any more");
+    }
+
+    const std::string& file_;
+    CLI::App* const queue_;
+    const std::function<void(CLI::App*)> add_file_;
+    postern::app::QueueCommand command_;
+    std::string folder_;
+    CLI::App* list_ = nullptr;
+    CLI::App* show_ = nullptr;
+    CLI::App* retry_ = nullptr;
+    CLI::App* hold_ = nullptr;
+    CLI::App* release_ = nullptr;
+    CLI::App* remove_ = nullptr;
+    CLI::App* export_ = nullptr;
+};
+
+}  // namespace
 
 /// The command line of product.md, section 6. Each command stands in a file of its own.
 int main(int argc, char** argv) {
@@ -77,12 +208,9 @@ int main(int argc, char** argv) {
         "--dry-run", reload_command.dry_run, "says what would change, and changes nothing");
     reload->add_flag(
         "--force", reload_command.force, "also where more rules are gone than rules.shrink_max");
-    reload
-        ->add_option(
-            "--admin",
-            reload_command.admin,
-            "its admin address, unix:PATH or ADDRESS:PORT; default: that of FILE")
-        ->type_name("ADDRESS");
+    reload->add_option("--admin", reload_command.admin, admin_help)->type_name("ADDRESS");
+
+    Queue queue(app, file, add_file);
 
     CLI::App* reference = app.add_subcommand(
         "reference", "prints all configuration keys, with their defaults and ranges");
@@ -106,6 +234,9 @@ int main(int argc, char** argv) {
     }
     if (reload->parsed()) {
         return postern::app::reload(file, reload_command);
+    }
+    if (queue.parsed()) {
+        return queue.run();
     }
     POSTERN_ASSERT(reference->parsed(), "one command is given");
     std::fputs(postern::config::reference().c_str(), stdout);

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -25,7 +26,9 @@
 #include "postern/log/log.h"
 #include "postern/shard/common.h"
 #include "postern/shard/worker.h"
+#include "postern/spool/segments.h"
 #include "privileges.h"
+#include "queue_answers.h"
 
 namespace postern::app {
 namespace {
@@ -95,9 +98,27 @@ struct Bound {
     Privileges privileges;
 };
 
+/// Where only root may make it.
+base::Result<void> make_spool_folder(const std::filesystem::path& path) {
+    std::error_code error;
+    const mode_t mask = ::umask(077);  // mail lies in it
+    std::filesystem::create_directories(path, error);
+    ::umask(mask);
+    if (error) {
+        return base::Error{fmt::format(
+            "the folder {} of the spool cannot be made: {}; make it, or set spool.path",
+            path.string(),
+            error.message())};
+    }
+    return {};
+}
+
 /// Binds, and is root no more. No thread has been made yet.
 base::Result<Bound> bind_and_drop(const config::Config& config, std::uint32_t workers) {
     Bound bound;
+    if (base::Result<void> made = make_spool_folder(config.spool.path); !made) {
+        return made.error();
+    }
     std::vector<std::filesystem::path> own{config.spool.path};
     if (config.log.output.kind == config::LogOutput::Kind::file) {
         if (base::Result<void> made = log::make_file(config.log.output.path.string()); !made) {
@@ -188,24 +209,57 @@ void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
     }
 }
 
-/// What the admin server answers with. `registry`, `log`, `control`, `watch` and `readiness`
-/// outlive it.
+SpoolHealth spool_health(
+    const metrics::Registry& registry, const spool::Segments& segments, const AskWorker& ask) {
+    SpoolHealth health;
+    health.state = segments.state();
+    for (const metrics::Meters& meters : registry.all()) {
+        health.messages += meters.own().value<metrics::Metric::spool_messages>();
+    }
+    health.oldest_ms = oldest_arrival_ms(registry.workers(), ask);
+    return health;
+}
+
+/// What the admin server answers with. The references outlive it.
 AdminAnswers answers_of(
     metrics::Registry& registry,
     const log::Log& log,
     Control& control,
     const Watch& watch,
+    const spool::Segments& segments,
     const std::atomic<Readiness>& readiness) {
+    const AskWorker ask = [&control](auto worker, auto what, auto answered) {
+        return control.ask_queue(worker, std::move(what), std::move(answered));
+    };
     return {
         [&registry, &log, &control] { return answer_metrics(registry, log, control); },
-        [&watch, &control] { return answer_health(watch, control.in_force()->generation); },
+        [&registry, &watch, &control, &segments, ask] {
+            return answer_health(
+                watch, control.in_force()->generation, spool_health(registry, segments, ask));
+        },
         [&readiness] { return answer_ready(readiness.load()); },
         [&registry, &control](const auto& addresses, const std::string& from, bool json) {
             return answer_route(registry, *control.in_force(), addresses, from, json);
         },
         [&control](bool dry_run, bool force) {
             return answer_reload(control, {dry_run, force});
+        },
+        [&registry, ask](shard::QueueChange change, const QueueParameters& parameters) {
+            return change == shard::QueueChange::none
+                       ? answer_queue_list(registry.workers(), ask, parameters)
+                       : answer_queue_change(registry.workers(), ask, change, parameters);
         }};
+}
+
+/// Reads what is in the spool and looks after it, on a thread of its own.
+void start(spool::Segments& segments, const Privileges& privileges) {
+    // That thread has what this one has.
+    std::thread([&] {
+        if (!privileges.root) {
+            forget_capabilities();
+        }
+        segments.start();
+    }).join();
 }
 
 /// Starts the workers, waits for signals, ends the workers. Returns the exit code.
@@ -240,6 +294,16 @@ int serve_until_told(
         return 1;
     }
     Control control(config_file, workers, common, (*log)->buffer(workers + 1), std::move(first));
+    const auto segments = spool::Segments::open(
+        {.folder = config.spool.path.string(),
+         .min_free = config.spool.min_free.octets,
+         .workers = workers});
+    if (!segments) {
+        fmt::print(stderr, "postern: nothing was started: {}\n", segments.error().text);
+        return 1;
+    }
+    (*segments)->set_on_sentence([&](const std::string& what) { control.say("spool", what); });
+    common.spool = segments->get();
 
     std::vector<shard::WorkerSettings> settings(workers);
     for (std::uint32_t number = 0; number < config.listeners.size(); ++number) {
@@ -249,7 +313,9 @@ int serve_until_told(
     }
     std::atomic<Readiness> readiness{Readiness::starting};
     const std::unique_ptr<Admin> admin = Admin::serve(
-        config.admin, bound->admin, answers_of(registry, **log, control, watch, readiness));
+        config.admin,
+        bound->admin,
+        answers_of(registry, **log, control, watch, **segments, readiness));
 
     std::atomic<std::uint32_t> at_work{workers};
     std::vector<std::thread> threads;
@@ -287,6 +353,7 @@ int serve_until_told(
         if (!bound->privileges.root) {
             forget_binding();  // the thread for reloads has what it needs
         }
+        start(**segments, bound->privileges);
         readiness = Readiness::serving;
         control.say("ready");
         if (!bound->privileges.sentence.empty()) {

@@ -87,6 +87,12 @@ class Worker::Implementation final : public inbound::World,
         });
     }
 
+    void request_queue(QueueAsk ask, std::function<void(QueueAnswer)> answered) {
+        post(mailbox_, [this, ask = std::move(ask), answered = std::move(answered)] {
+            answered(ask_queue(deliveries_, ask));
+        });
+    }
+
     void set_hosts(std::uint64_t pool_identity, PoolAddresses addresses) {
         post(mailbox_, [this, pool_identity, addresses = std::move(addresses)] {
             generations_.set_hosts(pool_identity, addresses);
@@ -734,6 +740,10 @@ void Worker::publish(const Snapshot& snapshot, std::vector<OpenedListener> opene
 
 void Worker::set_hosts(std::uint64_t pool_identity, PoolAddresses addresses) {
     implementation_->set_hosts(pool_identity, std::move(addresses));
+}
+
+void Worker::request_queue(QueueAsk ask, std::function<void(QueueAnswer)> answered) {
+    implementation_->request_queue(std::move(ask), std::move(answered));
 }
 
 void Worker::request_shutdown() {

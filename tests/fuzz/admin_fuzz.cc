@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
@@ -11,6 +12,28 @@ constexpr std::string_view token = "s3cret";
 
 /// What was asked for, since it was last set to 0.
 int changes = 0;
+
+/// As the server reads it; what it read can be said again, and its cursor goes on.
+AdminAnswer answer_queue(shard::QueueChange change, const QueueParameters& parameters) {
+    ++changes;
+    constexpr std::int64_t now_ms = 1'700'000'000'000;
+    const auto request = read_queue_request(change, parameters, now_ms);
+    if (!request) {
+        POSTERN_ASSERT(!request.error().text.empty(), "what is refused is refused for a reason");
+        return {400, "text/plain", request.error().text};
+    }
+    const bool filtered = std::any_of(parameters.begin(), parameters.end(), [](const auto& each) {
+        const bool flag = each.first == "all" || each.first == "held" || each.first == "orphaned";
+        return flag ? each.second == "1" : each.first != "notify" && each.first != "cursor";
+    });
+    POSTERN_ASSERT(
+        change == shard::QueueChange::none || filtered, "no change of everything goes unsaid");
+    POSTERN_ASSERT(request->ask.rows_max <= 500, "an answer has a bound");
+    POSTERN_ASSERT(request->ask.filter.ids.size() <= queue_ids_max, "a request has a bound");
+    const auto cursor = cursor_from_text(to_text(request->cursor));
+    POSTERN_ASSERT(cursor && cursor->from == request->ask.from, "a cursor goes on where it was");
+    return {200, "application/json", "{}\n"};
+}
 
 AdminPages pages_at(bool tcp, bool with_token) {
     config::Admin admin;
@@ -33,7 +56,8 @@ AdminPages pages_at(bool tcp, bool with_token) {
          [](bool, bool) {
              ++changes;
              return AdminAnswer{200, "text/plain", "reloaded\n"};
-         }});
+         },
+         answer_queue});
 }
 
 /// One answer, whole: a status line, headers, and as many octets behind them as they say; or none.

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -9,6 +10,7 @@
 #include "postern/base/result.h"
 #include "postern/io/ring.h"
 #include "postern/shard/memory.h"
+#include "postern/shard/queue_view.h"
 #include "postern/shard/resolved.h"
 #include "postern/shard/snapshot.h"
 
@@ -70,6 +72,10 @@ class Worker {
     /// Any thread, before request_shutdown: what the names of a pool of Snapshot::pool_identities
     /// stand for from now on. Nothing, where no pool in force is that one.
     void set_hosts(std::uint64_t pool_identity, PoolAddresses addresses);
+
+    /// Any thread, before request_shutdown: looks at the mail that waits here, or changes it, a
+    /// bounded piece in one turn; `answered` is called on the worker's thread.
+    void request_queue(QueueAsk ask, std::function<void(QueueAnswer)> answered);
 
     /// Any thread, once: the graceful end of product.md, section 2, timeouts.shutdown_grace.
     void request_shutdown();

@@ -12,7 +12,8 @@ using testing::StartsWith;
 
 /// How often each was asked.
 struct Asked {
-    int metrics = 0, route = 0, reload = 0;
+    int metrics = 0, route = 0, reload = 0, list = 0;
+    std::vector<shard::QueueChange> changes;
 };
 
 AdminAnswers answers(Asked& asked) {
@@ -34,6 +35,15 @@ AdminAnswers answers(Asked& asked) {
         [&](bool, bool) {
             ++asked.reload;
             return AdminAnswer{200, "text/plain", "reloaded\n"};
+        },
+        [&](shard::QueueChange change, const QueueParameters& parameters) {
+            if (change == shard::QueueChange::none) {
+                ++asked.list;
+            } else {
+                asked.changes.push_back(change);
+            }
+            return AdminAnswer{
+                200, "application/json", parameters.contains("domain") ? "{1}\n" : "{}\n"};
         }};
 }
 
@@ -92,6 +102,28 @@ TEST(AdminPages, OverAUnixSocketEverythingIsServed) {
     EXPECT_EQ(asked.reload, 1);
 }
 
+TEST(AdminPages, TheQueueIsReadByGetAndChangedByPost) {
+    Asked asked;
+    const AdminPages pages(at("/run/admin.sock"), answers(asked));
+    const auto post = [&](const std::string& path) {
+        return pages.answer(request("POST " + path, "Content-Length: 0\r\n"));
+    };
+    EXPECT_THAT(pages.answer(request("GET /queue?domain=a.test")), HasSubstr("{1}"));
+    EXPECT_EQ(asked.list, 1);
+    EXPECT_EQ(status(post("/queue")), 404);
+    EXPECT_EQ(status(post("/queue/drop")), 404);
+    for (const char* const change : {"retry", "hold", "release", "remove"}) {
+        EXPECT_THAT(post(std::string("/queue/") + change + "?domain=a.test"), HasSubstr("{1}"));
+        EXPECT_EQ(status(pages.answer(request(std::string("GET /queue/") + change))), 404);
+    }
+    using shard::QueueChange;
+    EXPECT_THAT(
+        asked.changes,
+        testing::ElementsAre(
+            QueueChange::retry, QueueChange::hold, QueueChange::release, QueueChange::remove));
+    EXPECT_EQ(asked.list, 1);
+}
+
 TEST(AdminPages, OverTcpAStrangerReadsThreePages) {
     Asked asked;
     const AdminPages pages(at("192.0.2.1"), answers(asked));
@@ -100,6 +132,8 @@ TEST(AdminPages, OverTcpAStrangerReadsThreePages) {
     }
     for (const char* const line :
          {"POST /reload",
+          "GET /queue",
+          "POST /queue/remove?all=1",
           "GET /reload",
           "GET /route?address=x@a.test",
           "POST /metrics",
@@ -118,7 +152,8 @@ TEST(AdminPages, OverTcpAStrangerReadsThreePages) {
             EXPECT_TRUE(told == 403 || told == 400) << line << ' ' << told;
         }
     }
-    EXPECT_EQ(asked.reload + asked.route, 0);
+    EXPECT_EQ(asked.reload + asked.route + asked.list, 0);
+    EXPECT_TRUE(asked.changes.empty());
 }
 
 TEST(AdminPages, ATokenOpensButToNoPageOfABrowser) {
@@ -142,6 +177,8 @@ TEST(AdminPages, ATokenOpensButToNoPageOfABrowser) {
           "Host: 127.0.0.1.evil.test\r\n",
           "Host: localhost.evil.test\r\n"}) {
         EXPECT_EQ(status(pages.answer(request("POST /reload", page + token))), 403) << page;
+        EXPECT_EQ(status(pages.answer(request("POST /queue/remove?all=1", page + token))), 403);
+        EXPECT_EQ(status(pages.answer(request("GET /queue", page + token))), 403);
     }
     for (const char* const shown :
          {"",
