@@ -200,6 +200,7 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
     outcome.reply = verdict.reply;
     outcome.host = host_.text;
     outcome.host_said = verdict.host_said;
+    outcome.host_has_dsn = session_.capabilities().dsn;
     switch (verdict.kind) {
         case Kind::accepted:
             outcome.kind = mail::Outcome::Kind::accepted;

@@ -31,6 +31,7 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
     transfer.avoided = 0;
     transfer.goes_again = false;
     transfer.renew();
+    submission.envelope.forget_answers();
     submission.relay_owner = &transfer;
     ++transfers_used;
     return transfer;

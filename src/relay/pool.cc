@@ -1,6 +1,7 @@
 #include "pool.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace postern::relay {
 namespace {
@@ -465,6 +466,25 @@ Transfer* Pool::next(Connection& connection, Host& host) {
 bool Pool::slow() {
     const Transfer::Age* const oldest = ages_.front();
     return oldest != nullptr && corridor_.ring.now() - oldest->since > Relay::slow_after;
+}
+
+// Mirrors distribute(): what is left to wait there although no host takes it now.
+std::uint32_t Pool::room() const {
+    constexpr std::uint32_t unlimited = std::numeric_limits<std::uint32_t>::max();
+    std::uint64_t room = 0;
+    bool trusted = false;
+    bool unknown = hosts_.empty() && absence_ == Absence::pending;
+    for (const auto& host : hosts_) {
+        trusted = trusted || host->trusted();
+        unknown = unknown || host->probing();
+        room += host->room();
+    }
+    if (hosts_.empty() && (absence_ == Absence::null_mx || absence_ == Absence::own_mx)) {
+        return unlimited;  // has its answer at once
+    }
+    room = trusted ? room : unknown ? 1 : 0;
+    room -= std::min<std::uint64_t>(room, waiting_count_);
+    return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, unlimited));
 }
 
 // --- what is known of the hosts

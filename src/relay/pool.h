@@ -30,6 +30,7 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     std::uint32_t held() const { return holds_; }
 
     bool slow();
+    std::uint32_t room() const;
 
     /// Ends and frees what is to go and has nothing to do. False: nothing that is to go is left.
     bool clear_away();

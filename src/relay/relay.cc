@@ -96,6 +96,10 @@ bool Relay::slow(std::uint32_t pool) const {
     return implementation_->pool(pool).slow();
 }
 
+std::uint32_t Relay::room(std::uint32_t pool) const {
+    return implementation_->pool(pool).room();
+}
+
 void Relay::set_timeouts(const Timeouts& timeouts) {
     implementation_->corridor.timeouts = timeouts;
 }

@@ -371,9 +371,9 @@ void Verifier::learn(const mail::Submission& submission, const mail::Outcome& ou
     if (outcome.kind != Kind::accepted && outcome.kind != Kind::divided && !refused) {
         return;
     }
+    const bool have_own_answers = envelope.recipient_count > 1;
     for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
-        const bool has_own_answer = envelope.recipient_count > 1 && outcome.kind != Kind::accepted;
-        learn(*r, submission.pool, has_own_answer ? r->answer : outcome.reply);
+        learn(*r, submission.pool, have_own_answers ? r->answer : outcome.reply);
     }
 }
 

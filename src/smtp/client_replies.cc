@@ -10,6 +10,7 @@ namespace {
 
 // Text of a recipient's answer that is kept in the submission's arena.
 constexpr std::size_t answer_octets_max = 960;
+constexpr mail::Reply accepted_recipient{250, {2, 0, 0}, ""};  // of that, nobody asks for more
 
 bool is_positive(const HostReply& reply) {
     return reply.code / 100 == 2;
@@ -17,6 +18,25 @@ bool is_positive(const HostReply& reply) {
 
 bool is_refusal(const HostReply& reply) {
     return reply.code / 100 == 4 || reply.code / 100 == 5;
+}
+
+/// Some of the recipients are accepted, the others refused: do those accepted get the message?
+bool divides(const mail::Submission& submission) {
+    switch (submission.divide) {
+        case mail::Divide::never:
+            return false;
+        case mail::Divide::always:
+            return true;
+        case mail::Divide::when_temporary:
+            break;
+    }
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+         r = r->next) {
+        if (r->answer.permanent()) {
+            return false;
+        }
+    }
+    return true;
 }
 
 }  // namespace
@@ -175,13 +195,14 @@ void ClientSession::rcpt_reply(Transfer& transfer, const HostReply& reply) {
     transfer.rcpt_to_answer_ = recipient.next;
     ++transfer.answered_;
     transfer.accepted_ += accepted ? 1 : 0;
-    if (!transfer.settled_ && submission.envelope.recipient_count > 1) {
+    if (!transfer.settled_ && accepted) {
+        recipient.answer = accepted_recipient;
+    } else if (!transfer.settled_) {
         std::array<char, sender_text_octets> room;
         recipient.answer = reply_for_sender(reply, true, room);
         const std::string_view text = recipient.answer.text.substr(0, answer_octets_max);
-        recipient.answer.text =
-            accepted ? "" : submission.arena.copy(text).value_or(std::string_view());
-        if (!accepted && !transfer.rcpt_refused_ && is_host_trouble(reply.code)) {
+        recipient.answer.text = submission.arena.copy(text).value_or(std::string_view());
+        if (!transfer.rcpt_refused_ && is_host_trouble(reply.code)) {
             refuse(transfer, reply, true);
         }
     }
@@ -192,7 +213,7 @@ void ClientSession::rcpt_reply(Transfer& transfer, const HostReply& reply) {
 }
 
 // Section 3: all accepted, the body goes; none, the sender has the first answer if all are 5xx,
-// else the first 4xx; else divided, where the sender still awaits one answer for all.
+// else the first 4xx; else divided, unless it may go to some.
 void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& reply) {
     const mail::Envelope& envelope = transfer.submission->envelope;
     if (transfer.submission->is_question && transfer.accepted_ > 0) {
@@ -205,7 +226,7 @@ void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& repl
         return;
     }
     if (transfer.accepted_ == envelope.recipient_count ||
-        (transfer.accepted_ > 0 && transfer.submission->divide == mail::Divide::always)) {
+        (transfer.accepted_ > 0 && divides(*transfer.submission))) {
         transfer.go_ahead_ = !transfer.one_flight_;
         return;
     }
@@ -328,6 +349,9 @@ void ClientSession::try_afresh(Transfer& transfer, const HostReply& reply) {
 
 void ClientSession::settle(Transfer& transfer, const Verdict& verdict) {
     transfer.settled_ = true;
+    if (verdict.kind == Verdict::Kind::again || verdict.kind == Verdict::Kind::host_trouble) {
+        transfer.submission->envelope.forget_answers();  // the next host, if any, has the say
+    }
     owner_.settled(transfer, verdict);
 }
 

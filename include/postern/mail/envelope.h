@@ -42,7 +42,8 @@ struct Recipient {
     std::uint32_t number = 0;  // among all of its message's, where not all of them are here
     std::string_view rule;     // "FILE:LINE" of the rule that chose it, for the log; of a
                                // transaction's first recipient only
-    Reply answer;  // the smart host's to its RCPT, once known; text in the arena; code 0: none
+    Reply answer;  // the smart host's to its RCPT, once known, of a refusal with its text, in the
+                   // arena; code 0: none
     Recipient* next = nullptr;  // in the order in which they were accepted
 };
 
@@ -59,6 +60,13 @@ struct Envelope {
     Recipient* first_recipient = nullptr;
     Recipient* last_recipient = nullptr;
     std::uint32_t recipient_count = 0;
+
+    /// The recipients' answers are those of an attempt that is over.
+    void forget_answers() {
+        for (Recipient* r = first_recipient; r != nullptr; r = r->next) {
+            r->answer = {};
+        }
+    }
 };
 
 }  // namespace postern::mail

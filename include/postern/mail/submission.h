@@ -9,6 +9,7 @@
 #include "postern/base/time.h"
 #include "postern/mail/body.h"
 #include "postern/mail/envelope.h"
+#include "postern/mail/mode.h"
 #include "postern/mail/reply.h"
 
 namespace postern::mail {
@@ -54,9 +55,6 @@ struct Client {
     const char* tls_version = nullptr;
     const char* tls_cipher = nullptr;
 };
-
-/// Who is responsible for a message, and when its sender is told (product.md, section 3).
-enum class Mode : std::uint8_t { sync, hybrid, queue };
 
 /// Where a smart host accepts some recipients and refuses others: do those accepted have the
 /// message then, each recipient with its `answer`, or has nobody?
@@ -125,12 +123,17 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
 };
 
 /// How an attempt to hand a submission over ended. Views live for the call in which it is given.
+///
+/// A host that accepted, refused or divided the message, or that was given the last octet of it
+/// (unknown), has left in each Recipient its answer to that RCPT, where it gave one; nothing of an
+/// earlier attempt is left there. For the other kinds it says nothing.
 struct Outcome {
     enum class Kind : std::uint8_t {
         accepted,  // a smart host said 2xx to the body: `reply` is that; of one that may divide, a
                    // Recipient whose `answer` is a refusal does not have it
         refused,  // the message was refused, by a smart host or for what the host lacks: `reply` is
-                  // for the sender
+                  // for the sender; it is the answer about each Recipient that has no refusal of
+                  // its own
         divided,  // some recipients accepted, some refused, the body not sent: each Recipient has
                   // its `answer`
         unreachable,  // no host took it: 451 4.4.1

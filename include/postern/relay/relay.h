@@ -142,6 +142,11 @@ class Relay {
     std::uint32_t held(std::uint32_t pool) const;
     /// A message of it has been here for longer than slow_after, whatever it waits for.
     bool slow(std::uint32_t pool) const;
+    /// So many messages, submitted now, would not come back at once for want of a host. 0: all
+    /// hosts are set aside, or the name has no address. 1 while it is not known better: a host is
+    /// being probed, or the name looked up. Behind a trouble it grows as the hosts prove to be
+    /// well.
+    std::uint32_t room(std::uint32_t pool) const;
     /// For what begins to be waited for from now on.
     void set_timeouts(const Timeouts& timeouts);
 

@@ -291,6 +291,81 @@ TEST_F(PoolTest, AHostThatComesBackStartsSlowly) {
     EXPECT_GE(back.most, 3);
 }
 
+TEST_F(PoolTest, ItsRoomSaysWhatWouldBeTried) {
+    const io::Address address = nowhere();
+    add(address);
+    start();
+    EXPECT_GT(relay->room(0), 1000U) << "nothing is known against it";
+    EXPECT_EQ(deliver(), Kind::unreachable);
+    EXPECT_EQ(relay->room(0), 0U);
+    EXPECT_EQ(deliver(), Kind::unreachable);
+    Host back(address.port());
+    back.pause = 50ms;
+    EXPECT_TRUE(turn_until([&] { return relay->room(0) > 0; })) << "without any mail";
+    EXPECT_EQ(relay->room(0), 1U);
+    turn_for(50ms);  // it has answered
+    const std::vector<Message*> sent = submit_many(3);
+    relay->flush();
+    EXPECT_EQ(relay->room(0), 0U) << "the window has one, and others wait";
+    expect_accepted(sent);
+    EXPECT_TRUE(turn_until([&] { return relay->room(0) > 1; }));
+    EXPECT_TRUE(turn_until([&] { return relay->room(0) > 1000; }));
+}
+
+TEST_F(PoolTest, ARoomWithoutHosts) {
+    settings.hosts = {{.name = "mx.internal"}};
+    start();
+    EXPECT_EQ(relay->room(0), 1U) << "it is being looked up";
+    submit("x\r\n");
+    EXPECT_EQ(relay->room(0), 0U);
+    relay->set_hosts(0, {}, Absence::unresolved);
+    EXPECT_EQ(relay->room(0), 0U);
+    relay->set_hosts(0, {}, Absence::null_mx);
+    EXPECT_GT(relay->room(0), 1000U) << "it has its answer";
+}
+
+TEST_F(PoolTest, ASubmissionMayComeAgainAndHasTheAnswersOfItsLastAttempt) {
+    Host host;
+    host.capabilities = "250-peer\r\n250-DSN\r\n250 PIPELINING\r\n";
+    add(host);
+    start();
+    const auto script = [&host](const std::string& step, const std::string& answer) {
+        const std::lock_guard lock(host.mutex);
+        host.step = step;
+        host.answer = answer;
+    };
+    script("RCPT", "450 4.2.1 later");
+    Message& message = submit("x\r\n", {"r@x", "q@x"});
+    mail::Recipient& first = *message.made.envelope.first_recipient;
+    EXPECT_EQ(wait_for(message).kind, Kind::refused);
+    EXPECT_EQ(smtp::test::text_of(first.answer), "450 4.2.1 later");
+    EXPECT_EQ(smtp::test::text_of(first.next->answer), "503 5.5.1 out of order");
+    const auto again = [&] {
+        ended.erase(&message.made);
+        was_settled[&message.made] = false;
+        relay->submit(message.made);
+        EXPECT_EQ(first.answer.code, 0);
+        return wait_for(message);
+    };
+    script("MAIL", "450 4.3.0 not now");
+    EXPECT_EQ(again().kind, Kind::refused);
+    EXPECT_EQ(first.answer.code, 0);
+    script("RCPT", "530 5.7.0 who are you");
+    EXPECT_EQ(again().kind, Kind::unreachable);
+    EXPECT_EQ(first.answer.code, 0) << "that told of the host";
+    script("", "");
+    EXPECT_TRUE(turn_until([&] { return relay->room(0) > 0; }));
+    const test::Ended end = again();
+    EXPECT_EQ(end.kind, Kind::accepted);
+    EXPECT_TRUE(end.host_has_dsn);
+    EXPECT_EQ(first.answer.code, 250);
+    EXPECT_EQ(first.next->answer.code, 250);
+    EXPECT_EQ(host.taken, 1);
+    Host plain;
+    relay->set_hosts(0, std::vector<HostAddress>{{plain.peer.address, "", 0}});
+    EXPECT_FALSE(wait_for(submit("x\r\n")).host_has_dsn);
+}
+
 TEST_F(PoolTest, ASilentHostHoldsUpNobody) {
     Peer silent([](Dialogue& d) { d.ended(); });
     Host b;

@@ -25,6 +25,7 @@ struct Ended {
     mail::Outcome::Kind kind;
     std::string reply;
     std::string host_said;
+    bool host_has_dsn = false;
     bool released = false;
 };
 
@@ -112,7 +113,10 @@ class RelayTest : public testing::Test, public World {
             << "settled twice";
         was_settled[&submission] = true;
         ended[&submission] = {
-            outcome.kind, smtp::test::text_of(outcome.reply), std::string(outcome.host_said)};
+            outcome.kind,
+            smtp::test::text_of(outcome.reply),
+            std::string(outcome.host_said),
+            outcome.host_has_dsn};
     }
 
     void released(mail::Submission& submission) override {

@@ -408,9 +408,14 @@ TEST_F(VerifierTest, LearnsFromMail) {
         made.host_said = said;
         return made;
     };
-    worker->learn({{"taken@x", {}}, {"too@x", {}}}, outcome(Kind::accepted, ok));
+    worker->learn({{"taken@x", {}}}, outcome(Kind::accepted, ok));
     EXPECT_EQ(worker->look("taken@x"), "ok");
+    worker->learn(
+        {{"too@x", ok}, {"not@x", bad(1, 1)}, {"full@x", {452, {4, 2, 2}, "full"}}},
+        outcome(Kind::accepted, ok));
     EXPECT_EQ(worker->look("too@x"), "ok");
+    EXPECT_EQ(worker->look("not@x"), "550 no") << "the others have the message, this one does not";
+    EXPECT_EQ(worker->look("full@x"), "later");
     worker->learn(
         {{"half@x", ok}, {"gone@x", bad(1, 1)}, {"policy@x", bad(7, 1)}},
         outcome(Kind::divided, {}));

@@ -222,7 +222,7 @@ TEST_F(ClientSessionTest, DividedAnswersSendNothing) {
     host("250 ok\r\n250 2.1.5 yes\r\n552 5.2.2 full\r\n550-5.1.1 no\r\n550 5.1.1 such user\r\n");
     EXPECT_EQ(verdict(message), Kind::divided);
     const mail::Recipient* r = message.made.envelope.first_recipient;
-    EXPECT_EQ(text_of(r->answer), "250 2.1.5 ");
+    EXPECT_EQ(text_of(r->answer), "250 2.0.0 ");
     EXPECT_EQ(text_of(r->next->answer), "452 4.0.0 full");
     EXPECT_EQ(text_of(r->next->next->answer), "550 5.1.1 no\nsuch user");
     EXPECT_EQ(
@@ -249,8 +249,69 @@ TEST_F(ClientSessionTest, AMessageThatMayDivideGoesToThoseAccepted) {
             EXPECT_EQ(verdict(message), said[0] == '2' ? Kind::accepted : Kind::refused);
             const mail::Recipient* r = message.made.envelope.first_recipient;
             EXPECT_EQ(text_of(r->answer), "450 4.2.1 later");
-            EXPECT_EQ(text_of(r->next->answer), "250 2.1.5 ");
+            EXPECT_EQ(text_of(r->next->answer), "250 2.0.0 ");
             EXPECT_EQ(text_of(r->next->next->answer), "550 5.1.1 no");
+        }
+    }
+}
+
+TEST_F(ClientSessionTest, WhereEachRefusalIsTemporaryAMessageMayGoToThoseAccepted) {
+    open(bdat_host);
+    for (const char* refusal : {"450 4.2.1 later", "552 5.2.2 full", "550 5.1.1 no"}) {
+        SCOPED_TRACE(refusal);
+        Message& message = add("a\r\n", {"r@x", "q@x", "p@x"});
+        message.made.divide = mail::Divide::when_temporary;
+        written();
+        host(session->mail_count() > 1 ? "250 ok\r\n" : "");  // RSET
+        host("250 ok\r\n451 4.3.0 not now\r\n250 ok\r\n" + std::string(refusal) + "\r\n");
+        if (refusal[2] == '0' && refusal[0] == '5') {
+            EXPECT_EQ(verdict(message), Kind::divided);
+            continue;
+        }
+        EXPECT_EQ(written(), "BDAT 3 LAST\r\na\r\n");
+        host("250 ok\r\n");
+        EXPECT_EQ(verdict(message), Kind::accepted);
+    }
+}
+
+TEST_F(ClientSessionTest, EachRecipientHasItsOwnAnswerWhereverItsHostGaveOne) {
+    for (const mail::Divide divide :
+         {mail::Divide::never, mail::Divide::when_temporary, mail::Divide::always}) {
+        open(bdat_host);
+        const auto answers = [](const Message& message) {
+            std::string all;
+            for (const mail::Recipient* r = message.made.envelope.first_recipient; r != nullptr;
+                 r = r->next) {
+                all += std::to_string(r->answer.code) + ":" + std::string(r->answer.text) + " ";
+            }
+            return all;
+        };
+
+        struct Case {
+            std::vector<std::string> to;
+            std::string said;
+            Kind kind;
+            std::string answers;
+        };
+
+        for (const Case& c : std::vector<Case>{
+                 {{"r@x"}, "250 m\r\n250 r\r\n250 b\r\n", Kind::accepted, "250: "},
+                 {{"r@x"}, "250 m\r\n550 r\r\n503 b\r\n", Kind::refused, "550:r "},
+                 {{"r@x"}, "250 m\r\n250 r\r\n550 b\r\n", Kind::refused, "250: "},
+                 {{"r@x"}, "550 m\r\n503 r\r\n503 b\r\n", Kind::refused, "0: "},
+                 {{"r@x"}, "250 m\r\n530 r\r\n503 b\r\n", Kind::host_trouble, "0: "},
+                 {{"r@x", "q@x"}, "250 m\r\n550 r\r\n450 q\r\n", Kind::refused, "550:r 450:q "},
+                 {{"r@x", "q@x"}, "250 m\r\n250 r\r\n530 q\r\n", Kind::host_trouble, "0: 0: "},
+                 {{"r@x", "q@x"}, "250 m\r\n550 r\r\n421 q\r\n", Kind::refused, "550:r 0: "},
+             }) {
+            SCOPED_TRACE(c.said);
+            Message& message = add("a\r\n", c.to);
+            message.made.divide = divide;
+            written();
+            host(session->mail_count() > 1 ? "250 ok\r\n" : "");  // RSET
+            host(c.said);
+            EXPECT_EQ(verdict(message), c.kind);
+            EXPECT_EQ(answers(message), c.answers);
         }
     }
 }
