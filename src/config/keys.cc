@@ -133,9 +133,10 @@ constexpr Key<Pool> pool_keys[] = {
 };
 
 constexpr Key<Delivery> delivery_keys[] = {
-    {"mode", member<&Delivery::mode>, "\"sync\"", "sync | hybrid | queue",
-     "sync: the sender's answer is the smart host's own. A pool's and a rule's delivery go "
-     "before it."},
+    {"mode", member<&Delivery::mode>, "\"hybrid\"", "sync | hybrid | queue",
+     "sync: the sender's answer is the smart host's own, and nothing is kept here; hybrid: the same while "
+     "it comes within hybrid_deadline, else the message is spooled, then answered with 250; queue: it is "
+     "spooled, answered with 250, then handed over. A pool's and a rule's delivery go before it."},
     {"hybrid_deadline", member<&Delivery::hybrid_deadline>, "\"20 s\"", "100 ms .. 1 h",
      "In hybrid: how long the smart host's answer is waited for before the message is spooled."},
     {"sync_limit", member<&Delivery::sync_limit>, "\"9 min\"", "100 ms .. 1 h",
@@ -155,10 +156,10 @@ constexpr Key<Delivery> delivery_keys[] = {
 
 constexpr Key<Retry> retry_keys[] = {
     {"first", member<&Retry::first>, "\"1 min\"", "1 s .. 1 day",
-     "The pause before the second attempt; each later one is longer."},
+     "The pause before the second attempt; each later one is twice as long."},
     {"max", member<&Retry::max>, "\"1 h\"", "1 s .. 1 day", "The longest pause."},
     {"expire", member<&Retry::expire>, "\"5 days\"", "1 s .. 100 days",
-     "When a message is given up and its sender notified."},
+     "How old a message becomes before it is given up and its sender notified."},
 };
 
 constexpr Key<Timeouts> timeouts_keys[] = {
@@ -177,7 +178,7 @@ constexpr Key<Timeouts> timeouts_keys[] = {
 
 constexpr Key<Spool> spool_keys[] = {
     {"path", member<&Spool::path>, "\"/var/spool/postern\"", "a folder; it is made when missing",
-     "Where the spool is.",
+     "Where the spool is: of one process, and best on a file system of its own.",
      nullptr, Flags::restart},
     {"min_free", member<&Spool::min_free>, "\"1 GiB\"", "0 B .. 1048576 GiB",
      "Below this much free space no message is spooled: queue answers 452 4.3.1, hybrid works as "
@@ -246,12 +247,6 @@ constexpr Key<Log> log_keys[] = {
      nullptr, Flags::restart},
 };
 
-using Still = Restriction::Still;
-constexpr Restriction not_yet[] = {
-    {"pool", "delivery", Still::choices, "sync"},
-    {"delivery", "mode", Still::choices, "sync"},
-};
-
 }  // namespace
 
 template <> std::span<const Key<Config>> keys() { return top_keys; }
@@ -269,14 +264,5 @@ template <> std::span<const Key<Admin>> keys() { return admin_keys; }
 template <> std::span<const Key<Log>> keys() { return log_keys; }
 
 // clang-format on
-
-const Restriction* find_restriction(std::string_view section, std::string_view key) {
-    for (const Restriction& row : not_yet) {
-        if (row.section == section && row.key == key) {
-            return &row;
-        }
-    }
-    return nullptr;
-}
 
 }  // namespace postern::config

@@ -96,30 +96,19 @@ void for_each_section(F&& f) {
         "[retry] may stand here too.");
     f.template operator()<Delivery>(
         "delivery", "[delivery]", "Who is responsible for a message, and when.");
-    f.template operator()<Retry>("retry", "[retry]", "When what was not delivered is tried again.");
+    f.template operator()<Retry>(
+        "retry",
+        "[retry]",
+        "When what was not delivered is tried again. While no host of a pool can be reached its "
+        "messages wait for one, not for their pauses.");
     f.template operator()<Timeouts>("timeouts", "[timeouts]", "How long is waited for whom.");
     f.template operator()<Spool>(
-        "spool", "[spool]", "Where messages are kept that could not be handed over.");
+        "spool", "[spool]", "Where messages are kept that are not handed over yet.");
     f.template operator()<Limits>(
         "limits", "[limits]", "What one message, one client and all of them together may use.");
     f.template operator()<Tls>("tls", "[tls]", "For listeners with starttls or implicit.");
     f.template operator()<Admin>("admin", "[admin]", "How a running Postern is spoken to.");
     f.template operator()<Log>("log", "[log]", "Where the log goes.");
 }
-
-/// What is in the table and in the manual, but not yet in this version: one row each, deleted when
-/// the thing is there.
-struct Restriction {
-    enum class Still : std::uint8_t {
-        only_default,  // nothing but the default
-        choices,       // those in `choices`
-    };
-    std::string_view section;
-    std::string_view key;
-    Still still;
-    std::string_view choices;  // "A | B"
-};
-
-const Restriction* find_restriction(std::string_view section, std::string_view key);
 
 }  // namespace postern::config

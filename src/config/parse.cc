@@ -181,7 +181,6 @@ bool Reader::read_member(const Member& member, const std::string& where, Scope<T
          type_of(slot),
          row->allowed,
          row->check,
-         find_restriction(scope.section, row->name),
          expand_,
          has(row->flags, Flags::secret),
          findings_},
@@ -335,6 +334,7 @@ void Reader::read_pools() {
             Scope<Retry>{"retry", pool.retry, true});
         check_pool_tls(pool, member);
         pool.delivery_is_own = find(member.value, "delivery") != nullptr;
+        pool.defer_is_own = find(member.value, "defer") != nullptr;
         const Member* const hosts = find(member.value, "hosts");
         if (hosts == nullptr ||
             (hosts->value.kind == Node::Kind::list && hosts->value.items.empty())) {

@@ -5,21 +5,10 @@ namespace postern::config {
 namespace {
 
 template <class T>
-std::string row(std::string_view section, const Key<T>& key) {
+std::string row(const Key<T>& key) {
     T values;
     const Type type = type_of(key.slot_in(values));
-    std::string allowed = describe(type, key.allowed);
-    if (const Restriction* const restriction = find_restriction(section, key.name)) {
-        allowed += "; in this version ";
-        switch (restriction->still) {
-            case Restriction::Still::only_default:
-                allowed += "only the default";
-                break;
-            case Restriction::Still::choices:
-                allowed += "only " + describe(Type::choice, restriction->choices);
-                break;
-        }
-    }
+    const std::string allowed = describe(type, key.allowed);
     std::string fallback(key.fallback);
     if (!fallback.starts_with('(')) {
         fallback = "`" + fallback + "`";
@@ -45,9 +34,7 @@ std::string reference() {
         "`\"2001:db8::/32\"`. A change is applied by a reload unless it says that it needs a "
         "restart.\n";
     for_each_section([&page]<class T>(
-                         std::string_view section,
-                         std::string_view heading,
-                         std::string_view sentence) {
+                         std::string_view, std::string_view heading, std::string_view sentence) {
         page += "\n## " +
                 (heading.empty() ? std::string("General") : "`" + std::string(heading) + "`") +
                 "\n\n";
@@ -55,7 +42,7 @@ std::string reference() {
             std::string(sentence) +
             "\n\n| key | type | default | allowed | meaning |\n| --- | --- | --- | --- | --- |\n";
         for (const Key<T>& key : keys<T>()) {
-            page += row(section, key);
+            page += row(key);
         }
     });
     return page;

@@ -98,27 +98,6 @@ void reject_value(const Node& node, const Wanted& wanted) {
     }
 }
 
-/// A thing of the table of restrictions was asked for.
-void reject_restricted(const Node& node, const Wanted& wanted, std::string_view still_allowed) {
-    std::string text = wanted.name;
-    if (node.kind == Node::Kind::text) {
-        text += " = " + in_quotes(node.text);
-    }
-    wanted.findings.error(
-        node.place, text + " is not in this version yet; allowed: " + std::string(still_allowed));
-}
-
-/// The last step of reading a value: nothing but the default, where a restriction says so.
-template <class M>
-void store(const Node& node, const Wanted& wanted, M value, M& into) {
-    if (wanted.restriction != nullptr &&
-        wanted.restriction->still == Restriction::Still::only_default && value != into) {
-        reject_restricted(node, wanted, "only the default");
-        return;
-    }
-    into = std::move(value);
-}
-
 /// A number that is written as text with a unit. A plain 0 needs none.
 template <class ParseUnit>
 std::optional<std::uint64_t> read_with_unit(
@@ -163,7 +142,7 @@ void read_list(const Node& node, const Wanted& wanted, std::vector<T>& into, Rea
         }
     }
     if (good) {
-        store(node, wanted, std::move(list), into);
+        into = std::move(list);
     }
 }
 
@@ -270,7 +249,7 @@ namespace {
 
 void read_value(const Node& node, const Wanted& wanted, bool& into) {
     if (expect(node, Node::Kind::boolean, wanted)) {
-        store(node, wanted, node.boolean, into);
+        into = node.boolean;
     }
 }
 
@@ -282,24 +261,24 @@ void read_value(const Node& node, const Wanted& wanted, std::uint32_t& into) {
         reject_value(node, wanted);
         return;
     }
-    store(node, wanted, static_cast<std::uint32_t>(node.integer), into);
+    into = static_cast<std::uint32_t>(node.integer);
 }
 
 void read_value(const Node& node, const Wanted& wanted, Size& into) {
     if (const auto octets = read_with_unit(node, wanted, base::parse_size)) {
-        store(node, wanted, Size{*octets}, into);
+        into = Size{*octets};
     }
 }
 
 void read_value(const Node& node, const Wanted& wanted, Percent& into) {
     if (const auto value = read_with_unit(node, wanted, parse_percent)) {
-        store(node, wanted, Percent{static_cast<std::uint32_t>(*value)}, into);
+        into = Percent{static_cast<std::uint32_t>(*value)};
     }
 }
 
 void read_value(const Node& node, const Wanted& wanted, base::Duration& into) {
     if (const auto ns = read_with_unit(node, wanted, parse_duration_ns)) {
-        store(node, wanted, base::Duration(static_cast<std::int64_t>(*ns)), into);
+        into = base::Duration(static_cast<std::int64_t>(*ns));
     }
 }
 
@@ -312,7 +291,7 @@ void read_value(const Node& node, const Wanted& wanted, std::string& into) {
         reject_value(node, wanted);
         return;
     }
-    store(node, wanted, std::move(text), into);
+    into = std::move(text);
 }
 
 void read_value(const Node& node, const Wanted& wanted, std::vector<std::string>& into) {
@@ -334,7 +313,7 @@ void read_value(const Node& node, const Wanted& wanted, std::filesystem::path& i
     if (!path.empty()) {
         wanted.findings.files.push_back({wanted.name, path, node.place.line, node.place.column});
     }
-    store(node, wanted, std::move(path), into);
+    into = std::move(path);
 }
 
 void read_value(const Node& node, const Wanted& wanted, std::vector<std::filesystem::path>& into) {
@@ -362,7 +341,7 @@ void read_value(const Node& node, const Wanted& wanted, std::vector<std::filesys
     // One file may match several globs; the order of files never matters.
     std::sort(files.begin(), files.end());
     files.erase(std::unique(files.begin(), files.end()), files.end());
-    store(node, wanted, std::move(files), into);
+    into = std::move(files);
 }
 
 void read_value(const Node& node, const Wanted& wanted, base::Networks& into) {
@@ -382,7 +361,7 @@ void read_value(const Node& node, const Wanted& wanted, base::Networks& into) {
             reject(item, wanted, network.error().text);
         }
     }
-    store(node, wanted, base::Networks(networks), into);
+    into = base::Networks(networks);
 }
 
 void read_value(const Node& node, const Wanted& wanted, Endpoint& into) {
@@ -425,7 +404,7 @@ void read_value(const Node& node, const Wanted& wanted, std::vector<Certificate>
             reject(item, wanted, "this is no certificate");
         }
     }
-    store(node, wanted, std::move(certificates), into);
+    into = std::move(certificates);
 }
 
 void read_value(const Node& node, const Wanted& wanted, AdminAddress& into) {
@@ -476,13 +455,6 @@ std::optional<std::size_t> read_choice(const Node& node, const Wanted& wanted) {
     if (found == choices.end()) {
         reject_value(node, wanted);
         return std::nullopt;
-    }
-    if (wanted.restriction != nullptr) {
-        const auto still = split_choices(wanted.restriction->choices);
-        if (std::find(still.begin(), still.end(), node.text) == still.end()) {
-            reject_restricted(node, wanted, join_choices(wanted.restriction->choices));
-            return std::nullopt;
-        }
     }
     return static_cast<std::size_t>(found - choices.begin());
 }

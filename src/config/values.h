@@ -68,7 +68,6 @@ struct Wanted {
     Type type;
     std::string_view allowed;
     Check check = nullptr;
-    const Restriction* restriction = nullptr;
     Expand expand = nullptr;  // for lists of files
     bool secret = false;      // the value is not repeated
     Findings& findings;

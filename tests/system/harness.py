@@ -207,8 +207,8 @@ def numbers_in(text):
 
 class Gateway(Process):
     """`postern run`. `pools`: name -> hosts' address, a list of them, or a table of keys. Further settings are tables of the
-    configuration, or its top-level keys: Gateway(place, rules, limits={"connections": 10}, workers=2). `resolv_conf`: what it finds
-    in /etc/resolv.conf, for which it gets a mount namespace."""
+    configuration, or its top-level keys: Gateway(place, rules, limits={"connections": 10}, workers=2). Delivery is `sync` unless they
+    say another mode. `resolv_conf`: what it finds in /etc/resolv.conf, for which it gets a mount namespace."""
 
     count = 0
 
@@ -230,7 +230,8 @@ class Gateway(Process):
         tables = {
             "rules": {"files": ["main.rules"]},
             "admin": {"address": "unix:admin.sock"},
-            "spool": {"path": "spool"},
+            "spool": {"path": "spool", "min_free": "1 MiB"},
+            "delivery": {"mode": "sync"},  # unless the test says another
             "log": {"output": "stderr"},
             "timeouts": {"shutdown_grace": "3 s"},
         }

@@ -171,11 +171,12 @@ struct Pool {
     // What its files hold, filled in by who reads them.
     std::string auth_password;
     std::uint64_t tls_files = 0;  // hash of all of tls_ca, tls_cert and tls_key
-    // The general ones, with what this pool replaces. A listener's mode goes before the general
-    // one, but not before a pool's own.
+    // The general ones, with what this pool replaces. A listener's go before the general ones, but
+    // not before a pool's own.
     Mode delivery{};
     bool delivery_is_own = false;
     Defer defer{};
+    bool defer_is_own = false;
     Retry retry;
 };
 

@@ -55,7 +55,7 @@ TEST(Parse, DefaultsAreThoseOfTheContract) {
     EXPECT_EQ(config.rules.recipient_delimiter, "+");
     EXPECT_TRUE(config.relay.networks.empty());
     EXPECT_FALSE(config.relay.soft_reject);
-    EXPECT_EQ(config.delivery.mode, Mode::sync);
+    EXPECT_EQ(config.delivery.mode, Mode::hybrid);
     EXPECT_EQ(config.delivery.hybrid_deadline, 20s);
     EXPECT_EQ(config.delivery.sync_limit, 9min);
     EXPECT_EQ(config.delivery.defer, Defer::pass);
@@ -408,19 +408,20 @@ TEST(Parse, WarnsOfPoolKeysThatDoNotWhatTheyPromise) {
         ElementsAre(HasSubstr(":11:1: pool.a.auth_user: with tls = \"none\" the password goes")));
 }
 
-TEST(Parse, WhatIsNotInThisVersionSaysSo) {
-    const std::string pool = "[pool.a]\nhosts = ['10.0.0.1']\n";
-    const std::string listener = "[[listener]]\naddress = \"[::]:25\"\n";
-    for (const std::string& asked : {
-             std::string("mode = 'hybrid'\n"),
-             std::string("mode = 'queue'\n"),
-             pool + "delivery = 'queue'\n",
-             listener + "mode = 'queue'\n",
-         }) {
-        EXPECT_THAT(
-            errors(with(asked)), ElementsAre(HasSubstr(" is not in this version yet; allowed: ")))
-            << asked;
-    }
+TEST(Parse, AModeMayBeThePoolsTheListenersOrTheGeneralOne) {
+    const Config config =
+        good(with("mode = 'queue'\n[pool.a]\nhosts = ['10.0.0.1']\ndelivery = 'hybrid'\n"
+                  "[pool.b]\nhosts = ['10.0.0.1']\ndefer = 'spool'\n"
+                  "[[listener]]\naddress = \"[::]:25\"\nmode = 'sync'\n"));
+    EXPECT_EQ(config.delivery.mode, Mode::queue);
+    EXPECT_EQ(config.listeners[0].delivery.mode, Mode::queue);
+    EXPECT_EQ(config.listeners[1].delivery.mode, Mode::sync);
+    EXPECT_EQ(config.pools[0].delivery, Mode::hybrid);
+    EXPECT_TRUE(config.pools[0].delivery_is_own);
+    EXPECT_FALSE(config.pools[0].defer_is_own);
+    EXPECT_EQ(config.pools[1].delivery, Mode::queue);
+    EXPECT_FALSE(config.pools[1].delivery_is_own);
+    EXPECT_TRUE(config.pools[1].defer_is_own);
 }
 
 TEST(Parse, TlsIsWhatCertificatesAllow) {
