@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include "postern/shard/mode.h"
 #include "postern/shard/standing.h"
 #include "postern/smtp/answer.h"
 #include "postern/smtp/path.h"
@@ -27,6 +28,30 @@ std::optional<std::string> recipient_of(const std::string& text) {
         return bracketed ? text.substr(1, text.size() - 2) : text;
     }
     return std::nullopt;
+}
+
+std::optional<route::DeliveryMode> delivery_of(
+    const shard::Snapshot& snapshot, const route::Match& match) {
+    using By = route::DeliveryMode::By;
+    if (!match.found()) {
+        return std::nullopt;
+    }
+    const route::Action& action = snapshot.table->action(match.action);
+    if (shard::pool_name_of(snapshot.table->targets()[action.target]).empty()) {
+        return std::nullopt;
+    }
+    const config::Config& config = snapshot.config;
+    const auto own = shard::own_mode(snapshot.pool_config(action.target));
+    route::DeliveryMode delivery;
+    delivery.mode = shard::mode_of(action.delivery, own, config.delivery.mode);
+    delivery.by = action.delivery ? By::rule : own ? By::pool : By::general;
+    for (const config::Listener& listener : config.listeners) {
+        const mail::Mode mode = shard::mode_of(action.delivery, own, listener.delivery.mode);
+        if (mode != delivery.mode) {
+            delivery.listeners.emplace_back(listener.name, mode);
+        }
+    }
+    return delivery;
 }
 
 }  // namespace
@@ -66,6 +91,7 @@ base::Result<std::vector<route::Explanation>> explain(
         }
         explanations.push_back(
             route::explain(*snapshot.table, snapshot.relaying.front(), *address, client));
+        explanations.back().delivery = delivery_of(snapshot, explanations.back().match);
         if (client && client->proxy) {
             explanations.back().answer =
                 route::to_text(smtp::answer_row(smtp::Answer::health_check).reply);

@@ -139,6 +139,26 @@ void warn_of_postmasters(
     }
 }
 
+/// Where nothing says what takes notifications to senders that no rule is for (product.md, section
+/// 2).
+void warn_of_notifications(
+    std::vector<std::string>& warnings,
+    const std::string& file,
+    const config::Delivery& delivery,
+    const route::Table& table) {
+    const route::Match& everything = table.everything();
+    const bool has_way =
+        everything.found() &&
+        !shard::pool_name_of(table.targets()[table.action(everything.action).target]).empty();
+    if (!has_way && delivery.notify_pool.empty() && delivery.postmaster.empty()) {
+        warnings.push_back(fmt::format(
+            "{}:1:1: delivery.notify_pool: neither this nor delivery.postmaster is set, and no "
+            "rule for '*' names a pool: notifications to senders whose domain no rule matches end "
+            "in the spool's folder of dead letters",
+            file));
+    }
+}
+
 /// Files that were read. What can not be is an error.
 class Texts {
    public:
@@ -312,13 +332,14 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     const std::vector<io::Address> listening = listening_addresses(config);
     std::vector<route::RelaySettings> relaying = relaying_of(config, listening);
     warn_of_postmasters(loaded.warnings, file, relaying, *rules.table);
+    warn_of_notifications(loaded.warnings, file, config.delivery, *rules.table);
     snapshot->generation = generation;
-    snapshot->pools = shard::pools_of(config, *rules.table);
     snapshot->relaying = std::move(relaying);
     snapshot->passwords = std::move(passwords);
     snapshot->ourselves = ourselves_of(config, listening);
     snapshot->table = std::move(rules.table);
     snapshot->config = std::move(config);
+    shard::make_pools(*snapshot);
     const auto expiring = certificate_warnings(file, *snapshot, io::wall_time());
     loaded.warnings.insert(loaded.warnings.end(), expiring.begin(), expiring.end());
     shard::set_pool_tls(*snapshot, pool_contexts);

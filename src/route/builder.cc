@@ -80,7 +80,7 @@ std::uint32_t Builder::action_index(const Action& action) {
     std::string key = fmt::format(
         "{} {} {} {}",
         action.target,
-        static_cast<int>(action.delivery),
+        action.delivery ? mail::name_of(*action.delivery) : "",
         action.restricted,
         action.rewrite);
     auto [place, is_new] =
@@ -394,9 +394,7 @@ void Builder::take_over(std::uint32_t rule, std::uint32_t from) {
     const Statement& statement = statement_of(rule);
     Action action = table_->action(table_->action_of(from));
     action.rewrite = statement.rewrite;
-    if (statement.delivery != Delivery::unstated) {
-        action.delivery = statement.delivery;
-    }
+    action.delivery = statement.delivery ? statement.delivery : action.delivery;
     if (statement.permission != Statement::Permission::unstated) {
         action.restricted = statement.permission == Statement::Permission::restricted;
     }

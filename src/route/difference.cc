@@ -87,7 +87,7 @@ class Comparison {
         return fmt::format(
             "{} {} {} {}",
             target,
-            static_cast<int>(action.delivery),
+            action.delivery ? mail::name_of(*action.delivery) : "",
             action.restricted,
             action.rewrite);
     }

@@ -118,6 +118,18 @@ std::string target_text(const Target& target, std::span<const PoolHosts> pools) 
     return {};
 }
 
+std::string_view text_of(DeliveryMode::By by) {
+    switch (by) {
+        case DeliveryMode::By::rule:
+            return "the rule";
+        case DeliveryMode::By::pool:
+            return "the pool";
+        case DeliveryMode::By::general:
+            break;
+    }
+    return "delivery.mode";
+}
+
 std::string rule_text(const Table& table, std::uint32_t rule) {
     RuleText text = table.text_of(rule);
     return fmt::format("{} ({}:{})", table.pattern_of(rule), text.file, text.line);
@@ -216,8 +228,13 @@ std::string to_text(
             "who",
             action.restricted ? "clients that [relay] trusts (restricted)"
                               : "anyone (always-relay)");
-        if (action.delivery == Delivery::sync) {
-            line("delivery", "sync");
+        if (explanation.delivery) {
+            const DeliveryMode& delivery = *explanation.delivery;
+            line(
+                "delivery", fmt::format("{}, by {}", name_of(delivery.mode), text_of(delivery.by)));
+            for (const auto& [listener, mode] : delivery.listeners) {
+                line("", fmt::format("{} at the listener {}", name_of(mode), listener));
+            }
         }
     } else {
         line("rule", "none");
@@ -271,8 +288,17 @@ std::string to_json(
         const Target& target = table.targets()[action.target];
         json["rule"] = rule_json(table, explanation.match.rule);
         json["restricted"] = action.restricted;
-        json["delivery"] =
-            action.delivery == Delivery::sync ? nlohmann::json("sync") : nlohmann::json(nullptr);
+        json["delivery"] = nullptr;
+        if (explanation.delivery) {
+            const DeliveryMode& delivery = *explanation.delivery;
+            json["delivery"] = {
+                {"mode", name_of(delivery.mode)},
+                {"by", text_of(delivery.by)},
+                {"listeners", nlohmann::json::object()}};
+            for (const auto& [listener, mode] : delivery.listeners) {
+                json["delivery"]["listeners"][listener] = name_of(mode);
+            }
+        }
         constexpr const char* kinds[] = {"pool", "address", "host", "mx", "reject", "defer"};
         json["target"]["kind"] = kinds[static_cast<int>(target.kind)];
         json["target"]["text"] = target.text;

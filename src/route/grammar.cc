@@ -447,23 +447,17 @@ bool set_permission(Statement::Permission permission, StatementContext& context,
 }
 
 bool set_delivery(std::string_view value, std::size_t at, StatementContext& context, Fault& fault) {
-    if (context.statement.delivery != Delivery::unstated) {
+    if (context.statement.delivery) {
         return fail(fault, "delivery= stands here a second time; a rule has it once");
     }
-    // Those that need the spool come with it: this line is what keeps them out.
-    if (value == "hybrid" || value == "queue") {
-        return fail(
-            fault,
-            fmt::format(
-                "delivery={} needs the spool, which this version does not have yet; allowed: sync",
-                value),
-            at);
+    for (const mail::Mode mode : {mail::Mode::sync, mail::Mode::hybrid, mail::Mode::queue}) {
+        if (value == name_of(mode)) {
+            context.statement.delivery = mode;
+            return true;
+        }
     }
-    if (value != "sync") {
-        return fail(fault, fmt::format("delivery={} is unknown; allowed: sync", value), at);
-    }
-    context.statement.delivery = Delivery::sync;
-    return true;
+    return fail(
+        fault, fmt::format("delivery={} is unknown; allowed: sync, hybrid, queue", value), at);
 }
 
 bool set_rewrite(std::string_view value, std::size_t at, StatementContext& context, Fault& fault) {
@@ -573,7 +567,7 @@ bool parse_option(std::string_view word, StatementContext& context, Fault& fault
     return fail(
         fault,
         fmt::format(
-            "'{}' is no option; allowed: always-relay, restricted, delivery=sync, rewrite=DOMAIN",
+            "'{}' is no option; allowed: always-relay, restricted, delivery=MODE, rewrite=DOMAIN",
             word));
 }
 

@@ -18,7 +18,7 @@ struct Statement {
     std::uint32_t target = none;  // index in Parsed::targets; none: as
     std::string as;               // the key of the name whose rule is taken over
     Permission permission = Permission::unstated;
-    Delivery delivery = Delivery::unstated;
+    std::optional<mail::Mode> delivery;
     std::string rewrite;
 };
 

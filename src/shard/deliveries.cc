@@ -4,6 +4,7 @@
 #include <array>
 
 #include "postern/mail/domain.h"
+#include "postern/shard/mode.h"
 #include "postern/shard/sync.h"
 #include "postern/smtp/characters.h"
 #include "reply_text.h"
@@ -117,21 +118,15 @@ std::int64_t Deliveries::now_ms() const {
 
 void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools) {
     const config::Config& config = snapshot.config;
-    const std::vector<route::Target>& targets = snapshot.table->targets();
     notify_pool_ = route::none;
     for (std::size_t i = 0; i < pools.size(); ++i) {
         if (pools[i] == route::none) {
             continue;
         }
         terms_.resize(std::max<std::size_t>(terms_.size(), pools[i] + 1));
-        const auto its =
-            std::find_if(config.pools.begin(), config.pools.end(), [&](const config::Pool& pool) {
-                return targets[i].kind == route::TargetKind::pool && pool.name == targets[i].text;
-            });
-        const config::Pool& pool = its == config.pools.end() ? config.host_pool : *its;
-        terms_[pools[i]] = {pool.retry, pool.defer, pool.delivery, pool.delivery_is_own};
-        if (!config.delivery.notify_pool.empty() && its != config.pools.end() &&
-            pool.name == config.delivery.notify_pool) {
+        const config::Pool& pool = snapshot.pool_config(static_cast<std::uint32_t>(i));
+        terms_[pools[i]] = {pool.retry, own_defer(pool), own_mode(pool)};
+        if (!pool.name.empty() && pool.name == config.delivery.notify_pool) {
             notify_pool_ = pools[i];
         }
     }
@@ -140,27 +135,10 @@ void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>
 }
 
 mail::Mode Deliveries::mode_of(
-    route::Delivery rule, std::uint32_t pool, const config::Listener& listener) const {
-    switch (rule) {
-        case route::Delivery::sync:
-            return mail::Mode::sync;
-        case route::Delivery::hybrid:
-            return mail::Mode::hybrid;
-        case route::Delivery::queue:
-            return mail::Mode::queue;
-        case route::Delivery::unstated:
-            break;
-    }
-    const Terms& terms = terms_of(pool);
-    switch (terms.mode_is_own ? terms.mode : listener.delivery.mode) {
-        case config::Mode::sync:
-            return mail::Mode::sync;
-        case config::Mode::hybrid:
-            return mail::Mode::hybrid;
-        case config::Mode::queue:
-            break;
-    }
-    return mail::Mode::queue;
+    const std::optional<mail::Mode>& rule,
+    std::uint32_t pool,
+    const config::Listener& listener) const {
+    return shard::mode_of(rule, terms_of(pool).mode, listener.delivery.mode);
 }
 
 // --- fresh mail ---------------------------------------------------------------------------------
@@ -233,10 +211,9 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
         case Kind::accepted:
             return !any_refused(submission);
         case Kind::refused: {
-            const config::Defer general = current().config.delivery.defer;
-            const config::Defer own = terms_of(submission.pool).defer;
             const config::Defer defer =
-                own != general ? own : world_.listener_of(submission.client).delivery.defer;
+                terms_of(submission.pool)
+                    .defer.value_or(world_.listener_of(submission.client).delivery.defer);
             return outcome.reply.permanent() || defer == config::Defer::pass ||
                    (!all_temporary && submission.divide != mail::Divide::always);
         }

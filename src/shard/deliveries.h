@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <queue>
 #include <string>
 #include <string_view>
@@ -70,7 +71,9 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     /// Who is to be responsible for a message to that pool, by rule, pool, listener and the general
     /// configuration, in this order.
     mail::Mode mode_of(
-        route::Delivery rule, std::uint32_t pool, const config::Listener& listener) const;
+        const std::optional<mail::Mode>& rule,
+        std::uint32_t pool,
+        const config::Listener& listener) const;
 
     /// May a message be promised to be kept now? No: `queue` takes none, `hybrid` is as `sync`.
     bool keeps() const { return spool_ != nullptr && spool_->takes(); }
@@ -170,9 +173,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     /// What is known of a pool of the relay's beside it.
     struct Terms {
         config::Retry retry;
-        config::Defer defer{};
-        config::Mode mode{};
-        bool mode_is_own = false;
+        std::optional<config::Defer> defer;  // its own
+        std::optional<config::Mode> mode;    // its own
     };
 
     struct Due final : io::Timer {

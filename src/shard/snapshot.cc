@@ -96,9 +96,10 @@ std::string pool_name_of(const route::Target& target) {
     return {};
 }
 
-std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table) {
-    std::vector<relay::PoolSettings> pools;
-    for (const route::Target& target : table.targets()) {
+void make_pools(Snapshot& snapshot) {
+    const config::Config& config = snapshot.config;
+    for (const route::Target& target : snapshot.table->targets()) {
+        snapshot.pool_configs.push_back(route::none);
         switch (target.kind) {
             case route::TargetKind::pool: {
                 const auto pool = std::find_if(
@@ -107,7 +108,9 @@ std::vector<relay::PoolSettings> pools_of(const config::Config& config, const ro
                     });
                 POSTERN_ASSERT(
                     pool != config.pools.end(), "a rule's pool exists: the rules were checked");
-                pools.push_back(settings_of(*pool, config.hostname));
+                snapshot.pools.push_back(settings_of(*pool, config.hostname));
+                snapshot.pool_configs.back() =
+                    static_cast<std::uint32_t>(pool - config.pools.begin());
                 break;
             }
             case route::TargetKind::address:
@@ -117,16 +120,15 @@ std::vector<relay::PoolSettings> pools_of(const config::Config& config, const ro
                 settings.name = pool_name_of(target);
                 settings.by_rule = true;
                 settings.hosts.push_back(host_of(target));
-                pools.push_back(std::move(settings));
+                snapshot.pools.push_back(std::move(settings));
                 break;
             }
             case route::TargetKind::reject:
             case route::TargetKind::defer:
-                pools.emplace_back();
+                snapshot.pools.emplace_back();
                 break;
         }
     }
-    return pools;
 }
 
 void identify_pools(Snapshot& snapshot, const Snapshot* before, std::uint64_t& next_identity) {

@@ -143,12 +143,11 @@ x = 1
             ("single cluster-a", "always-relay"),
             ("g..test cluster-a", None),
             ("x" * 64 + ".test cluster-a", "63"),
-            ("h.test cluster-a delivery=never", "sync"),
+            ("h.test cluster-a delivery=never", "sync, hybrid, queue"),
             ('i.test reject:"unfinished', None),
             ("j.test cluster-a always-relay restricted", None),
             ("[192.0.2.999] cluster-a", None),
             ("k.test mx:192.0.2.1", None),
-            ("l.test cluster-a delivery=queue", None),
         ]
         self.write("main.rules", "ok.test cluster-a\n" + "".join(rule + "\n" for rule, _ in bad))
         errors = self.errors(self.postern("check"))
@@ -209,6 +208,19 @@ x = 1
                 self.write("main.rules", "direct.test 10.1.0.9\n")
                 self.write("postern.toml", GOOD.replace(":0\"", ":2525\"") + f'[delivery]\npostmaster = "{postmaster}"\n')
                 self.assertEqual("no rule takes " + postmaster in self.postern("check").stderr, warned)
+
+    def test_notifications_without_a_way_are_warned_of(self):
+        text = (self.folder / "postern.toml").read_text()
+        for more, rules, warned in (
+            ("", RULES, True),
+            ("", RULES.replace("* reject", "* cluster-a"), False),
+            ('[delivery]\nnotify_pool = "cluster-b"\n', RULES, False),
+            ('[delivery]\npostmaster = "anna@example.com"\n', RULES, False),
+        ):
+            with self.subTest(more=more, rules=rules):
+                self.write("main.rules", rules)
+                self.write("postern.toml", text + more)
+                self.assertEqual("delivery.notify_pool: neither" in self.postern("check").stderr, warned)
 
     def test_a_folder_or_a_pipe_is_no_rules_file(self):
         (self.folder / "x.rules").mkdir()
@@ -276,6 +288,25 @@ class Route(Cli):
         outside = self.route("--from", "198.51.100.9", "x@a.deep.example.com").stdout
         self.assertIn("relaying denied", outside)
         self.assertNotIn("relaying denied", inside)
+
+    def test_the_mode_and_what_says_it(self):
+        self.write("main.rules", "a.test cluster-a\nb.test cluster-b\nc.test cluster-b delivery=sync\nd.test as:c.test\n* reject\n")
+        text = (self.folder / "postern.toml").read_text() + 'delivery = "queue"\n'  # of cluster-b, the last section
+        self.write("postern.toml", text.replace("[rules]", f'mode = "sync"\n[[listener]]\naddress = "127.0.0.1:{free_port()}"\n[rules]'))
+        for address, shown in (
+            ("x@a.test", "hybrid, by delivery.mode"),
+            ("x@b.test", "queue, by the pool"),
+            ("x@c.test", "sync, by the rule"),
+            ("x@d.test", "sync, by the rule"),
+        ):
+            with self.subTest(address=address):
+                text = self.route(address).stdout
+                self.assertRegex(text, rf"delivery +{shown}\n")
+                self.assertEqual("sync at the listener 127.0.0.1:" in text, address == "x@a.test")
+        self.assertNotIn("delivery", self.route("x@e.test").stdout)
+        delivery = [each["delivery"] for each in json.loads(self.route("--json", "x@a.test", "x@b.test", "x@e.test").stdout)]
+        self.assertEqual((delivery[0]["mode"], list(delivery[0]["listeners"].values())), ("hybrid", ["sync"]))
+        self.assertEqual(delivery[1:], [{"mode": "queue", "by": "the pool", "listeners": {}}, None])
 
     def test_json(self):
         done = self.route("--json", "--from", "198.51.100.9", "x@a.deep.example.com", "x@example.com")

@@ -5,6 +5,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "postern/route/decide.h"
@@ -34,6 +35,16 @@ struct Candidate {
     std::string why;
 };
 
+/// Who answers for mail to it, and what says so.
+struct DeliveryMode {
+    enum class By : std::uint8_t { rule, pool, general };
+
+    mail::Mode mode = mail::Mode::sync;
+    By by = By::general;
+    // With `general`: the listeners that have another one, by name.
+    std::vector<std::pair<std::string, mail::Mode>> listeners;
+};
+
 struct Explanation {
     std::string address;  // as asked, and as it goes out: "" where that is the same
     std::string outgoing;
@@ -42,7 +53,8 @@ struct Explanation {
     std::vector<Candidate> lost;  // the nearest first
     // The files of the list of recipients that its pool has; none: no list.
     std::vector<std::string> lists;
-    bool unlisted = false;  // it is in none of them
+    bool unlisted = false;                 // it is in none of them
+    std::optional<DeliveryMode> delivery;  // set by who knows the configuration; none: no pool
     std::optional<From> from;
     std::string
         answer;  // to that client's RCPT, or with none to an untrusted one; "" is acceptance

@@ -4,11 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "postern/mail/mode.h"
 #include "postern/route/recipients.h"
 
 /// The rules as one immutable value that answers "which rule takes this recipient". Built by load()
@@ -49,7 +51,6 @@ struct Secrets {
 
 enum class Pattern : std::uint8_t { domain, exact, subdomains, user, literal, everything };
 enum class TargetKind : std::uint8_t { pool, address, host, mx, reject, defer };
-enum class Delivery : std::uint8_t { unstated, sync, hybrid, queue };
 
 /// Where recipients go.
 struct Target {
@@ -62,11 +63,11 @@ struct Target {
 
 /// All that a rule says but its pattern. Rules that say the same share one.
 struct Action {
-    std::uint32_t target = 0;  // index in Table::targets()
-    Delivery delivery = Delivery::unstated;
-    bool restricted = false;  // only for clients that [relay] trusts
-    std::string rewrite;      // the domain, as A-labels, that the smart host is told; empty: the
-                              // recipient's own
+    std::uint32_t target = 0;            // index in Table::targets()
+    std::optional<mail::Mode> delivery;  // none: the pool's or the listener's
+    bool restricted = false;             // only for clients that [relay] trusts
+    std::string rewrite;  // the domain, as A-labels, that the smart host is told; empty: the
+                          // recipient's own
     bool operator==(const Action&) const = default;
 };
 

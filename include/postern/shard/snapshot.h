@@ -39,6 +39,8 @@ struct Snapshot {
     std::unique_ptr<const route::Table> table;
     std::vector<relay::PoolSettings>
         pools;  // what the table's targets stand for: index as in Table::targets()
+    std::vector<std::uint32_t>
+        pool_configs;  // of `pools`: index in config.pools, route::none for config.host_pool
     std::vector<std::shared_ptr<const tls::ClientContext>>
         pool_tls;  // of `pools`: what their TLS is made from; null: none
     std::vector<std::uint64_t> pool_identities;  // of `pools`: see identify_pools
@@ -49,6 +51,12 @@ struct Snapshot {
     std::vector<std::shared_ptr<const tls::ServerContext>>
         tls_contexts;            // by worker; empty: no key pairs
     names::Ourselves ourselves;  // to those who look for us by MX records
+
+    /// What the configuration says of the pool of a target.
+    const config::Pool& pool_config(std::uint32_t target) const {
+        const std::uint32_t number = pool_configs[target];
+        return number == route::none ? config.host_pool : config.pools[number];
+    }
 };
 
 struct Common;
@@ -56,9 +64,10 @@ struct Common;
 /// What the log, metrics and people call the pool of a target; empty: it is none.
 std::string pool_name_of(const route::Target& target);
 
-/// The pool that each of the table's targets stands for: the named one, or one of that single host.
-/// Those that are no pool (reject, defer) get an empty one.
-std::vector<relay::PoolSettings> pools_of(const config::Config& config, const route::Table& table);
+/// Makes `pools` and `pool_configs` of configuration and table: the pool that each of the table's
+/// targets stands for is the named one, or one of that single host. Those that are no pool (reject,
+/// defer) get an empty one.
+void make_pools(Snapshot& snapshot);
 
 /// What TLS towards each configured pool's hosts is made from, null for none: index as in
 /// Config::pools, and behind them that of the pools that rules make.

@@ -58,6 +58,24 @@ TEST(Explain, SaysWhatDecidesAndWhatLost) {
     EXPECT_EQ(explanation.lost[0].why, "it is for that domain alone, not for its subdomains");
 }
 
+TEST(Explain, SaysWhoAnswersForTheMailAndWhatSaysSo) {
+    const auto table = table_of("a.com one\n");
+    Explanation explanation = explain(*table, {}, "u@a.com", {});
+    explanation.delivery = DeliveryMode{mail::Mode::queue, DeliveryMode::By::rule, {}};
+    EXPECT_THAT(
+        to_text(explanation, *table, pools),
+        testing::HasSubstr("(always-relay)\n  delivery  queue, by the rule\n  answer"));
+    explanation.delivery = DeliveryMode{
+        mail::Mode::hybrid, DeliveryMode::By::general, {{"0.0.0.0:587", mail::Mode::sync}}};
+    EXPECT_THAT(
+        to_text(explanation, *table, pools),
+        testing::HasSubstr("  delivery  hybrid, by delivery.mode\n"
+                           "            sync at the listener 0.0.0.0:587\n  answer"));
+    const auto json = nlohmann::json::parse(to_json(explanation, *table, pools));
+    EXPECT_EQ(json["delivery"], nlohmann::json::parse(R"({"mode": "hybrid", "by": "delivery.mode",
+                                  "listeners": {"0.0.0.0:587": "sync"}})"));
+}
+
 TEST(Explain, NamesTheListThatDoesNotHaveIt) {
     const Source source{"one.list", "jane@example.com\n"};
     RuleSettings settings = two_pools();

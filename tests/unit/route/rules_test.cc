@@ -8,6 +8,7 @@
 namespace postern::route {
 namespace {
 
+using mail::Mode;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -149,7 +150,7 @@ TEST(Rules, TellsAllErrorsInOneGoAndColumnsInCharacters) {
                 "a.rules:2:7: no pool 'nosuch'; the configuration has one, two; a target is"),
             "a.rules:2:25: a rule has one of always-relay and restricted, once",
             StartsWith("a.rules:2:36: 'bogus' is no option; allowed: always-relay, restricted, "),
-            "b.rules:1:29: delivery=fast is unknown; allowed: sync",
+            "b.rules:1:29: delivery=fast is unknown; allowed: sync, hybrid, queue",
             "b.rules:2:1: the same pattern stands at a.rules:3:1; allowed: one rule for each"));
 }
 
@@ -319,24 +320,24 @@ TEST(Rules, ReadsOptions) {
     EXPECT_TRUE(action_of("* one\n").restricted);
     EXPECT_FALSE(action_of("bob@a.com one\n").restricted);
     EXPECT_FALSE(action_of("[192.0.2.7] one\n").restricted);
-    EXPECT_EQ(action_of("a.com one\n").delivery, Delivery::unstated);
-    EXPECT_EQ(action_of("a.com one delivery=sync\n").delivery, Delivery::sync);
+    EXPECT_EQ(action_of("a.com one\n").delivery, std::nullopt);
+    EXPECT_EQ(action_of("a.com one delivery=sync\n").delivery, Mode::sync);
+    EXPECT_EQ(action_of("a.com one delivery=hybrid\n").delivery, Mode::hybrid);
+    EXPECT_EQ(action_of("a.com one delivery=queue\n").delivery, Mode::queue);
     EXPECT_EQ(action_of("a.com one rewrite=Bücher.Example.\n").rewrite, "xn--bcher-kva.example");
     const char* const rows[][2] = {
         {"restricted restricted", "1:22: a rule has one of always-relay and restricted, once"},
         {"always-relay restricted", "1:24: a rule has one of always-relay and restricted, once"},
         {"delivery=sync delivery=sync", "1:25: delivery= stands here a second time"},
         {"rewrite=a.b rewrite=a.b", "1:23: rewrite= stands here a second time"},
-        {"delivery=hybrid",
-         "1:20: delivery=hybrid needs the spool, which this version does not have yet; allowed: "
-         "sync"},
-        {"delivery=queue", "1:20: delivery=queue needs the spool"},
-        {"delivery=", "1:20: delivery= is unknown; allowed: sync"},
+        {"delivery=queue delivery=sync", "1:26: delivery= stands here a second time"},
+        {"delivery=Queue", "1:20: delivery=Queue is unknown; allowed: sync, hybrid, queue"},
+        {"delivery=", "1:20: delivery= is unknown; allowed: sync, hybrid, queue"},
         {"rewrite=a..b", "1:21: rewrite= needs a domain; 'a..b' is none: a label is empty"},
         {"rewrite=[192.0.2.7]",
          "1:19: rewrite= needs a domain; '[192.0.2.7]' is none: it is an address literal"},
         {"always_relay",
-         "1:11: 'always_relay' is no option; allowed: always-relay, restricted, delivery=sync, "
+         "1:11: 'always_relay' is no option; allowed: always-relay, restricted, delivery=MODE, "
          "rewrite=DOMAIN"},
         {"restricted=yes", "1:11: 'restricted=yes' is no option"}};
     for (auto [options, expected] : rows) {
@@ -384,7 +385,7 @@ TEST(Rules, RefusesAnOpenRelay) {
 TEST(Rules, TakesOverWhatOtherNamesHave) {
     constexpr const char* text =
         "a.com as:b.com\nb.com as:www.c.com restricted\nc.com two delivery=sync rewrite=x.com\n"
-        "d.com as:c.com always-relay rewrite=y.com\n.e.com as:f.com\n#e.com one\n"
+        "d.com as:c.com delivery=queue always-relay rewrite=y.com\n.e.com as:f.com\n#e.com one\n"
         "f.com two restricted\nbob@g.com as:[192.0.2.7]\n[192.0.2.7] two\nh.com as:zzz.org\n* "
         "two\n";
     Loaded loaded = load_text(text);
@@ -393,12 +394,12 @@ TEST(Rules, TakesOverWhatOtherNamesHave) {
     auto action = [&](std::uint32_t rule) { return table.action(table.action_of(rule)); };
     std::uint32_t two = action(2).target;
     EXPECT_EQ(table.targets()[two].text, "two");
-    EXPECT_EQ(action(0), (Action{two, Delivery::sync, true, ""}));
-    EXPECT_EQ(action(1), (Action{two, Delivery::sync, true, ""}));
-    EXPECT_EQ(action(3), (Action{two, Delivery::sync, false, "y.com"}));
-    EXPECT_EQ(action(4), (Action{two, Delivery::unstated, true, ""}));
-    EXPECT_EQ(action(7), (Action{two, Delivery::unstated, false, ""}));
-    EXPECT_EQ(action(9), (Action{two, Delivery::unstated, true, ""}));
+    EXPECT_EQ(action(0), (Action{two, Mode::sync, true, ""}));
+    EXPECT_EQ(action(1), (Action{two, Mode::sync, true, ""}));
+    EXPECT_EQ(action(3), (Action{two, Mode::queue, false, "y.com"}));
+    EXPECT_EQ(action(4), (Action{two, std::nullopt, true, ""}));
+    EXPECT_EQ(action(7), (Action{two, std::nullopt, false, ""}));
+    EXPECT_EQ(action(9), (Action{two, std::nullopt, true, ""}));
     // What a lookup gives is what the rule got.
     for (auto [domain, rule] : {std::pair("a.com", 0u), {"x.e.com", 4u}, {"h.com", 9u}}) {
         Match match = table.look_up({domain, "u"});

@@ -53,7 +53,7 @@ inline std::unique_ptr<Snapshot> snapshot_of(
     route::Loaded loaded = route::load({&source, 1}, settings, secrets);
     POSTERN_ASSERT(loaded.table != nullptr, "a test's rules are some");
     snapshot->table = std::move(loaded.table);
-    snapshot->pools = pools_of(snapshot->config, *snapshot->table);
+    make_pools(*snapshot);
     PoolContexts contexts;
     for (const config::Pool& each : snapshot->config.pools) {
         contexts.push_back(*client_context_of(each, tls_library()));
