@@ -29,6 +29,14 @@ std::uint64_t seed_of(const HostId& host, std::uint32_t offset) {
 
 }  // namespace
 
+namespace {
+
+bool is_zero(std::string_view octets) {
+    return std::all_of(octets.begin(), octets.end(), [](char c) { return c == 0; });
+}
+
+}  // namespace
+
 std::optional<Id> id_from_text(std::string_view text) {
     if (text.empty() || text.size() > id_text_max) {
         return std::nullopt;
@@ -89,11 +97,14 @@ void write_header(const SegmentHeader& header, std::span<char, block_size> into)
 
 HeaderLook read_header(std::span<const char> segment, SegmentHeader& into) {
     const std::string_view block(segment.data(), std::min<std::size_t>(segment.size(), block_size));
-    if (std::all_of(block.begin(), block.end(), [](char c) { return c == 0; })) {
+    if (is_zero(block)) {
         return HeaderLook::unused;
     }
     if (!block.starts_with(magic)) {
-        return HeaderLook::foreign;
+        // Of a first block that was torn, in the beginning or in the end, its sum may be all there
+        // is.
+        const bool only_sum = block.size() == block_size && is_zero(block.substr(0, header_sum_at));
+        return only_sum ? HeaderLook::damaged : HeaderLook::foreign;
     }
     if (block.size() < block_size || Reader{block.substr(header_sum_at)}.take<std::uint64_t>() !=
                                          sum_of(block.substr(0, header_sum_at))) {

@@ -255,7 +255,9 @@ base::Result<void> Files::replace(Segment& segment) {
 
 base::Result<void> Files::zero(Segment& segment) {
     POSTERN_ASSERT(segment.state == Segment::State::dirty, "what is zeroed is to be zeroed");
-    base::Result<void> zeroed = io::zero_file(segment.file, path_of(segment), io::file_block_size);
+    // What an earlier process found zeroed, or half zeroed, begins anew.
+    base::Result<void> zeroed =
+        io::zero_file(segment.file, path_of(segment), segment.earlier ? 0 : io::file_block_size);
     segment.state = zeroed ? Segment::State::clean : Segment::State::broken;
     return zeroed;
 }
@@ -304,6 +306,7 @@ base::Result<void> Files::end(Segment& segment) {
     base::Result<void> zeroed =
         io::write_file(segment.file, path_of(segment), 0, {block_.get(), io::file_block_size});
     segment.state = zeroed ? Segment::State::dirty : Segment::State::broken;
+    segment.earlier = segment.earlier && !zeroed;
     return zeroed;
 }
 

@@ -40,6 +40,10 @@ struct KeptAccess {
 
     static void set_loading(Kept& kept, bool loading) { kept.loading_ = loading; }
 
+    static bool over(const Kept& kept) { return kept.over_; }
+
+    static void set_over(Kept& kept) { kept.over_ = true; }
+
     static bool moving(const Kept& kept) { return kept.moving_; }
 
     static void set_moving(Kept& kept, bool moving) { kept.moving_ = moving; }

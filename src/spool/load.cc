@@ -38,6 +38,7 @@ void Spool::Implementation::load(Kept& kept, mail::Body& into, std::uint64_t oct
     KeptAccess::set_loading(kept, true);
     Load* load = loads.make(*this, kept, into, octets_max);
     POSTERN_ASSERT(load != nullptr, "fewer messages than that are read at once");
+    loading.push_back(*load);
     load->begin();
 }
 
@@ -59,6 +60,10 @@ void Load::begin() {
     }
     at_ = rounded_down(sources_[0].offset);
     read_on();
+}
+
+void Load::give_up() {
+    KeptAccess::set_loading(kept_, false);
 }
 
 void Load::read_on() {

@@ -13,6 +13,8 @@
 
 namespace postern::spool {
 
+struct Loading;  // tag of a list
+
 /// A record that content is read from.
 struct Source {
     Segment* segment = nullptr;
@@ -26,10 +28,15 @@ std::vector<Source> sources_of(const Kept& kept);
 
 /// Reads a message's content, block by block of the ring's. It holds on to the segments: they stay
 /// whatever becomes of the message meanwhile. The worker's.
-class Load final : io::Completion, io::BufferWaiter {
+class Load final : io::Completion, io::BufferWaiter, public base::ListLink<Loading> {
    public:
     Load(Spool::Implementation& spool, Kept& kept, mail::Body& into, std::uint64_t octets_max);
     void begin();
+
+    bool under_way() const { return armed(); }
+
+    /// It will not be told. REQUIRES: not under way.
+    void give_up();
 
    private:
     void read_on();

@@ -44,10 +44,21 @@ Spool::Implementation::Implementation(
 /// What is given up here was not acknowledged, or is on the disk. Nothing lets go of a segment:
 /// that would say that it may be zeroed.
 Spool::Implementation::~Implementation() {
+    for (const Written& written : records) {
+        if (written.intake == nullptr) {
+            --KeptAccess::under_way(*written.kept);
+        } else if (!static_cast<base::ListLink<>&>(*written.intake).linked()) {
+            intakes.push_back(*written.intake);
+        }
+    }
     while (Intake* intake = intakes.pop_front()) {
         --KeptAccess::under_way(*intake->kept);
         KeptAccess::set_moving(*intake->kept, false);
         intake_pool.destroy(intake);
+    }
+    while (Load* load = loading.pop_front()) {
+        load->give_up();
+        loads.destroy(load);
     }
     while (Kept* kept = wishes.pop_front()) {
         KeptAccess::wants(*kept) = 0;
@@ -77,22 +88,21 @@ void Spool::keep(Kept& kept, const journal::Content& content) {
 
 void Spool::note(Kept& kept) {
     POSTERN_ASSERT(KeptAccess::stored(kept), "what is noted is about a message that is stored");
-    POSTERN_ASSERT(
-        (KeptAccess::wants(kept) & KeptAccess::done) == 0, "nothing is noted of what is over");
+    POSTERN_ASSERT(!KeptAccess::over(kept), "nothing is noted of what is over");
     implementation_->want(kept, KeptAccess::progress);
 }
 
 void Spool::finish(Kept& kept) {
     POSTERN_ASSERT(
-        KeptAccess::stored(kept) && !KeptAccess::loading(kept),
-        "a message ends that is stored, and not being loaded");
+        KeptAccess::stored(kept) && !KeptAccess::loading(kept) && !KeptAccess::over(kept),
+        "a message ends that is stored, once, and not while it is loaded");
+    KeptAccess::set_over(kept);
     implementation_->want(kept, KeptAccess::done);
 }
 
 void Spool::load(Kept& kept, mail::Body& into, std::uint64_t octets_max) {
     POSTERN_ASSERT(
-        KeptAccess::stored(kept) && !KeptAccess::loading(kept) &&
-            (KeptAccess::wants(kept) & KeptAccess::done) == 0,
+        KeptAccess::stored(kept) && !KeptAccess::loading(kept) && !KeptAccess::over(kept),
         "a message is loaded that is stored and not over, once at a time");
     implementation_->load(kept, into, octets_max);
 }
@@ -119,12 +129,17 @@ void Spool::flush() {
 
 bool Spool::idle() const {
     Implementation& self = *implementation_;
-    return !under_way() && !self.something_waits() && self.refused.empty();
+    return self.loads.used() == 0 && !under_way() && !self.something_waits() &&
+           self.refused.empty();
 }
 
 bool Spool::under_way() const {
-    const Implementation& self = *implementation_;
-    return self.writing.armed() || self.loads.used() > 0;
+    Implementation& self = *implementation_;
+    bool reads = self.mover->under_way();
+    for (Load* load = self.loading.front(); load != nullptr; load = self.loading.next(*load)) {
+        reads = reads || load->under_way();
+    }
+    return reads || self.writing.armed();
 }
 
 std::uint64_t Spool::kept() const {
@@ -170,6 +185,7 @@ void Spool::Implementation::release_places(Kept& kept) {
 }
 
 void Spool::Implementation::forget(Kept& kept) {
+    mover->forget(kept);
     static_cast<base::ListLink<Waiting>&>(kept).unlink();
     --count;
 }

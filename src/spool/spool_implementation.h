@@ -61,7 +61,7 @@ struct Spool::Implementation final : Hearer {
     ~Implementation();
 
     // --- write.cc: what goes to the disk ---------------------------------------------------------
-    void add_intake(Kept& kept, const journal::Content& content, bool moves, bool more);
+    Intake& add_intake(Kept& kept, const journal::Content& content, bool moves, bool more);
     void want(Kept& kept, KeptAccess::Wants what);
     bool something_waits();
     void begin_write();
@@ -130,6 +130,7 @@ struct Spool::Implementation final : Hearer {
     // --- load.cc ---------------------------------------------------------------------------------
     void load(Kept& kept, mail::Body& into, std::uint64_t octets_max);
 
+    base::List<Load, Loading> loading;
     base::ObjectPool<Load> loads{1u << 24};
     std::unique_ptr<Mover> mover;
 

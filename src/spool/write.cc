@@ -31,7 +31,7 @@ Spool::Implementation::Writing::Writing(Implementation& owner)
       }),
       spool(owner) {}
 
-void Spool::Implementation::add_intake(
+Intake& Spool::Implementation::add_intake(
     Kept& kept, const journal::Content& content, bool moves, bool more) {
     Intake* intake = intake_pool.make();
     POSTERN_ASSERT(intake != nullptr, "there are fewer messages at once than that");
@@ -41,6 +41,7 @@ void Spool::Implementation::add_intake(
     intake->more = more;
     ++KeptAccess::under_way(kept);
     intakes.push_back(*intake);
+    return *intake;
 }
 
 void Spool::Implementation::want(Kept& kept, KeptAccess::Wants what) {
@@ -170,7 +171,7 @@ void Spool::Implementation::fill_wishes(Batch& batch) {
     Kept* next = nullptr;
     for (Kept* kept = wishes.front(); kept != nullptr; kept = next) {
         next = wishes.next(*kept);
-        const bool over = (KeptAccess::wants(*kept) & KeptAccess::done) != 0;
+        const bool over = KeptAccess::over(*kept);
         if (over && KeptAccess::moving(*kept)) {
             continue;  // as soon as that has ended
         }
@@ -258,7 +259,7 @@ void Spool::Implementation::fill_intakes(Batch& batch) {
     for (Intake* intake = intakes.front(); intake != nullptr; intake = next) {
         next = intakes.next(*intake);
         Kept& kept = *intake->kept;
-        if ((KeptAccess::wants(kept) & KeptAccess::done) != 0) {
+        if (KeptAccess::over(kept)) {
             end_intake(*intake);  // a copy of what is over by now
             continue;
         }
@@ -528,7 +529,7 @@ void Spool::Implementation::end_intake(Intake& intake) {
     --KeptAccess::under_way(kept);
     if (intake.moves) {
         KeptAccess::set_moving(kept, false);
-        mover->on_ended();
+        mover->on_ended(intake);
     }
     static_cast<base::ListLink<>&>(intake).unlink();
     intake_pool.destroy(&intake);

@@ -142,6 +142,10 @@ void Disk::cut_power(io::Random& random) {
         }
     }
     under_way_.clear();
+    gone_ = next_descriptor_;
+    for (const auto& [ring, drop] : World::current().on_power_cut) {
+        drop();
+    }
     descriptors_.clear();
     locked_.clear();
     locks_.clear();
@@ -257,6 +261,9 @@ struct DiskAccess {
 
     static void close(int descriptor) {
         Disk& disk = Disk::current();
+        if (descriptor < disk.gone_) {
+            return;  // with the power
+        }
         if (const auto lock = disk.locks_.find(descriptor); lock != disk.locks_.end()) {
             disk.locked_.erase(lock->second);
             disk.locks_.erase(lock);

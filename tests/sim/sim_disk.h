@@ -55,8 +55,9 @@ class Disk {
         std::function<void(std::int32_t)> done);
 
     // --- for tests -------------------------------------------------------------------------------
-    /// The process is gone, and with it every descriptor, lock and operation. What was being
-    /// written may be there, sector by sector. The world goes next.
+    /// The process is gone, and with it every descriptor, lock and operation, those of rings too:
+    /// what is left of it may only be destroyed, and the world last. What was being written may be
+    /// there, sector by sector.
     void cut_power(io::Random& random);
 
     /// So many octets may be in all files together.
@@ -89,6 +90,7 @@ class Disk {
     std::set<std::string> locked_;
     std::map<int, std::string> locks_;
     int next_descriptor_ = first_descriptor;
+    int gone_ = 0;  // descriptors under this one went when power was cut
     std::list<Write> under_way_;
 };
 

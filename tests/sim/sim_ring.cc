@@ -4,6 +4,7 @@
 #include <array>
 #include <cerrno>
 #include <functional>
+#include <set>
 #include <unordered_map>
 #include <vector>
 
@@ -69,11 +70,14 @@ struct Ring::Implementation {
     explicit Implementation(const RingOptions& options)
         : pools{
               {{options.command_buffer_size, options.command_buffers_max},
-               {options.body_buffer_size, options.body_buffers_max}}} {}
+               {options.body_buffer_size, options.body_buffers_max}}} {
+        sim::World::current().on_power_cut[this] = [this] { drop_all(); };
+    }
 
     ~Implementation() {
+        sim::World::current().on_power_cut.erase(this);
         POSTERN_ASSERT(
-            submissions.empty() && ready.empty() && on_disk == 0 &&
+            submissions.empty() && ready.empty() && on_disk.empty() &&
                 std::all_of(
                     armed.begin(),
                     armed.end(),
@@ -83,6 +87,7 @@ struct Ring::Implementation {
 
     void arm(Operation operation);
     void submit();
+    void drop_all();
     void try_all(int descriptor);
     bool attempt(Operation& operation);
     bool attempt_accept(Operation& operation);
@@ -105,7 +110,7 @@ struct Ring::Implementation {
     std::vector<Operation> submissions;                     // armed since the last turn
     std::unordered_map<int, std::vector<Operation>> armed;  // by descriptor
     std::vector<Result> ready;
-    std::size_t on_disk = 0;  // writes and reads under way
+    std::set<Completion*> on_disk;  // writes and reads under way
     Counters counters;
     bool woken = false;
     void (*on_wake)(void*) = nullptr;
@@ -183,11 +188,11 @@ void Ring::Implementation::submit() {
             close(operation.descriptor);
             finish(operation, 0);
         } else if (operation.kind == Operation::Kind::write) {
-            ++on_disk;
+            on_disk.insert(operation.completion);
             sim::Disk::current().write(
                 operation.descriptor, operation.from, operation.offset, disk_done(operation));
         } else if (operation.kind == Operation::Kind::read) {
-            ++on_disk;
+            on_disk.insert(operation.completion);
             sim::Disk::current().read(
                 operation.descriptor, operation.into, operation.offset, disk_done(operation));
         } else if (!attempt(operation)) {
@@ -198,9 +203,30 @@ void Ring::Implementation::submit() {
 
 std::function<void(std::int32_t)> Ring::Implementation::disk_done(const Operation& operation) {
     return [this, operation](std::int32_t result) {
-        --on_disk;
+        on_disk.erase(operation.completion);
         finish(operation, result);
     };
+}
+
+void Ring::Implementation::drop_all() {
+    for (const Operation& operation : submissions) {
+        disarm(*operation.completion);
+    }
+    for (const auto& [descriptor, operations] : armed) {
+        for (const Operation& operation : operations) {
+            disarm(*operation.completion);
+        }
+    }
+    for (const Result& result : ready) {
+        disarm(*result.completion);
+    }
+    for (Completion* completion : on_disk) {
+        disarm(*completion);
+    }
+    submissions.clear();
+    armed.clear();
+    ready.clear();
+    on_disk.clear();
 }
 
 void Ring::Implementation::run_ready() {

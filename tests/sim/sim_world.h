@@ -137,6 +137,10 @@ class World {
     /// that is earlier.
     void step(base::Instant until);
 
+    /// What each ring does when the power is cut (Disk::cut_power): all that it has under way is
+    /// dropped, and nobody told.
+    std::map<const void*, std::function<void()>> on_power_cut;
+
     /// Nothing is going to happen by itself.
     bool idle() const { return events_.empty(); }
 

@@ -67,7 +67,7 @@ enum class HeaderLook : std::uint8_t {
     good,
     unused,         // all zero: the file waits for its first life, or for its next
     other_version,  // a header of another version than ours; nothing else of it can be known
-    damaged,        // begins as a header does, but the sum is wrong
+    damaged,        // a header in part, or one whose sum is wrong
     foreign,        // anything else
 };
 

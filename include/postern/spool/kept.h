@@ -114,6 +114,7 @@ class Kept final : public base::ListLink<ToWrite>, public base::ListLink<Waiting
     std::uint8_t wants_ = 0;      // what is to be written: KeptAccess::Wants
     std::uint8_t under_way_ = 0;  // records of it in the write that is under way
     bool loading_ : 1 = false;
+    bool over_ : 1 = false;    // as its owner says
     bool moving_ : 1 = false;  // being copied into another segment
 
     // The envelope.

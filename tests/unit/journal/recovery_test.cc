@@ -207,11 +207,14 @@ TEST(Recovery, damaged_header) {
 }
 
 TEST(Recovery, torn_header) {
-    SegmentFile file(0);
-    std::fill_n(file.octets.begin() + 512, block_size - 512, '\0');
-    const auto recovered = test::recover({file.octets});
-    EXPECT_EQ(situations(recovered), Found{Situation::torn_header});
-    EXPECT_EQ(recovered.segments[0].verdict, Verdict::unused);
+    for (const std::size_t lost : {512, 0}) {  // all behind the first sector, or all but the last
+        SegmentFile file(0);
+        std::fill_n(
+            file.octets.begin() + static_cast<std::ptrdiff_t>(lost), block_size - 512, '\0');
+        const auto recovered = test::recover({file.octets});
+        EXPECT_EQ(situations(recovered), Found{Situation::torn_header});
+        EXPECT_EQ(recovered.segments[0].verdict, Verdict::unused);
+    }
 }
 
 TEST(Recovery, unused_file) {

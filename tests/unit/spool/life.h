@@ -80,7 +80,9 @@ class Hand final : public World {
 
     void recovered(Kept& kept) override {
         EXPECT_TRUE(messages.emplace(kept.id().low, &kept).second) << "twice";
-        recovered_numbers.push_back(kept.id().low);
+        if (on_recovered) {
+            on_recovered(kept);
+        }
     }
 
     Kept& keep(std::uint64_t number, std::string content, std::size_t recipients = 1) {
@@ -119,15 +121,16 @@ class Hand final : public World {
         std::unique_ptr<mail::Body> body;
     };
 
+    std::unique_ptr<io::Ring> ring;
     std::function<void(std::uint64_t, bool)> on_stored;
     std::function<void(std::uint64_t)> on_loaded;
+    std::function<void(Kept&)> on_recovered;
     std::map<std::uint64_t, Kept*> messages;
     std::map<std::uint64_t, std::string> contents;
     std::map<std::uint64_t, Loading> loads;
     std::set<std::uint64_t> safe_;
     std::set<std::uint64_t> refused;
     std::set<std::uint64_t> over;
-    std::vector<std::uint64_t> recovered_numbers;
 
     struct Destroyer {
         std::vector<Kept*> kept;
@@ -142,7 +145,6 @@ class Hand final : public World {
     };
 
     Destroyer destroy_later;  // behind the spool
-    std::unique_ptr<io::Ring> ring;
     io::Mailbox mailbox;
     Spool spool;
 };
@@ -160,6 +162,9 @@ struct Life {
         settings.workers = workers;
         settings.segment_octets = segment_octets;
         auto opened = Segments::open(settings);
+        while (!opened && faults.create_fails > 0) {
+            opened = Segments::open(settings);  // started until it starts
+        }
         EXPECT_TRUE(opened) << (opened ? "" : opened.error().text);
         segments = std::move(*opened);
         segments->set_on_sentence(
