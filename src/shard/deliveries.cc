@@ -19,6 +19,7 @@ using State = journal::State;
 constexpr mail::Reply not_kept{
     452, {4, 3, 1}, "the message can not be brought to stable storage now, try again later"};
 constexpr mail::Reply expired{450, {4, 4, 7}, "it could not be delivered in time"};
+constexpr mail::Reply unreadable{451, {4, 3, 0}, "it can not be read from the spool now"};
 constexpr mail::Reply removed{550, {5, 7, 1}, "an operator has removed it from the queue"};
 
 /// How often senders that wait for an answer are looked at: hybrid_deadline holds so exactly.
@@ -366,10 +367,7 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
             spool::Kept::destroy(&kept);
         }
         if (attempt != nullptr) {
-            attempt->notice_lost = attempt->notice_lost || !safe;
-            if (--attempt->notices == 0) {
-                conclude(*attempt);
-            }
+            told(*attempt, safe);
         }
         return;
     }
@@ -675,18 +673,22 @@ bool Deliveries::add_recipient(
 
 void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
     Attempt& attempt = *static_cast<Attempt*>(kept.schedule.attempt);
+    const bool tries = attempt.submission->envelope.recipient_count > 0;
     if (!result) {
-        // Nothing damaged goes out, and nothing is thrown away: somebody has to look at it.
-        parts_.lines.kept("damaged", kept, result.error().text);
-        if (std::exchange(attempt.counted, false)) {
-            queue_.let_go(attempt.pool);
-        }
-        attempt.changed = true;
-        kept.set_held(true);
-        conclude(attempt);
+        parts_.lines.kept("unreadable", kept, result.error().text);
+        attempt.submission->body.clear();
+    }
+    if (!result && tries) {
+        // Nothing damaged goes out, and nothing is thrown away: the disk may give it later.
+        queue_.let_go(attempt.pool);
+        attempt.counted = false;
+        attempt.has_outcome = true;
+        attempt.kind = Kind::refused;
+        attempt.reply = unreadable;
+        attempt.text = unreadable.text;
+        process(attempt);
         return;
     }
-    const bool tries = attempt.submission->envelope.recipient_count > 0;
     if (tries && (attempt.generation != current().generation || attempt.remove || shutting_down_)) {
         queue_.let_go(attempt.pool);
         attempt.counted = false;
@@ -835,7 +837,7 @@ void Deliveries::process(Attempt& attempt) {
     attempt.notices = 1;  // until all of them are under way
     if (kept.message().notification) {
         if (!failed.empty()) {
-            bury(attempt);
+            bury_notification(attempt);
         }
     } else {
         tell_sender(attempt, failed, notify::Action::failed);

@@ -113,7 +113,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
 
     /// Nothing is being written or tried.
     bool idle() const {
-        return attempts_.used() == 0 && tellings_.empty() && (spool_ == nullptr || spool_->idle());
+        return attempts_.used() == 0 && tellings_.empty() && burying_ == 0 &&
+               (spool_ == nullptr || spool_->idle());
     }
 
     // --- ManagedQueue ----------------------------------------------------------------------------
@@ -248,7 +249,9 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         base::WallTime arrived,
         std::uint64_t content_size);
     bool leads_somewhere(std::string_view address);
-    void bury(Attempt& attempt);
+    void bury_notification(Attempt& attempt);
+    void bury(Attempt* attempt, std::string_view id, std::string content);
+    void told(Attempt& attempt, bool safe);
 
     World& world_;
     const Parts parts_;
@@ -265,6 +268,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool look_ = false;  // something may be due
     bool shutting_down_ = false;
     base::Instant no_memory_until_{};
+    unsigned burying_ = 0;  // dead letters that are being written
     route::DecisionText text_{};
     std::string_view outgoing_;          // of the last look-up: what the smart host is told
     std::int64_t recipient_expiry_ = 0;  // of the message that is being processed

@@ -61,7 +61,10 @@ void put_message(log::Line& line, std::string_view listener, const mail::Submiss
     if (!listener.empty()) {
         line.text(Field::listener, listener);
     }
-    line.text(Field::client, submission.client.address).text(Field::helo, submission.client.helo);
+    line.text(Field::client, submission.client.address);
+    if (!listener.empty()) {
+        line.text(Field::helo, submission.client.helo);
+    }
     put_tls(line, submission.client);
     if (!submission.client.login.empty()) {
         line.text(Field::login, submission.client.login);

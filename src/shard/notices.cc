@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "deliveries.h"
+#include "errand.h"
 #include "postern/mail/domain.h"
 #include "postern/shard/sync.h"
 #include "reply_text.h"
@@ -138,13 +139,14 @@ void Deliveries::keep_notification(
         if (!config.delivery.postmaster.empty() && leads_somewhere(config.delivery.postmaster)) {
             recipient.address = config.delivery.postmaster;
         } else {
-            parts_.segments->bury(std::string(id) + ".eml", std::move(notification.content));
+            bury(attempt, id, std::move(notification.content));
             return;
         }
     }
     spool::Kept* const kept = spool::Kept::make(
         *journal::id_from_text(id), message, notification.content.size(), {&recipient, 1});
-    parts_.lines.kept("notification", *kept, submission.id());
+    parts_.lines.kept(
+        "notification", *kept, std::string("tells of ") + std::string(submission.id()));
     const auto [telling, is_new] =
         tellings_.emplace(kept, Telling{attempt, std::move(notification.content)});
     POSTERN_ASSERT(is_new, "a notification was made twice");
@@ -163,14 +165,39 @@ bool Deliveries::leads_somewhere(std::string_view address) {
 }
 
 /// A notification that can not be delivered: nobody else is told, and it is not thrown away.
-void Deliveries::bury(Attempt& attempt) {
+void Deliveries::bury_notification(Attempt& attempt) {
     std::string content;
     const mail::Body& body = attempt.submission->body;
     for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
         content += at.slice()->view();
     }
-    parts_.segments->bury(journal::text_of(attempt.kept->id()) + ".eml", std::move(content));
     parts_.lines.kept("dead letter", *attempt.kept, attempt.text);
+    bury(&attempt, journal::text_of(attempt.kept->id()), std::move(content));
+}
+
+/// `attempt`: waits for it; null: nobody does.
+void Deliveries::bury(Attempt* attempt, std::string_view id, std::string content) {
+    ++burying_;
+    if (attempt != nullptr) {
+        ++attempt->notices;
+    }
+    parts_.segments->bury(
+        std::string(id) + ".eml", std::move(content), [this, attempt](bool saved) {
+            post(parts_.mailbox, [this, attempt, saved] {
+                --burying_;
+                if (attempt != nullptr) {
+                    told(*attempt, saved);
+                }
+            });
+        });
+}
+
+/// One of those that the attempt waits for is on stable storage, or could not be.
+void Deliveries::told(Attempt& attempt, bool safe) {
+    attempt.notice_lost = attempt.notice_lost || !safe;
+    if (--attempt.notices == 0) {
+        conclude(attempt);
+    }
 }
 
 }  // namespace postern::shard

@@ -61,8 +61,8 @@ SpoolState Segments::state() const {
     return implementation_->state();
 }
 
-void Segments::bury(std::string name, std::string content) {
-    implementation_->bury(std::move(name), std::move(content));
+void Segments::bury(std::string name, std::string content, std::function<void(bool saved)> done) {
+    implementation_->bury({std::move(name), std::move(content), std::move(done)});
 }
 
 // --- the workers' side ---------------------------------------------------------------------------
@@ -195,10 +195,10 @@ SpoolState Segments::Implementation::state() const {
     return state_;
 }
 
-void Segments::Implementation::bury(std::string name, std::string content) {
+void Segments::Implementation::bury(DeadLetter letter) {
     {
         const std::lock_guard guard(lock_);
-        to_bury_.emplace_back(std::move(name), std::move(content));
+        to_bury_.push_back(std::move(letter));
     }
     notify();
 }
@@ -453,7 +453,7 @@ bool Segments::Implementation::hand_over() {
 }
 
 bool Segments::Implementation::bury_one() {
-    std::pair<std::string, std::string> letter;
+    DeadLetter letter;
     {
         const std::lock_guard guard(lock_);
         if (to_bury_.empty()) {
@@ -462,13 +462,17 @@ bool Segments::Implementation::bury_one() {
         letter = std::move(to_bury_.front());
         to_bury_.pop_front();
     }
-    const std::string path = settings.folder + "/dead/" + letter.first;
-    if (base::Result<void> saved = io::save_file(path, letter.second); !saved) {
+    const std::string path = settings.folder + "/dead/" + letter.name;
+    if (base::Result<void> saved = io::save_file(path, letter.content); !saved) {
         fail(saved.error().text);
+        letter.done(false);
         return true;
     }
-    const std::lock_guard guard(lock_);
-    ++state_.dead_letters;
+    {
+        const std::lock_guard guard(lock_);
+        ++state_.dead_letters;
+    }
+    letter.done(true);
     return true;
 }
 

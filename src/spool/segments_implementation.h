@@ -71,7 +71,14 @@ struct Segments::Implementation final : Unheld {
     std::atomic<std::uint64_t> min_free;
     std::atomic<std::uint32_t> segment_count{0};
     SpoolState state() const;
-    void bury(std::string name, std::string content);
+
+    struct DeadLetter {
+        std::string name;
+        std::string content;
+        std::function<void(bool)> done;
+    };
+
+    void bury(DeadLetter letter);
     void notify();
 
     // --- the thread ------------------------------------------------------------------------------
@@ -133,7 +140,7 @@ struct Segments::Implementation final : Unheld {
     bool stopping_ = false;
     SpoolState state_;
     std::vector<std::string> reported_;
-    std::deque<std::pair<std::string, std::string>> to_bury_;
+    std::deque<DeadLetter> to_bury_;
 
     std::thread thread_;
 };

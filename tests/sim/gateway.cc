@@ -185,7 +185,7 @@ std::vector<Wreck>& wrecks() {
 
 class Gateway {
    public:
-    explicit Gateway(std::uint64_t seed) : seed_(seed), choices_(seed) {
+    explicit Gateway(std::uint64_t seed, std::FILE* log) : log_(log), choices_(seed) {
         lossless_ = choices_.chance(1, 4);
         quiet_ = choices_.chance(1, 6);
         const char* const modes[] = {"sync", "hybrid", "queue"};
@@ -316,13 +316,13 @@ class Gateway {
         } catch (const PowerCut&) {
             disk_.cut_power(choices_);
             resume_ = world.now() + 5s;
-            clear();
+            clear(all);
             wrecks().push_back({std::move(all.worker), std::move(all.segments)});
             return;
         }
         all.worker.reset();
         all.segments.reset();
-        clear();
+        clear(all);
         if (disk_.open_descriptors() != 0) {
             run_.wrong += fmt::format(
                 "{} descriptors of files are open at the end\n", disk_.open_descriptors());
@@ -394,7 +394,14 @@ class Gateway {
     }
 
     /// What hosts and senders are left of a life goes, and what the hosts have said yes to stays.
-    void clear() {
+    void clear(const Life& life) {
+        if (log_ != nullptr) {
+            const log::Buffer::Pending lines = life.lines->pending();
+            for (const std::string_view run : {lines.first, lines.second}) {
+                std::fwrite(run.data(), 1, run.size(), log_);
+            }
+            std::fputs("---\n", log_);
+        }
         for (const auto& end : ends_) {
             if (!end->model.breach.empty()) {
                 run_.wrong += "a host: " + end->model.breach + "\n";
@@ -445,6 +452,13 @@ class Gateway {
         }
         for (const auto& [token, bodies] : notified) {
             run_.notified += static_cast<unsigned>(bodies.size());
+        }
+        for (const auto& [path, file] : disk_.files) {  // of notifications that nobody took
+            const std::size_t at = file->octets.find("Subject: tok-");
+            if (path.starts_with("/spool/dead/") && at != std::string::npos) {
+                notified[file->octets.substr(at + 9, file->octets.find("\r\n", at) - at - 9)]
+                    .push_back(file->octets);
+            }
         }
         const std::set<std::string> in_spool = look_into_spool();
         const bool exact = lossless_;
@@ -519,7 +533,7 @@ class Gateway {
         return tokens;
     }
 
-    const std::uint64_t seed_;
+    std::FILE* const log_;
     io::Random choices_;
     bool lossless_ = false;  // nothing happens behind which an answer may be lost
     bool quiet_ = false;     // nothing goes wrong at all
@@ -538,8 +552,8 @@ class Gateway {
 
 }  // namespace
 
-GatewayRun run_gateway(std::uint64_t seed) {
-    return Gateway(seed).run();
+GatewayRun run_gateway(std::uint64_t seed, std::FILE* log) {
+    return Gateway(seed, log).run();
 }
 
 }  // namespace postern::sim

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 /// A whole gateway under one seed: senders, a worker, its spool on a simulated disk, smart hosts,
@@ -21,6 +22,7 @@ struct GatewayRun {
 };
 
 /// The same seed gives the same run.
-GatewayRun run_gateway(std::uint64_t seed);
+/// `log`: gets the log's lines, a life behind the other; null: nobody wants them.
+GatewayRun run_gateway(std::uint64_t seed, std::FILE* log = nullptr);
 
 }  // namespace postern::sim

@@ -1,7 +1,7 @@
 // Whole gateways under seeds: what was promised is delivered, kept or told of, whatever happens.
 //
-// usage: sim-gateway [FIRST [COUNT]]      (default: 1 100); exit 1: a line for each breach, and the
-// command that repeats it
+// usage: sim-gateway [FIRST [COUNT [log]]]      (default: 1 100); exit 1: a line for each breach,
+// and the command that repeats it; log: the gateways' lines, too
 
 #include <cstdio>
 #include <cstdlib>
@@ -16,7 +16,7 @@ int main(int argc, char** argv) {
     postern::sim::GatewayRun sum;
     unsigned failed = 0;
     for (std::uint64_t seed = first; seed < first + count; ++seed) {
-        const postern::sim::GatewayRun run = postern::sim::run_gateway(seed);
+        const postern::sim::GatewayRun run = postern::sim::run_gateway(seed, argc > 3 ? stdout : nullptr);
         if (!run.wrong.empty()) {
             ++failed;
             fmt::print("seed {}:\n{}repeat it with: {} {} 1\n", seed, run.wrong, argv[0], seed);

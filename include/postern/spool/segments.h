@@ -57,9 +57,9 @@ class Segments {
     void set_min_free(std::uint64_t octets);
     SpoolState state() const;  // any thread
 
-    /// A file of that name in the folder of dead letters, `FOLDER/dead/NAME`, on stable storage
-    /// some time later. Any thread.
-    void bury(std::string name, std::string content);
+    /// A file of that name in the folder of dead letters, `FOLDER/dead/NAME`. `done` is called on
+    /// the thread of the segments: it is on stable storage, or could not be written. Any thread.
+    void bury(std::string name, std::string content, std::function<void(bool saved)> done);
 
     struct Implementation;
 
