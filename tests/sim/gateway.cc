@@ -336,8 +336,10 @@ class Gateway {
         for (std::size_t i = 0; i < 3; ++i) {
             hosts_[i].manners.refuse_percent = hosts_[i].manners.trouble_percent = 0;
             hosts_[i].manners.close_percent = hosts_[i].manners.garbage_percent = 0;
-            die(i);
-            come_back(i);
+            if (!lossless_) {
+                die(i);
+                come_back(i);
+            }
         }
     }
 
