@@ -171,7 +171,9 @@ struct Wreck {
 };
 
 struct Life {
+    std::uint64_t identity = 1;
     std::unique_ptr<shard::Snapshot> snapshot;
+    std::unique_ptr<shard::Snapshot> next;  // by a reload
     std::unique_ptr<shard::Common> common;
     std::unique_ptr<log::Buffer> lines;
     std::unique_ptr<spool::Segments> segments;
@@ -257,8 +259,7 @@ class Gateway {
             1, configuration_, "a.test a\nb.test b\ns.test c\n", {gateway_port});
         all.common = std::make_unique<shard::Common>(
             all.snapshot->config, 100, 1, base::HashKey{}, base::HashKey{});
-        std::uint64_t identity = 1;
-        shard::identify_pools(*all.snapshot, nullptr, identity);
+        shard::identify_pools(*all.snapshot, nullptr, all.identity);
         shard::number_listeners(*all.snapshot, nullptr, *all.common);
         for (int tries = 0; all.segments == nullptr; ++tries) {  // somebody starts it again
             auto segments = spool::Segments::open(
@@ -341,6 +342,15 @@ class Gateway {
                 come_back(i);
             }
         }
+    }
+
+    /// The domains change places: what waits for one pool waits for the other.
+    void reload(Life& all) {
+        all.next = shard::test::snapshot_of(
+            2, configuration_, "b.test a\na.test b\ns.test c\n", {gateway_port});
+        shard::identify_pools(*all.next, all.snapshot.get(), all.identity);
+        shard::number_listeners(*all.next, all.snapshot.get(), *all.common);
+        all.worker->publish(*all.next, {});
     }
 
     void prepare_segments(spool::Segments& segments) {
