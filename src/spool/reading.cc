@@ -199,27 +199,17 @@ void Reading::visit(Visit& visit) {
         for (const std::uint32_t number : visit.messages) {
             kept_[number] = make(number, payload_at(recovered_.messages[number].offset));
         }
-        std::sort(visit.replies.begin(), visit.replies.end(), [](const Reply& a, const Reply& b) {
-            return a.message != b.message ? a.message < b.message : a.recipient < b.recipient;
-        });
-        for (const Reply& reply : visit.replies) {
-            Kept* kept = kept_[reply.message];
-            if (kept == nullptr || reply.recipient >= kept->recipients().size()) {
-                continue;
-            }
-            if (KeptAccess::progress_segment(*kept) == nullptr) {
-                KeptAccess::progress_segment(*kept) = &segment;
-                segment.hold(0);
-            }
-            const auto view = journal::ProgressView::of(payload_at(reply.offset));
-            if (view) {
-                view->steps([&](const journal::Step& step) {
-                    if (step.recipient == reply.recipient && !step.reply.empty()) {
-                        kept->recipients()[step.recipient].reply =
-                            std::make_shared<const std::string>(step.reply);
-                    }
-                });
-            }
+        const auto before = [](const Reply& one, const Reply& other) {
+            return one.offset != other.offset ? one.offset < other.offset
+                                              : one.recipient < other.recipient;
+        };
+        std::sort(visit.replies.begin(), visit.replies.end(), before);
+        for (auto from = visit.replies.begin(); from != visit.replies.end();) {
+            const auto to = std::find_if(from, visit.replies.end(), [&](const Reply& reply) {
+                return reply.offset != from->offset;
+            });
+            take_replies({from, to}, payload_at(from->offset), segment);
+            from = to;
         }
     }
     for (const std::uint32_t number : visit.complete) {
@@ -233,6 +223,36 @@ void Reading::visit(Visit& visit) {
         }
     }
     visit = {};
+}
+
+/// What one record says of one message's recipients.
+void Reading::take_replies(
+    std::span<const Reply> replies, std::string_view payload, Segment& segment) {
+    Kept* kept = kept_[replies[0].message];
+    if (kept == nullptr) {
+        return;
+    }
+    if (KeptAccess::progress_segment(*kept) == nullptr) {
+        KeptAccess::progress_segment(*kept) = &segment;
+        KeptAccess::progress_size(*kept) =
+            static_cast<std::uint32_t>(journal::RecordHeader::size_octets + payload.size());
+        segment.hold(KeptAccess::progress_size(*kept));
+    }
+    const auto view = journal::ProgressView::of(payload);
+    if (!view) {
+        return;
+    }
+    view->steps([&](const journal::Step& step) {
+        const bool counts = std::binary_search(
+            replies.begin(),
+            replies.end(),
+            Reply{0, 0, step.recipient},
+            [](const Reply& one, const Reply& other) { return one.recipient < other.recipient; });
+        if (counts && !step.reply.empty() && step.recipient < kept->recipients().size()) {
+            kept->recipients()[step.recipient].reply =
+                std::make_shared<const std::string>(step.reply);
+        }
+    });
 }
 
 void Reading::settle() {

@@ -57,6 +57,7 @@ class Reading {
     void plan();
     void settle();
     void visit(Visit& visit);
+    void take_replies(std::span<const Reply> replies, std::string_view payload, Segment& segment);
     Kept* make(std::uint32_t number, std::string_view payload);
     Segment* of_epoch(std::uint64_t epoch) const;
     bool read_whole(const Segment& segment);

@@ -125,6 +125,8 @@ class World {
 
     const Faults& faults() const { return faults_; }
 
+    void set_faults(const Faults& faults) { faults_ = faults; }
+
     /// From here on nothing goes wrong, beside what is on its way already.
     void stop_faults() { faults_ = {}; }
 

@@ -250,15 +250,9 @@ class History {
         }
         EXPECT_TRUE(life_->run_until(idle));
         // Nothing is left but what each worker writes to, and what is ready for it.
-        const auto used = [this] {
-            return std::count_if(disk_.files.begin(), disk_.files.end(), [](const auto& each) {
-                return each.first.starts_with("/spool/segment-") &&
-                       each.second->octets.substr(0, 8) == "POSTERNJ";
-            });
-        };
         EXPECT_TRUE(life_->run_until([&] {
-            return used() <= 2 * static_cast<std::ptrdiff_t>(life_->hands.size());
-        })) << used();
+            return Life::lives_on_disk() <= 2 * static_cast<std::ptrdiff_t>(life_->hands.size());
+        })) << Life::lives_on_disk();
         for (const auto& hand : life_->hands) {
             EXPECT_EQ(hand->spool.kept(), 0u);
             EXPECT_EQ(hand->ring->buffers(io::BufferGroup::body).used(), 0u);

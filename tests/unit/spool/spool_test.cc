@@ -115,5 +115,290 @@ TEST(Spool, WhatWasKeptIsRecovered) {
     }
 }
 
+TEST(Spool, LargeMessagesGoInPartsAndSmallOnesBesideThem) {
+    sim::Disk disk;
+    Life life(1, {}, 1, std::uint64_t{128} << 10);
+    Hand& hand = life.hand();
+    std::vector<std::uint64_t> order;
+    hand.on_stored = [&](std::uint64_t number, bool safe) {
+        EXPECT_TRUE(safe);
+        order.push_back(number);
+    };
+    hand.keep(1, text_of_size(1, 3'000'000));
+    hand.keep(2, text_of_size(2, 100'000));
+    hand.keep(3, text_of_size(3, 2'000));
+    ASSERT_TRUE(life.settle());
+    EXPECT_EQ(order, (std::vector<std::uint64_t>{3, 1, 2}));
+    for (std::uint64_t number = 1; number <= 3; ++number) {
+        hand.load(number);
+    }
+    ASSERT_TRUE(life.settle());
+    for (const auto& [number, size] : {std::pair(1, 3'000'000), {2, 100'000}, {3, 2'000}}) {
+        EXPECT_EQ(hand.loads[number].error, "");
+        EXPECT_TRUE(hand.loads[number].content == text_of_size(number, size)) << number;
+    }
+    hand.load(1, 130'000);
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(hand.loads[1].content == text_of_size(1, 130'000));
+    for (std::uint64_t number = 1; number <= 3; ++number) {
+        hand.spool.finish(*hand.messages[number]);
+    }
+    ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+}
+
+TEST(Spool, MoreRecipientsThanAWriteUsuallyHasRoomFor) {
+    sim::Disk disk;
+    {
+        Life life(1, {}, 1, std::uint64_t{4} << 20);
+        Hand& hand = life.hand();
+        hand.keep(1, text_of_size(1, 5'000), 40'000);
+        ASSERT_TRUE(life.settle());
+        ASSERT_EQ(hand.safe_.size(), 1u);
+        for (KeptRecipient& recipient : hand.messages[1]->recipients()) {
+            recipient.reply = hand.spool.shared_text("450 4.2.1 the mailbox is busy just now");
+        }
+        hand.spool.note(*hand.messages[1]);
+        hand.keep(2, text_of_size(2, 5'000), 150'000);  // more than a segment has room for
+        ASSERT_TRUE(life.settle());
+        EXPECT_EQ(hand.refused, std::set<std::uint64_t>{2});
+    }
+    Life life(2, {}, 1, std::uint64_t{4} << 20);
+    ASSERT_TRUE(life.recover());
+    Hand& hand = life.hand();
+    ASSERT_EQ(hand.messages.size(), 1u);
+    EXPECT_EQ(hand.messages[1]->recipients().size(), 40'000u);
+    EXPECT_EQ(
+        *hand.messages[1]->recipients()[39'999].reply, "450 4.2.1 the mailbox is busy just now");
+}
+
+TEST(Spool, ADiskThatDoesNotWriteIsSaidToBeSoAndTriedAgain) {
+    sim::Disk disk;
+    {
+        sim::Faults faults;
+        Life life(1, faults, 1);
+        Hand& hand = life.hand();
+        hand.keep(1, text_of_size(1, 2000));
+        ASSERT_TRUE(life.settle());
+        faults.write_fails = 1000;
+        life.world.set_faults(faults);
+        hand.keep(2, text_of_size(2, 2000));
+        hand.messages[1]->recipients()[0].attempts = 7;
+        hand.spool.note(*hand.messages[1]);
+        ASSERT_TRUE(life.run_until([&] { return !hand.refused.empty(); }));
+        EXPECT_EQ(hand.refused, std::set<std::uint64_t>{2});
+        EXPECT_FALSE(hand.spool.takes());
+        EXPECT_FALSE(hand.spool.idle());
+        EXPECT_FALSE(life.segments->state().trouble.empty());
+        EXPECT_FALSE(life.sentences.empty());
+        life.world.stop_faults();
+        ASSERT_TRUE(life.run_until([&] { return hand.spool.idle() && hand.spool.takes(); }));
+        hand.keep(3, text_of_size(3, 2000));
+        ASSERT_TRUE(life.settle());
+        EXPECT_TRUE(hand.safe_.contains(3));
+    }
+    // What was refused may have come through in part; it does not come back.
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    EXPECT_EQ(life.hand().messages.size(), 2u);
+    EXPECT_EQ(life.hand().messages.at(1)->recipients()[0].attempts, 7u);
+    EXPECT_TRUE(life.hand().messages.contains(3));
+}
+
+TEST(Spool, AFullDiskTakesNoMailAndStillLetsGo) {
+    sim::Disk disk(std::uint64_t{5} << 18);  // four segments, and what is beside them
+    Life life(1);
+    Hand& hand = life.hand();
+    std::uint64_t number = 0;
+    while (hand.spool.takes() && number < 1000) {
+        ++number;
+        hand.keep(number, text_of_size(number, 20'000));
+        for (int i = 0; i < 5; ++i) {
+            life.turn();
+        }
+    }
+    ASSERT_LT(number, 60u);
+    ASSERT_TRUE(life.settle());
+    EXPECT_GT(hand.safe_.size(), 35u);
+    EXPECT_LE(hand.refused.size(), 1u);
+    EXPECT_FALSE(life.segments->state().trouble.empty());
+    for (const auto& [each, kept] : hand.messages) {
+        hand.spool.finish(*kept);
+    }
+    ASSERT_TRUE(life.settle());
+    EXPECT_EQ(hand.over.size(), hand.safe_.size());
+    ASSERT_TRUE(life.run_until([&] { return hand.spool.takes(); }));
+    ++number;
+    hand.keep(number, text_of_size(number, 20'000));
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(hand.safe_.contains(number));
+}
+
+TEST(Spool, BelowMinFreeNoMailIsTaken) {
+    sim::Disk disk(std::uint64_t{8} << 20);
+    Life life(1);
+    Hand& hand = life.hand();
+    hand.keep(1, text_of_size(1, 2000));
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(hand.spool.takes());
+    life.segments->set_min_free(std::uint64_t{8} << 20);
+    ASSERT_TRUE(life.run_until([&] { return !hand.spool.takes(); }));
+    EXPECT_TRUE(life.segments->state().below_min_free);
+    hand.spool.finish(*hand.messages[1]);
+    ASSERT_TRUE(life.settle());
+    EXPECT_EQ(hand.over.size(), 1u);
+    life.segments->set_min_free(1000);
+    ASSERT_TRUE(life.run_until([&] { return hand.spool.takes(); }));
+}
+
+TEST(Spool, WhereNoSegmentCanBeMadeTheSenderHearsOfItInSeconds) {
+    sim::Disk disk;
+    sim::Faults faults;
+    Life life(1, faults);
+    faults.create_fails = 1000;
+    life.world.set_faults(faults);
+    Hand& hand = life.hand();
+    const base::Instant before = life.world.now();
+    hand.keep(1, "a");
+    ASSERT_TRUE(life.run_until([&] { return !hand.refused.empty(); }));
+    EXPECT_GE(life.world.now() - before, std::chrono::seconds(5));
+    EXPECT_LE(life.world.now() - before, std::chrono::seconds(8));
+    EXPECT_FALSE(hand.spool.takes());
+    EXPECT_TRUE(hand.spool.idle());
+    life.world.stop_faults();
+    ASSERT_TRUE(life.run_until([&] { return hand.spool.takes(); }));
+}
+
+TEST(Spool, SegmentsWithLittleLeftAreCleared) {
+    sim::Disk disk;
+    const auto size = [](std::uint64_t number) { return number % 50 == 7 ? 90'000u : 3'000u; };
+    // Of each segment something is left: small ones, and two large ones in parts.
+    const auto stays = [](std::uint64_t number) { return number % 25 == 3 || number % 400 == 7; };
+    {
+        Life life(1, {}, 2, std::uint64_t{128} << 10);
+        std::uint64_t number = 0;
+        for (int i = 0; i < 40; ++i) {
+            for (const auto& hand : life.hands) {
+                for (int k = 0; k < 10; ++k) {
+                    ++number;
+                    hand->keep(number, text_of_size(number, size(number)));
+                }
+            }
+            ASSERT_TRUE(life.settle());
+        }
+        EXPECT_GT(Life::lives_on_disk(), 28);
+        for (const auto& hand : life.hands) {
+            for (const auto& [each, kept] : hand->messages) {
+                if (!stays(each)) {
+                    hand->spool.finish(*kept);
+                } else if (each % 2 == 1) {
+                    kept->recipients()[0].attempts = static_cast<std::uint32_t>(each);
+                    hand->spool.note(*kept);
+                }
+            }
+        }
+        ASSERT_TRUE(life.run_until([&] { return Life::lives_on_disk() <= 8; }))
+            << Life::lives_on_disk();
+        ASSERT_TRUE(life.settle());
+        for (const auto& hand : life.hands) {
+            for (const auto& [each, kept] : hand->messages) {
+                hand->load(each);
+            }
+        }
+        ASSERT_TRUE(life.settle());
+        for (const auto& hand : life.hands) {
+            for (const auto& [each, loading] : hand->loads) {
+                EXPECT_EQ(loading.error, "");
+                EXPECT_TRUE(loading.content == text_of_size(each, size(each))) << each;
+            }
+        }
+        EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+    }
+    Life life(2, {}, 1, std::uint64_t{128} << 10);
+    ASSERT_TRUE(life.recover());
+    EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+    EXPECT_EQ(life.hand().messages.size(), 34u);
+    for (const auto& [number, kept] : life.hand().messages) {
+        EXPECT_TRUE(stays(number));
+        EXPECT_EQ(kept->recipients()[0].attempts, number % 2 == 1 ? number : 0);
+    }
+}
+
+TEST(Spool, WhatTheDiskGivesIsChecked) {
+    sim::Disk disk;
+    Life life(1);
+    Hand& hand = life.hand();
+    const std::string text = text_of_size(1, 2000);
+    hand.keep(1, text);
+    ASSERT_TRUE(life.settle());
+    for (auto& [path, file] : disk.files) {
+        if (const std::size_t at = file->octets.find(text); at != std::string::npos) {
+            file->octets[at + 100] ^= 1;
+        }
+    }
+    hand.load(1);
+    ASSERT_TRUE(life.settle());
+    EXPECT_NE(hand.loads[1].error.find("does not match its sum"), std::string::npos)
+        << hand.loads[1].error;
+    sim::Faults faults;
+    faults.read_fails = 1000;
+    life.world.set_faults(faults);
+    hand.load(1);
+    ASSERT_TRUE(life.settle());
+    EXPECT_NE(hand.loads[1].error.find("Input/output error"), std::string::npos);
+}
+
+TEST(Spool, ALoadWaitsForABufferOfTheRing) {
+    sim::Disk disk;
+    io::RingOptions options;
+    options.body_buffers_max = 2;
+    Life life(1, {}, 1, std::uint64_t{256} << 10, options);
+    Hand& hand = life.hand();
+    hand.keep(1, text_of_size(1, 2000));
+    ASSERT_TRUE(life.settle());
+    base::BlockPool& pool = hand.ring->buffers(io::BufferGroup::body);
+    base::BlockRef first = pool.take();
+    const base::BlockRef second = pool.take();
+    hand.load(1);
+    for (int i = 0; i < 20; ++i) {
+        life.turn();
+    }
+    EXPECT_FALSE(hand.loads[1].over);
+    EXPECT_FALSE(hand.spool.idle());
+    first = {};
+    ASSERT_TRUE(life.settle());
+}
+
+TEST(Spool, LinesThatBeginWithADotAreMarkedAsWhenTheyCame) {
+    sim::Disk disk;
+    Life life(1);
+    Hand& hand = life.hand();
+    bool any_dot = false;
+    bool begins = true;
+    hand.keep(2, text_of_size(2, 200'000));  // even: the message is marked
+    ASSERT_TRUE(life.settle());
+    hand.on_body = [&](const mail::Body& loaded) {
+        char before = '\n';
+        for (mail::Body::Cursor at = loaded.begin(); at.slice() != nullptr; at.advance()) {
+            begins = begins && at.slice()->begins_line == (before == '\n');
+            any_dot = any_dot || at.slice()->has_dot_line;
+            before = at.slice()->view().back();
+        }
+    };
+    hand.load(2);
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(begins);
+    EXPECT_TRUE(any_dot);
+}
+
+TEST(Spool, TheSameTextIsHeldOnce) {
+    sim::Disk disk;
+    Life life(1);
+    Hand& hand = life.hand();
+    const SharedText first = hand.spool.shared_text("451 4.4.1 nobody answers");
+    EXPECT_EQ(first, hand.spool.shared_text("451 4.4.1 nobody answers"));
+    EXPECT_EQ(*first, "451 4.4.1 nobody answers");
+    EXPECT_NE(first, hand.spool.shared_text("450 4.4.1 nobody answers"));
+}
+
 }  // namespace
 }  // namespace postern::spool

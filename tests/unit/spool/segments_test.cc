@@ -1,0 +1,160 @@
+#include "postern/spool/segments.h"
+
+#include <gtest/gtest.h>
+
+#include "tests/unit/spool/life.h"
+
+namespace postern::spool {
+namespace {
+
+using test::Life;
+using test::text_of_size;
+
+TEST(Segments, AFolderIsOneProcesss) {
+    sim::Disk disk;
+    Life life(1);
+    SegmentsSettings settings;
+    settings.folder = "/spool";
+    const auto again = Segments::open(settings);
+    ASSERT_FALSE(again);
+    EXPECT_NE(again.error().text.find("another process"), std::string::npos);
+}
+
+TEST(Segments, WithoutTheHostsNumberNothingIsReadOrOverwritten) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        life.hand().keep(1, "a");
+        ASSERT_TRUE(life.settle());
+    }
+    sim::World world(2);
+    SegmentsSettings settings;
+    settings.folder = "/spool";
+    const std::string host = disk.files.at("/spool/host")->octets;
+    disk.files.at("/spool/host")->octets[20] = 'x';
+    const auto damaged = Segments::open(settings);
+    ASSERT_FALSE(damaged);
+    EXPECT_NE(damaged.error().text.find("/spool/host is damaged"), std::string::npos);
+    disk.files.erase("/spool/host");
+    const auto missing = Segments::open(settings);
+    ASSERT_FALSE(missing);
+    EXPECT_NE(missing.error().text.find("/spool/host is missing"), std::string::npos);
+}
+
+TEST(Segments, DeadLettersAreFiles) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        int told = 0;
+        life.segments->bury("0001.eml", "Subject: x\r\n\r\ny\r\n", [&](bool saved) {
+            EXPECT_TRUE(saved && sim::Disk::current().files.contains("/spool/dead/0001.eml"));
+            ++told;
+        });
+        ASSERT_TRUE(life.run_until([&] { return told == 1; }));
+        EXPECT_EQ(life.segments->state().dead_letters, 1u);
+    }
+    EXPECT_EQ(disk.files.at("/spool/dead/0001.eml")->octets, "Subject: x\r\n\r\ny\r\n");
+    Life life(2);
+    EXPECT_EQ(life.segments->state().dead_letters, 1u);
+}
+
+TEST(Segments, ADeadLetterThatTheDiskDoesNotTakeIsSaidToBeSo) {
+    sim::Disk disk;
+    sim::Faults faults;
+    Life life(1, faults);
+    faults.create_fails = 1000;
+    life.world.set_faults(faults);
+    bool told = false;
+    life.segments->bury("0001.eml", "x", [&](bool saved) {
+        EXPECT_FALSE(saved);
+        told = true;
+    });
+    ASSERT_TRUE(life.run_until([&] { return told; }));
+    EXPECT_EQ(life.segments->state().dead_letters, 0u);
+}
+
+TEST(Segments, SayWhatThereIs) {
+    sim::Disk disk(std::uint64_t{1} << 30);
+    Life life(1, {}, 2);
+    ASSERT_TRUE(life.recover());
+    for (int i = 0; i < 100; ++i) {
+        life.turn();
+    }
+    const SpoolState state = life.segments->state();
+    EXPECT_EQ(state.segments, 2u);
+    EXPECT_EQ(state.octets, std::uint64_t{2} << 18);
+    EXPECT_GT(state.free_octets, std::uint64_t{1} << 29);
+    EXPECT_LT(state.free_octets, std::uint64_t{1} << 30);
+    EXPECT_FALSE(state.below_min_free);
+    EXPECT_TRUE(state.direct);
+    EXPECT_EQ(state.trouble, "");
+}
+
+TEST(Segments, ADamagedFileIsEmptiedAndKeptUnderAnotherName) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        for (std::uint64_t number = 1; number <= 5; ++number) {
+            life.hand().keep(number, text_of_size(number, 2000));
+            ASSERT_TRUE(life.settle());
+        }
+    }
+    std::string& octets = disk.files.at("/spool/segment-000000")->octets;
+    octets[octets.find(text_of_size(2, 2000)) + 5] ^= 1;
+    const std::string as_found = octets;
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    EXPECT_EQ(life.hand().messages.size(), 4u);
+    EXPECT_FALSE(life.hand().messages.contains(2));
+    ASSERT_EQ(life.sentences.size(), 1u);
+    EXPECT_NE(life.sentences[0].find("does not match its sum"), std::string::npos);
+    const auto aside = [&]() -> const sim::Disk::File* {
+        for (const auto& [path, file] : disk.files) {
+            if (path.starts_with("/spool/damaged-segment-000000-")) {
+                return file.get();
+            }
+        }
+        return nullptr;
+    };
+    ASSERT_TRUE(life.run_until([&] { return aside() != nullptr; }));
+    EXPECT_TRUE(aside()->octets == as_found);
+    EXPECT_TRUE(disk.files.contains("/spool/segment-000000"));
+    life.hand().load(4);
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(life.hand().loads[4].content == text_of_size(4, 2000));
+}
+
+TEST(Segments, AnArchiveIsReadWithoutAProcess) {
+    sim::Disk disk;
+    {
+        Life life(1, {}, 2);
+        for (std::uint64_t number = 1; number <= 20; ++number) {
+            life.hand(number % 2).keep(number, text_of_size(number, 1 + 20'000 * number));
+        }
+        ASSERT_TRUE(life.settle());
+        for (std::uint64_t number = 1; number <= 20; number += 3) {
+            life.hand(number % 2).spool.finish(*life.hand(number % 2).messages[number]);
+        }
+        ASSERT_TRUE(life.settle());
+        EXPECT_FALSE(Archive::open("/spool"));
+    }
+    sim::World world(2);
+    const auto archive = Archive::open("/spool");
+    ASSERT_TRUE(archive) << archive.error().text;
+    EXPECT_TRUE(archive->findings().empty());
+    ASSERT_EQ(archive->messages().size(), 13u);
+    std::uint64_t before = 0;
+    for (const Kept* kept : archive->messages()) {
+        const std::uint64_t number = kept->id().low;
+        EXPECT_GT(number, before);
+        EXPECT_NE(number % 3, 1u);
+        const auto content = archive->content(*kept);
+        ASSERT_TRUE(content) << content.error().text;
+        EXPECT_TRUE(*content == text_of_size(number, 1 + 20'000 * number));
+        before = number;
+    }
+    EXPECT_FALSE(Archive::open("/elsewhere"));
+}
+
+}  // namespace
+}  // namespace postern::spool
