@@ -16,7 +16,8 @@ int main(int argc, char** argv) {
     postern::sim::GatewayRun sum;
     unsigned failed = 0;
     for (std::uint64_t seed = first; seed < first + count; ++seed) {
-        const postern::sim::GatewayRun run = postern::sim::run_gateway(seed, argc > 3 ? stdout : nullptr);
+        const postern::sim::GatewayRun run =
+            postern::sim::run_gateway(seed, argc > 3 ? stdout : nullptr);
         if (!run.wrong.empty()) {
             ++failed;
             fmt::print("seed {}:\n{}repeat it with: {} {} 1\n", seed, run.wrong, argv[0], seed);

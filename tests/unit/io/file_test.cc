@@ -149,5 +149,37 @@ TEST(File, WhereTheCacheCanNotBePassedFilesAreWrittenThroughIt) {
     ASSERT_TRUE(remove_file(path));
 }
 
+TEST(File, BlocksAreWrittenAndZeroedFromTheirPlaceOn) {
+    Folder folder;
+    const std::string path = folder.path + "/a";
+    auto file = create_file(path, 8 * file_block_size);
+    ASSERT_TRUE(file) << file.error().text;
+    Blocks written(8, 'w');
+    ASSERT_TRUE(write_file(*file, path, 0, written.all()));
+    ASSERT_TRUE(zero_file(*file, path, 3 * file_block_size));
+    Blocks first(1, 'f');
+    ASSERT_TRUE(write_file(*file, path, 5 * file_block_size, first.all()));
+    Blocks read(8);
+    ASSERT_TRUE(read_file(*file, path, 0, read.all()));
+    const std::string_view octets(read.data, read.octets);
+    EXPECT_TRUE(
+        octets == std::string(3 * file_block_size, 'w') + std::string(2 * file_block_size, '\0') +
+                      std::string(file_block_size, 'f') + std::string(2 * file_block_size, '\0'));
+    close_file(*file);
+}
+
+TEST(File, AFileIsSavedWholeOrNotAtAll) {
+    Folder folder;
+    const std::string path = folder.path + "/a";
+    ASSERT_TRUE(save_file(path, "first"));
+    ASSERT_TRUE(save_file(path, "second, of any size"));
+    EXPECT_EQ(std::filesystem::file_size(path), 19u);
+    EXPECT_EQ(*list_folder(folder.path), std::vector<std::string>{"a"});  // and no draft beside it
+    ASSERT_TRUE(rename_file(path, folder.path + "/b"));
+    EXPECT_EQ(*list_folder(folder.path), std::vector<std::string>{"b"});
+    EXPECT_FALSE(rename_file(path, folder.path + "/c"));
+    EXPECT_FALSE(save_file(folder.path + "/missing/a", "x"));
+}
+
 }  // namespace
 }  // namespace postern::io::test
