@@ -1,5 +1,7 @@
 #include "postern/shard/message_id.h"
 
+#include <algorithm>
+
 namespace postern::shard {
 namespace {
 
@@ -26,9 +28,13 @@ int width_of(std::uint64_t value) {
 std::uint8_t MessageIds::next(base::WallTime now, std::array<char, 32>& into) {
     const auto seconds = static_cast<std::uint64_t>(
         std::chrono::duration_cast<std::chrono::seconds>(now.time_since_epoch()).count());
-    std::size_t at = append(into, 0, seconds, 7);
+    if (seconds > second_) {  // where the clock is set back, the counts of that second are gone
+        second_ = seconds;
+        count_ = 0;
+    }
+    std::size_t at = append(into, 0, second_, 7);
     at = append(into, at, nonce_, 8);
-    at = append(into, at, count_, width_of(count_));
+    at = append(into, at, count_, std::max(4, width_of(count_)));
     ++count_;
     return static_cast<std::uint8_t>(at);
 }

@@ -29,5 +29,36 @@ TEST(MessageIds, AreUniqueAndSortByTime) {
     }
 }
 
+std::string next(MessageIds& ids, std::int64_t second) {
+    std::array<char, 32> text{};
+    const std::size_t size = ids.next(base::WallTime(std::chrono::seconds(second)), text);
+    return {text.data(), size};
+}
+
+/// The spool's index is by length first: new mail is not to come before what is older.
+TEST(MessageIds, AreOfOneLengthHoweverManyThereWere) {
+    MessageIds old(1);
+    MessageIds young(2);
+    std::string last;
+    for (std::int64_t second = 1; second < 4; ++second) {
+        for (int i = 0; i < 40'000; ++i) {
+            const std::string id = next(old, second);
+            ASSERT_EQ(id.size(), 19u);
+            ASSERT_LT(last, id);
+            last = id;
+        }
+    }
+    EXPECT_EQ(next(young, 4).size(), 19u);
+    EXPECT_LT(last, next(young, 4));
+}
+
+TEST(MessageIds, AClockThatIsSetBackRepeatsNone) {
+    MessageIds ids(7);
+    std::set<std::string> seen;
+    for (const std::int64_t second : {100, 100, 101, 50, 100, 101, 99, 102, 101, 102}) {
+        EXPECT_TRUE(seen.insert(next(ids, second)).second) << second;
+    }
+}
+
 }  // namespace
 }  // namespace postern::shard
