@@ -124,8 +124,6 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
 
     std::string_view pool_of(const spool::Kept& kept, std::uint32_t recipient) override;
 
-    bool orphaned(const spool::Kept& kept) override { return queue_.orphaned(kept); }
-
     void retry(spool::Kept& kept) override;
     void hold(spool::Kept& kept, bool held) override;
     void remove(spool::Kept& kept, bool notify) override;

@@ -36,14 +36,17 @@ Meant meant_of(ManagedQueue& queue, const QueueFilter& filter, const spool::Kept
 
 void add_row(ManagedQueue& queue, const spool::Kept& kept, bool whole, QueueAnswer& answer) {
     QueueRow row = row_of(kept, whole, whole ? whole_recipients_max : listed_recipients_max);
-    row.orphaned = queue.orphaned(kept);
     // The row has its recipients in the message's order, some of them left out.
     std::size_t shown = 0;
     const auto recipients = kept.recipients();
-    for (std::uint32_t i = 0; i < recipients.size() && shown < row.recipients.size(); ++i) {
+    for (std::uint32_t i = 0; i < recipients.size(); ++i) {
         const bool waits = recipients[i].state == journal::State::waiting;
         if (waits) {
-            row.recipients[shown].pool = queue.pool_of(kept, i);
+            const std::string_view pool = queue.pool_of(kept, i);
+            row.orphaned = row.orphaned || pool.empty();
+            if (shown < row.recipients.size()) {
+                row.recipients[shown].pool = pool;
+            }
         }
         shown += whole || waits ? 1 : 0;
     }
@@ -118,7 +121,7 @@ QueueAnswer ask_queue(ManagedQueue& queue, const QueueAsk& ask) {
             continue;
         }
         const Meant meant = meant_of(queue, ask.filter, *kept);
-        if (meant.meant == 0 || (ask.filter.orphaned && !queue.orphaned(*kept))) {
+        if (meant.meant == 0) {
             continue;
         }
         ++answer.matched;

@@ -14,8 +14,6 @@ class ManagedQueue {
     virtual spool::Kept* at_or_after(const journal::Id& id) = 0;
     /// Of the pool that this recipient waits for by the rules in force; empty: there is none.
     virtual std::string_view pool_of(const spool::Kept& kept, std::uint32_t recipient) = 0;
-    /// Some recipient waits, and the rules in force have no pool for it.
-    virtual bool orphaned(const spool::Kept& kept) = 0;
 
     /// Tried as soon as its pool allows it.
     virtual void retry(spool::Kept& kept) = 0;

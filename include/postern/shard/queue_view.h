@@ -26,7 +26,7 @@ struct QueueFilter {
     /// sender.
     std::optional<std::string> sender{};
     std::int64_t arrived_before_ms = std::numeric_limits<std::int64_t>::max();  // wall clock
-    bool orphaned = false;
+    bool orphaned = false;  // of a recipient that waits for no pool
     bool held = false;
 };
 

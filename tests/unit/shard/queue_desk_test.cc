@@ -35,15 +35,6 @@ class FakeQueue final : public ManagedQueue {
         return name == "gone" ? std::string_view() : name;
     }
 
-    bool orphaned(const spool::Kept& kept) override {
-        for (std::uint32_t i = 0; i < kept.recipients().size(); ++i) {
-            if (kept.recipients()[i].state == journal::State::waiting && pool_of(kept, i).empty()) {
-                return true;
-            }
-        }
-        return false;
-    }
-
     void retry(spool::Kept& kept) override { retried.push_back(journal::text_of(kept.id())); }
 
     void hold(spool::Kept& kept, bool held) override { kept.set_held(held); }
@@ -196,6 +187,15 @@ TEST_F(QueueDesk, RemovesNoMessageForOneOfItsRecipients) {
     answer = change(QueueChange::remove, {.ids = {*journal::id_from_text("A2")}});
     EXPECT_THAT(queue.removed, ElementsAre("A1", "A4", "A2"));
     EXPECT_EQ(answer.changed, 1u);
+}
+
+TEST_F(QueueDesk, OneOrphanMakesAMessageOrphanedAndDoesNotRemoveItForTheOthers) {
+    queue.add("A5", {.sender = "s@x.test", .recipients = {"x@gone.test", "y@b.test"}});
+    const QueueAnswer answer = list({.orphaned = true});
+    EXPECT_THAT(ids_of(answer), ElementsAre("A3", "A5"));
+    EXPECT_TRUE(answer.rows[1].orphaned);
+    EXPECT_EQ(change(QueueChange::remove, {.orphaned = true}).left_out, 1u);
+    EXPECT_THAT(queue.removed, ElementsAre("A3"));
 }
 
 TEST_F(QueueDesk, RemovesWithANotificationWhereThatIsAsked) {
