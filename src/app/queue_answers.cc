@@ -107,16 +107,6 @@ std::optional<journal::Id> left_from(const std::vector<Part>& parts) {
     return lowest;
 }
 
-json silent_of(const std::vector<bool>& silent) {
-    json workers = json::array();
-    for (std::size_t worker = 0; worker < silent.size(); ++worker) {
-        if (silent[worker]) {
-            workers.push_back(worker);
-        }
-    }
-    return workers;
-}
-
 }  // namespace
 
 std::optional<std::int64_t> oldest_arrival_ms(std::uint32_t workers, const AskWorker& ask) {
@@ -151,6 +141,12 @@ AdminAnswer answer_queue_list(
     for (Part& part : parts) {
         part.from = what.from;
     }
+    for (const std::uint32_t worker : request->cursor.silent) {
+        if (worker < workers) {
+            parts[worker].silent = parts[worker].all = true;
+        }
+    }
+    bool answered = false;  // by somebody: it goes on
     std::string messages;
     std::uint32_t count = 0;
     while (count < what.rows_max && messages.size() < octets_max) {
@@ -166,7 +162,7 @@ AdminAnswer answer_queue_list(
             lowest->rows.pop_front();
             continue;
         }
-        if (io::monotonic_time() >= end) {
+        if (answered && io::monotonic_time() >= end) {
             break;
         }
         what.from = part->from;
@@ -176,21 +172,25 @@ AdminAnswer answer_queue_list(
             part->silent = part->all = true;
             continue;
         }
+        answered = true;
         part->rows.assign(
             std::make_move_iterator(answer->rows.begin()),
             std::make_move_iterator(answer->rows.end()));
         part->all = !answer->next;
         part->from = answer->next.value_or(part->from);
     }
-    json object = json::object();
-    if (const auto from = left_from(parts)) {
-        object["next"] = to_text(QueueCursor{request->cursor.began_ms, 0, *from});
+    QueueCursor cursor;
+    cursor.began_ms = request->cursor.began_ms;
+    for (std::size_t worker = 0; worker < parts.size(); ++worker) {
+        if (parts[worker].silent) {
+            cursor.silent.push_back(static_cast<std::uint32_t>(worker));
+        }
     }
-    std::vector<bool> silent;
-    std::transform(parts.begin(), parts.end(), std::back_inserter(silent), [](const Part& part) {
-        return part.silent;
-    });
-    object["silent_workers"] = silent_of(silent);
+    json object = {{"silent_workers", cursor.silent}};
+    if (const auto from = left_from(parts)) {
+        cursor.from = *from;
+        object["next"] = to_text(cursor);
+    }
     return {
         200,
         "application/json",
@@ -211,14 +211,15 @@ AdminAnswer answer_queue_change(
     QueueAsk what = request->ask;
     std::uint64_t matched = 0;
     std::uint64_t changed = 0;
-    std::vector<bool> silent(workers);
+    json silent = json::array();
     std::uint32_t worker = request->cursor.worker;
     while (worker < workers && io::monotonic_time() < end) {
         const auto answer = ask_one(ask, worker, what, patience.worker);
-        silent[worker] = !answer;
         if (answer) {
             matched += answer->matched;
             changed += answer->changed;
+        } else {
+            silent.push_back(worker);
         }
         if (answer && answer->next) {
             what.from = *answer->next;
@@ -227,10 +228,9 @@ AdminAnswer answer_queue_change(
             ++worker;
         }
     }
-    json object = {
-        {"matched", matched}, {"changed", changed}, {"silent_workers", silent_of(silent)}};
+    json object = {{"matched", matched}, {"changed", changed}, {"silent_workers", silent}};
     if (worker < workers) {
-        object["next"] = to_text(QueueCursor{request->cursor.began_ms, worker, what.from});
+        object["next"] = to_text(QueueCursor{request->cursor.began_ms, worker, what.from, {}});
     }
     return {200, "application/json", line_of(object) + "\n"};
 }

@@ -175,7 +175,7 @@ int list_archive(
         code = complain(
             1,
             fmt::format(
-                "{} of {} IDs not in it",
+                "{} of {} IDs are not in it",
                 filter->ids.size() - printer.count(),
                 filter->ids.size()));
     }

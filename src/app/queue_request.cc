@@ -20,8 +20,8 @@ constexpr std::size_t word_octets_max = 1000;
 
 /// All of `text` as a number.
 template <class Number>
-bool read_number(std::string_view text, Number& into) {
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into);
+bool read_number(std::string_view text, Number& into, int base = 10) {
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), into, base);
     return error == std::errc{} && end == text.data() + text.size();
 }
 
@@ -155,29 +155,35 @@ base::Result<shard::QueueFilter> filter_of(const QueueWords& words, std::int64_t
 
 std::string to_text(const QueueCursor& cursor) {
     return fmt::format(
-        "{}-{}-{:016x}{:016x}", cursor.began_ms, cursor.worker, cursor.from.high, cursor.from.low);
+        "{}-{}-{:016x}{:016x}{}{}",
+        cursor.began_ms,
+        cursor.worker,
+        cursor.from.high,
+        cursor.from.low,
+        cursor.silent.empty() ? "" : "-",
+        fmt::join(cursor.silent, "-"));
 }
 
 std::optional<QueueCursor> cursor_from_text(std::string_view text) {
+    std::vector<std::string_view> parts;
+    for (std::size_t at = 0; at <= text.size();) {
+        const std::size_t end = std::min(text.find('-', at), text.size());
+        parts.push_back(text.substr(at, end - at));
+        at = end + 1;
+    }
     QueueCursor cursor;
-    const std::size_t first = text.find('-');
-    const std::size_t second = text.find('-', first + 1);
-    constexpr std::size_t digits = 16;
-    if (first == 0 || first == std::string_view::npos || second == std::string_view::npos ||
-        text.size() - second - 1 != 2 * digits) {
+    constexpr std::int64_t ms_max = std::int64_t{1} << 60;  // ages are taken from it
+    constexpr std::size_t half = 16;                        // digits
+    if (parts.size() < 3 || !read_number(parts[0], cursor.began_ms) || cursor.began_ms > ms_max ||
+        !read_number(parts[1], cursor.worker) || parts[2].size() != 2 * half ||
+        !read_number(parts[2].substr(0, half), cursor.from.high, 16) ||
+        !read_number(parts[2].substr(half), cursor.from.low, 16)) {
         return std::nullopt;
     }
-    const std::string_view id = text.substr(second + 1);
-    const auto read_half = [](std::string_view half, std::uint64_t& into) {
-        const auto [end, error] = std::from_chars(half.data(), half.data() + half.size(), into, 16);
-        return error == std::errc{} && end == half.data() + half.size();
-    };
-    constexpr std::int64_t ms_max = std::int64_t{1} << 60;  // ages are taken from it
-    if (!read_number(text.substr(0, first), cursor.began_ms) || cursor.began_ms > ms_max ||
-        !read_number(text.substr(first + 1, second - first - 1), cursor.worker) ||
-        !read_half(id.substr(0, digits), cursor.from.high) ||
-        !read_half(id.substr(digits), cursor.from.low)) {
-        return std::nullopt;
+    for (std::size_t i = 3; i < parts.size(); ++i) {
+        if (!read_number(parts[i], cursor.silent.emplace_back())) {
+            return std::nullopt;
+        }
     }
     return cursor;
 }

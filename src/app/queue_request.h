@@ -44,6 +44,8 @@ struct QueueCursor {
     std::int64_t began_ms = 0;  // what came later is not meant
     std::uint32_t worker = 0;   // of a change: those with a lower number are done
     journal::Id from;
+    std::vector<std::uint32_t>
+        silent;  // workers that stood still: a list does not wait for them again
 };
 
 std::string to_text(const QueueCursor& cursor);

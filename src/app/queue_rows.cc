@@ -238,12 +238,12 @@ std::string line_of(const json& object) {
 }
 
 std::string queue_heading() {
-    return fmt::format("{:<18}  {:>7}  {:>9}  {}\n", "ID", "AGE", "SIZE", "SENDER, RECIPIENTS");
+    return fmt::format("{:<19}  {:>7}  {:>9}  {}\n", "ID", "AGE", "SIZE", "SENDER, RECIPIENTS");
 }
 
 std::string queue_entry(const json& message) {
     std::string text = fmt::format(
-        "{:<18}  {:>7}  {:>9}  {}{}\n",
+        "{:<19}  {:>7}  {:>9}  {}{}\n",
         text_in(message, "id"),
         span_text(message.value("age_s", std::int64_t{0})),
         size_text(message.value("size", std::uint64_t{0})),

@@ -141,6 +141,22 @@ TEST_F(QueueAnswers, OneThatStandsStillIsNamedAndTheOthersAreShown) {
     EXPECT_EQ(answer["changed"], 3);
 }
 
+/// Each piece of a long list would wait for it anew, and never come to an end.
+TEST_F(QueueAnswers, OneThatStandsStillIsWaitedForOnce) {
+    workers.ids = {{"A1"}, {"A2", "A3", "A4"}};
+    workers.silent = {0};
+    workers.piece = 1;
+    patience = {.answer = base::Duration(0), .worker = std::chrono::milliseconds(1)};
+    json answer = list({});
+    EXPECT_THAT(ids_in(answer), ElementsAre("A2"));
+    EXPECT_EQ(answer["silent_workers"], json({0}));
+    workers.asked = 0;
+    answer = list({{"cursor", answer["next"]}});
+    EXPECT_THAT(ids_in(answer), ElementsAre("A3"));
+    EXPECT_EQ(workers.asked, 1);
+    EXPECT_EQ(answer["silent_workers"], json({0}));
+}
+
 TEST_F(QueueAnswers, WhoIsNotThereIsNotWaitedFor) {
     const AdminAnswer answer = answer_queue_list(
         2, [](auto, const auto&, const auto&) { return false; }, {}, patience);

@@ -39,7 +39,7 @@ TEST(QueueRequest, WhatTheCommandWritesTheServerReads) {
     query.words.held = true;
     query.whole = true;
     query.rows_max = 7;
-    query.cursor = to_text(QueueCursor{now_ms - 1000, 3, {1, 2}});
+    query.cursor = to_text(QueueCursor{now_ms - 1000, 3, {1, 2}, {}});
     const auto request = read(to_text(query));
     ASSERT_TRUE(request) << request.error().text;
     const shard::QueueFilter& filter = request->ask.filter;
@@ -105,12 +105,13 @@ TEST(QueueRequest, AWordThatIsNotUnderstoodRefusesAll) {
 }
 
 TEST(QueueRequest, ACursorIsReadAsItWasWritten) {
-    const QueueCursor cursor{now_ms, 12, {~std::uint64_t{0}, 7}};
+    const QueueCursor cursor{now_ms, 12, {~std::uint64_t{0}, 7}, {0, 40}};
     const auto read = cursor_from_text(to_text(cursor));
     ASSERT_TRUE(read);
     EXPECT_EQ(read->began_ms, cursor.began_ms);
     EXPECT_EQ(read->worker, cursor.worker);
     EXPECT_EQ(read->from, cursor.from);
+    EXPECT_EQ(read->silent, cursor.silent);
     for (const char* const odd :
          {"",
           "-",
@@ -120,6 +121,9 @@ TEST(QueueRequest, ACursorIsReadAsItWasWritten) {
           "1--00000000000000000000000000000000",
           "1-2-0000000000000000000000000000000g",
           "1-2-0000000000000000-000000000000000",
+          "1-2-00000000000000000000000000000000-",
+          "1-2-00000000000000000000000000000000-1--2",
+          "1-2-00000000000000000000000000000000-x",
           "9223372036854775807-2-00000000000000000000000000000000",
           "99999999999999999999-2-00000000000000000000000000000000",
           "1-4294967296-00000000000000000000000000000000"}) {

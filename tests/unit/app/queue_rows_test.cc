@@ -37,9 +37,9 @@ shard::QueueRow row() {
 TEST(QueueRows, AListSaysWhatWaitsForWhomAndWhy) {
     EXPECT_EQ(
         queue_entry(to_json(row(), false, now_ms)),
-        "06A1                    2 h    4.2 KiB  <anna@one.test>\n"
+        "06A1                     2 h    4.2 KiB  <anna@one.test>\n"
         "    <bob@a.test>  waiting for cluster-a, 3 attempts, next in 4 min: 451 4.3.0 busy\n");
-    EXPECT_EQ(queue_heading().find("AGE") + 3, std::string("06A1                    2 h").size());
+    EXPECT_EQ(queue_heading().find("AGE") + 3, std::string("06A1                     2 h").size());
 }
 
 TEST(QueueRows, WhatIsSpecialIsSaid) {
@@ -50,7 +50,7 @@ TEST(QueueRows, WhatIsSpecialIsSaid) {
     special.left = 12;
     EXPECT_EQ(
         queue_entry(to_json(special, false, now_ms)),
-        "06A1                    2 h    4.2 KiB  <> (held) (orphaned) (notification)\n"
+        "06A1                     2 h    4.2 KiB  <> (held) (orphaned) (notification)\n"
         "    <x@gone.test>  waiting\n"
         "    and 12 more\n");
 }
