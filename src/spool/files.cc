@@ -78,6 +78,16 @@ std::uint64_t Files::octets() const {
     return octets;
 }
 
+std::uint64_t Files::unused_octets() const {
+    std::uint64_t octets = 0;
+    for (const Segment& segment : segments_) {
+        const bool unused =
+            segment.state == Segment::State::clean || segment.state == Segment::State::dirty;
+        octets += unused ? segment.file.octets : 0;
+    }
+    return octets;
+}
+
 base::Result<void> Files::open(Purpose purpose) {
     if (purpose == Purpose::write) {
         if (base::Result<void> made = io::make_folder(folder_); !made) {
@@ -292,6 +302,7 @@ base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
     segment.earlier = false;
     segment.sealed = false;
     segment.clearing = false;
+    segment.unreadable = false;
     segment.about_oldest = ~std::uint64_t{0};
     segment.state = Segment::State::in_use;
     segment.hold(0);  // its writer's

@@ -36,6 +36,8 @@ class Files {
 
     /// Octets of all.
     std::uint64_t octets() const;
+    /// Of those that hold nothing.
+    std::uint64_t unused_octets() const;
 
     /// A file that holds nothing, zeroed or not; null: none.
     Segment* find(Segment::State state);

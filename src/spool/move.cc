@@ -203,6 +203,7 @@ void Mover::on_all_read() {
                 "message " + journal::text_of(kept.id()) + " cannot be copied from " +
                 journal::segment_file_name(record->source.segment->slot) + " at octet " +
                 std::to_string(record->source.offset) + ": " + record->trouble);
+            record->source.segment->unreadable = true;
             if (record->of_copy) {
                 spool_.end_intake(*intake_);
             } else {
@@ -224,12 +225,14 @@ void Mover::on_all_read() {
     }
 }
 
-void Mover::on_piece_written(Intake& intake) {
-    POSTERN_ASSERT(&intake == intake_, "one message is copied piece by piece");
+void Mover::on_written() {
+    if (intake_ == nullptr || !intake_->more || intake_->left.left() > 0 || reads_ > 0) {
+        return;
+    }
     used_ = 0;
     ++piece_;
-    if (!add(*intake.kept, pieces_[piece_]) || records_.empty()) {
-        spool_.end_intake(intake);
+    if (!add(*intake_->kept, pieces_[piece_]) || records_.empty()) {
+        spool_.end_intake(*intake_);
         return;
     }
     records_[0]->of_copy = true;

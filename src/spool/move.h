@@ -28,8 +28,9 @@ class Mover {
     void begin_round();
     /// Once a turn.
     void go_on();
-    /// A piece of a message that is copied piece by piece is on stable storage.
-    void on_piece_written(Intake& intake);
+    /// A write has ended well: maybe with the end of a piece of a message that is copied piece by
+    /// piece.
+    void on_written();
     /// A copy has ended, whatever came of it.
     void on_ended(const Intake& intake);
     /// The message goes.

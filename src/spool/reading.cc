@@ -144,6 +144,7 @@ Kept* Reading::make(std::uint32_t number, std::string_view payload) {
         return nullptr;
     }
     std::vector<journal::Recipient> recipients;
+    std::vector<std::string_view> replies;
     view->recipients([&](const journal::Recipient& each) {
         journal::Recipient recipient = each;
         if (recipients.size() < live.recipient_count) {
@@ -153,9 +154,12 @@ Kept* Reading::make(std::uint32_t number, std::string_view payload) {
             recipient.attempts = said.attempts;
             recipient.state = said.state;
             recipient.delay_told = said.delay_told;
-            if (said.segment != live.segment || said.offset != live.offset) {
-                recipient.reply = {};
+            if (said.segment == live.segment && said.offset == live.offset) {
+                replies.push_back(recipient.reply);
+            } else {
+                replies.emplace_back();
             }
+            recipient.reply = {};
         }
         recipients.push_back(recipient);
     });
@@ -171,6 +175,11 @@ Kept* Reading::make(std::uint32_t number, std::string_view payload) {
     journal::Message message = view->message();
     message.held = live.held;
     Kept* kept = Kept::make(live.id, message, view->content_size(), recipients);
+    for (std::size_t i = 0; i < replies.size(); ++i) {
+        if (!replies[i].empty()) {
+            kept->recipients()[i].reply = texts_.of(replies[i]);
+        }
+    }
     for (const PartPlace& part : *parts) {
         part.segment->hold(journal::RecordHeader::size_octets + part.size);
     }
@@ -249,8 +258,7 @@ void Reading::take_replies(
             Reply{0, 0, step.recipient},
             [](const Reply& one, const Reply& other) { return one.recipient < other.recipient; });
         if (counts && !step.reply.empty() && step.recipient < kept->recipients().size()) {
-            kept->recipients()[step.recipient].reply =
-                std::make_shared<const std::string>(step.reply);
+            kept->recipients()[step.recipient].reply = texts_.of(step.reply);
         }
     });
 }

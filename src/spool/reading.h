@@ -10,6 +10,7 @@
 #include "kept_access.h"
 #include "postern/journal/recovery.h"
 #include "segment.h"
+#include "shared_texts.h"
 
 namespace postern::spool {
 
@@ -73,6 +74,7 @@ class Reading {
     std::vector<Kept*> kept_;  // by number of recovered_.messages, until complete
     std::size_t scanned_ = 0;
     std::size_t visited_ = 0;
+    SharedTexts texts_;
     bool settled_ = false;
     bool some_unread_ = false;  // what was not read may need all the rest
     std::unique_ptr<char, void (*)(void*)> memory_;

@@ -53,6 +53,8 @@ class Segment {
     std::atomic<bool> sealed{false};
     /// What is in it is to be copied elsewhere.
     std::atomic<bool> clearing{false};
+    /// Something in it could not be read to be copied.
+    std::atomic<bool> unreadable{false};
     /// The lowest sequence of a segment with a message that one of its records is about.
     std::atomic<std::uint64_t> about_oldest{~std::uint64_t{0}};
     /// Octets of records that count.

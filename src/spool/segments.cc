@@ -11,6 +11,8 @@ namespace postern::spool {
 namespace {
 
 constexpr base::Duration look_interval = std::chrono::seconds(1);
+/// A segment that could not be read to be copied is tried again after so many.
+constexpr std::uint64_t looks_until_read_again = 600;
 constexpr base::Duration patience = std::chrono::seconds(5);
 /// Messages of an earlier life that a worker is given at a time.
 constexpr std::size_t recovered_at_once = 500;
@@ -373,6 +375,11 @@ bool Segments::Implementation::look() {
     if (reading_ == nullptr) {
         look_for_what_to_clear();
     }
+    if (++looks_ % looks_until_read_again == 0) {
+        for (Segment& segment : files_.all()) {
+            segment.unreadable = false;
+        }
+    }
     some_unheld_ = true;
     if (Segment* broken = files_.find(Segment::State::broken)) {
         if (base::Result<void> ended = files_.end(*broken); !ended) {
@@ -394,9 +401,11 @@ void Segments::Implementation::look_at_room() {
         fail(left.error().text);
         return;
     }
-    below_min_free = *left < min_free.load();
+    // A file that holds nothing is as good as room.
+    const std::uint64_t room = *left + files_.unused_octets();
+    below_min_free = room < min_free.load();
     const std::lock_guard guard(lock_);
-    state_.free_octets = *left;
+    state_.free_octets = room;
     state_.below_min_free = below_min_free;
 }
 
@@ -530,6 +539,10 @@ void Segments::Implementation::look_for_what_to_clear() {
     bool any = false;
     for (Segment* segment : segments) {
         if (segment->state != Segment::State::in_use || !segment->sealed || !segment->held()) {
+            continue;
+        }
+        if (segment->unreadable) {
+            segment->clearing = false;
             continue;
         }
         std::uint64_t freed = segment->file.octets;

@@ -130,7 +130,8 @@ struct Segments::Implementation final : Unheld {
     Files files_;
     std::unique_ptr<Reading> reading_;
     base::Instant next_look_{};
-    base::Instant try_again_{};   // to make a segment ready, where that failed
+    std::uint64_t looks_ = 0;
+    base::Instant try_again_{};  // to make a segment ready, where that failed
     std::deque<Port> ports_;
     std::atomic<bool> some_unheld_{false};
 

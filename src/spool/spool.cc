@@ -1,6 +1,5 @@
 #include "postern/spool/spool.h"
 
-#include <functional>
 #include <utility>
 
 #include "postern/base/assert.h"
@@ -47,8 +46,6 @@ Spool::Implementation::~Implementation() {
     for (const Written& written : records) {
         if (written.intake == nullptr) {
             --KeptAccess::under_way(*written.kept);
-        } else if (!static_cast<base::ListLink<>&>(*written.intake).linked()) {
-            intakes.push_back(*written.intake);
         }
     }
     while (Intake* intake = intakes.pop_front()) {
@@ -108,12 +105,7 @@ void Spool::load(Kept& kept, mail::Body& into, std::uint64_t octets_max) {
 }
 
 SharedText Spool::shared_text(std::string_view text) {
-    SharedText& shared =
-        implementation_->texts[std::hash<std::string_view>{}(text) % implementation_->texts.size()];
-    if (shared == nullptr || *shared != text) {
-        shared = std::make_shared<const std::string>(text);
-    }
-    return shared;
+    return implementation_->texts.of(text);
 }
 
 void Spool::flush() {
@@ -155,10 +147,8 @@ void Spool::Implementation::on_news() {
     if (news.clear) {
         mover->begin_round();
     }
-    if (news.no_segment || segments.has_ready(worker)) {
-        awaits_segment = false;
-    }
-    if (news.no_segment) {
+    awaits_segment = false;  // if there is none yet, flush() asks again
+    if (news.no_segment && !segments.has_ready(worker)) {
         give_up();
     } else if (!refused.empty()) {
         refuse(std::exchange(refused, {}));

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -16,6 +15,7 @@
 #include "postern/journal/batch.h"
 #include "postern/spool/spool.h"
 #include "segments_implementation.h"
+#include "shared_texts.h"
 
 namespace postern::spool {
 
@@ -30,7 +30,8 @@ struct Intake : base::ListLink<> {
     std::vector<PartPlace> parts;  // on stable storage, or in the write under way; each is held
     journal::Content left_before;  // as they were before the write that is under way
     std::size_t parts_before = 0;
-    bool in_write = false;
+    bool in_write = false;  // something of it is
+    bool whole = false;     // its message record is
 };
 
 /// A record in the write that is under way.
@@ -105,7 +106,7 @@ struct Spool::Implementation final : Hearer {
     base::List<Kept, Waiting> all;
     std::uint64_t count = 0;
     base::List<Kept, ToWrite> wishes;  // progress and done
-    base::List<Intake> intakes;        // those in the write under way are not in it
+    base::List<Intake> intakes;        // those in the write under way too
     base::ObjectPool<Intake> intake_pool{1u << 24};
     std::vector<Ghost> ghosts;
 
@@ -134,7 +135,7 @@ struct Spool::Implementation final : Hearer {
     base::ObjectPool<Load> loads{1u << 24};
     std::unique_ptr<Mover> mover;
 
-    std::array<SharedText, 256> texts;
+    SharedTexts texts;
 };
 
 }  // namespace postern::spool

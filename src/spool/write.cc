@@ -76,6 +76,7 @@ bool Spool::Implementation::enter_segment() {
     }
     if (segment == nullptr) {
         segment = segments.take(worker);
+        awaits_segment = awaits_segment && segment == nullptr;
     }
     if ((segment == nullptr || segment_is_full || room() == 0) && !awaits_segment) {
         awaits_segment = true;
@@ -253,13 +254,18 @@ std::span<const journal::Recipient> Spool::Implementation::recipients_of(
     return recipients_scratch;
 }
 
+/// The first large one has half of the write, those that are small come beside it, and what room is
+/// left then is for the large ones again.
 void Spool::Implementation::fill_intakes(Batch& batch) {
+    const auto large = [this](const Intake& intake) {
+        return intake.more || !intake.parts.empty() ||
+               header_size + intake.left.left() > buffer_size / 2;
+    };
     Intake* next = nullptr;
-    bool large_seen = false;
+    Intake* first_large = nullptr;
     for (Intake* intake = intakes.front(); intake != nullptr; intake = next) {
         next = intakes.next(*intake);
-        Kept& kept = *intake->kept;
-        if (KeptAccess::over(kept)) {
+        if (KeptAccess::over(*intake->kept)) {
             end_intake(*intake);  // a copy of what is over by now
             continue;
         }
@@ -267,16 +273,22 @@ void Spool::Implementation::fill_intakes(Batch& batch) {
             segment_is_full = true;
             return;
         }
-        const bool large = intake->more || !intake->parts.empty() ||
-                           header_size + intake->left.left() > buffer_size / 2;
-        if (large && large_seen) {
-            continue;  // one at a time, small ones beside it
+        if (!large(*intake)) {
+            if (!fill_intake(batch, *intake, batch.room())) {
+                break;
+            }
+        } else if (first_large == nullptr) {
+            first_large = intake;
+            fill_intake(
+                batch,
+                *intake,
+                next == nullptr ? batch.room() : std::min(batch.room(), buffer_size / 2));
         }
-        large_seen = large_seen || large;
-        // Half of a write is for those behind it, if there are any.
-        const std::size_t capacity =
-            large && next != nullptr ? std::min(batch.room(), buffer_size / 2) : batch.room();
-        if (!fill_intake(batch, *intake, capacity) && !large) {
+    }
+    for (Intake* intake = first_large; intake != nullptr; intake = next) {
+        next = intakes.next(*intake);
+        if (large(*intake) && !intake->whole &&
+            (!fill_intake(batch, *intake, batch.room()) && batch.room() < part_octets_min)) {
             return;
         }
     }
@@ -285,8 +297,10 @@ void Spool::Implementation::fill_intakes(Batch& batch) {
 /// False: something of it waits for the next write.
 bool Spool::Implementation::fill_intake(Batch& batch, Intake& intake, std::size_t capacity) {
     Kept& kept = *intake.kept;
-    intake.left_before = intake.left;
-    intake.parts_before = intake.parts.size();
+    if (!intake.in_write) {
+        intake.left_before = intake.left;
+        intake.parts_before = intake.parts.size();
+    }
     const journal::Message message = kept.message();
     std::span<const journal::Recipient> recipients = recipients_of(kept, journal::text_max);
     const std::size_t whole_segment = segments.segment_octets() - journal::block_size;
@@ -322,7 +336,7 @@ bool Spool::Implementation::fill_intake(Batch& batch, Intake& intake, std::size_
         }
         records.push_back({Type::message, &kept, &intake, *at, intake.moves});
         intake.in_write = true;
-        static_cast<base::ListLink<>&>(intake).unlink();
+        intake.whole = true;
         return true;
     };
     const std::size_t limit = std::min(buffer_size, whole_segment);
@@ -366,7 +380,6 @@ bool Spool::Implementation::fill_intake(Batch& batch, Intake& intake, std::size_
     intake.parts.push_back({segment, at.offset, size});
     intake.in_write = true;
     records.push_back({Type::part, &kept, &intake, at, intake.moves});
-    static_cast<base::ListLink<>&>(intake).unlink();
     return false;
 }
 
@@ -391,6 +404,7 @@ void Spool::Implementation::on_written(std::int32_t result) {
     for (const Written& written : told) {
         commit(written);
     }
+    mover->on_written();
     // Only now, when all of it is known: who is told may ask for more.
     for (const Written& written : told) {
         if (written.type == Type::message && !written.moves) {
@@ -408,17 +422,9 @@ void Spool::Implementation::commit(const Written& written) {
     Kept& kept = *written.kept;
     const std::uint32_t size = written.at.size;
     switch (written.type) {
-        case Type::part: {
+        case Type::part:
             written.intake->in_write = false;
-            // A message's last part is in the same write as what names it, or in an earlier one.
-            if (!static_cast<base::ListLink<>&>(*written.intake).linked()) {
-                intakes.push_front(*written.intake);
-            }
-            if (written.intake->more && written.intake->left.left() == 0) {
-                mover->on_piece_written(*written.intake);
-            }
             break;
-        }
         case Type::message: {
             Intake& intake = *written.intake;
             release_places(kept);
@@ -459,10 +465,9 @@ void Spool::Implementation::write_failed() {
             case Type::message: {
                 Intake& intake = *written.intake;
                 if (intake.in_write) {
-                    intake.in_write = false;
+                    intake.in_write = intake.whole = false;
                     drop_parts(intake, intake.parts_before);
                     intake.left = intake.left_before;
-                    intakes.push_front(intake);
                 }
                 break;
             }
@@ -495,6 +500,9 @@ void Spool::Implementation::give_up() {
     Intake* next = nullptr;
     for (Intake* intake = intakes.front(); intake != nullptr; intake = next) {
         next = intakes.next(*intake);
+        if (intake->in_write) {
+            continue;
+        }
         if (!intake->moves) {
             told.push_back(intake->kept);
         }

@@ -25,7 +25,7 @@ struct SegmentsSettings {
 struct SpoolState {
     std::uint32_t segments = 0;
     std::uint64_t octets = 0;       // of all segments
-    std::uint64_t free_octets = 0;  // of the file system
+    std::uint64_t free_octets = 0;  // of the file system, and of segments that hold nothing
     bool below_min_free = false;
     bool recovering = false;         // an earlier life's messages are still being read
     std::uint64_t recovered = 0;     // messages, so far
