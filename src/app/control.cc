@@ -417,7 +417,9 @@ bool Control::apply(std::unique_ptr<shard::Snapshot> next, ReloadReport& report)
             patience.count()));
     }
     lock.unlock();
-    common_.spool->set_min_free(in_force()->config.spool.min_free.octets);
+    if (common_.spool != nullptr) {
+        common_.spool->set_min_free(in_force()->config.spool.min_free.octets);
+    }
     host_names_.use(in_force());
     collect();
     return true;

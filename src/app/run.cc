@@ -98,6 +98,29 @@ struct Bound {
     Privileges privileges;
 };
 
+/// Is any mail to be kept? In `sync` a spool is for notifications alone.
+bool needs_spool(const shard::Snapshot& snapshot) {
+    const config::Config& config = snapshot.config;
+    const auto keeps = [](config::Mode mode) { return mode != config::Mode::sync; };
+    return std::any_of(
+               config.listeners.begin(),
+               config.listeners.end(),
+               [&](const config::Listener& listener) { return keeps(listener.delivery.mode); }) ||
+           std::any_of(
+               config.pools.begin(),
+               config.pools.end(),
+               [&](const config::Pool& pool) {
+                   return pool.delivery_is_own && keeps(pool.delivery);
+               }) ||
+           std::any_of(
+               snapshot.table->actions().begin(),
+               snapshot.table->actions().end(),
+               [](const route::Action& action) {
+                   return action.delivery == route::Delivery::hybrid ||
+                          action.delivery == route::Delivery::queue;
+               });
+}
+
 /// Where only root may make it.
 base::Result<void> make_spool_folder(const std::filesystem::path& path) {
     std::error_code error;
@@ -114,9 +137,10 @@ base::Result<void> make_spool_folder(const std::filesystem::path& path) {
 }
 
 /// Binds, and is root no more. No thread has been made yet.
-base::Result<Bound> bind_and_drop(const config::Config& config, std::uint32_t workers) {
+base::Result<Bound> bind_and_drop(
+    const config::Config& config, bool keeps_mail, std::uint32_t workers) {
     Bound bound;
-    if (base::Result<void> made = make_spool_folder(config.spool.path); !made) {
+    if (base::Result<void> made = make_spool_folder(config.spool.path); !made && keeps_mail) {
         return made.error();
     }
     std::vector<std::filesystem::path> own{config.spool.path};
@@ -210,9 +234,13 @@ void serve_signals(Control& control, log::Log& log, Watch& watch, int signals) {
 }
 
 SpoolHealth spool_health(
-    const metrics::Registry& registry, const spool::Segments& segments, const AskWorker& ask) {
+    const metrics::Registry& registry, const spool::Segments* segments, const AskWorker& ask) {
     SpoolHealth health;
-    health.state = segments.state();
+    if (segments == nullptr) {
+        health.state.trouble = "it could not be opened at start: no mail is kept";
+        return health;
+    }
+    health.state = segments->state();
     for (const metrics::Meters& meters : registry.all()) {
         health.messages += meters.own().value<metrics::Metric::spool_messages>();
     }
@@ -226,14 +254,14 @@ AdminAnswers answers_of(
     const log::Log& log,
     Control& control,
     const Watch& watch,
-    const spool::Segments& segments,
+    const spool::Segments* segments,
     const std::atomic<Readiness>& readiness) {
     const AskWorker ask = [&control](auto worker, auto what, auto answered) {
         return control.ask_queue(worker, std::move(what), std::move(answered));
     };
     return {
         [&registry, &log, &control] { return answer_metrics(registry, log, control); },
-        [&registry, &watch, &control, &segments, ask] {
+        [&registry, &watch, &control, segments, ask] {
             return answer_health(
                 watch, control.in_force()->generation, spool_health(registry, segments, ask));
         },
@@ -271,7 +299,7 @@ int serve_until_told(
     int signals,
     base::Duration took) {
     const config::Config config = first->config;
-    const base::Result<Bound> bound = bind_and_drop(config, workers);
+    const base::Result<Bound> bound = bind_and_drop(config, needs_spool(*first), workers);
     if (!bound) {
         fmt::print(stderr, "postern: nothing was started: {}\n", bound.error().text);
         return 1;
@@ -298,12 +326,16 @@ int serve_until_told(
         {.folder = config.spool.path.string(),
          .min_free = config.spool.min_free.octets,
          .workers = workers});
-    if (!segments) {
+    if (!segments && needs_spool(control.first())) {
         fmt::print(stderr, "postern: nothing was started: {}\n", segments.error().text);
         return 1;
     }
-    (*segments)->set_on_sentence([&](const std::string& what) { control.say("spool", what); });
-    common.spool = segments->get();
+    if (segments) {
+        (*segments)->set_on_sentence([&](const std::string& what) { control.say("spool", what); });
+        common.spool = segments->get();
+    } else {
+        control.say("spool", segments.error().text + "; no mail is kept, sync delivery needs none");
+    }
 
     std::vector<shard::WorkerSettings> settings(workers);
     for (std::uint32_t number = 0; number < config.listeners.size(); ++number) {
@@ -315,7 +347,7 @@ int serve_until_told(
     const std::unique_ptr<Admin> admin = Admin::serve(
         config.admin,
         bound->admin,
-        answers_of(registry, **log, control, watch, **segments, readiness));
+        answers_of(registry, **log, control, watch, common.spool, readiness));
 
     std::atomic<std::uint32_t> at_work{workers};
     std::vector<std::thread> threads;
@@ -353,7 +385,9 @@ int serve_until_told(
         if (!bound->privileges.root) {
             forget_binding();  // the thread for reloads has what it needs
         }
-        start(**segments, bound->privileges);
+        if (common.spool != nullptr) {
+            start(*common.spool, bound->privileges);
+        }
         readiness = Readiness::serving;
         control.say("ready");
         if (!bound->privileges.sentence.empty()) {

@@ -145,15 +145,12 @@ mail::Mode Deliveries::mode_of(
 // --- fresh mail ---------------------------------------------------------------------------------
 
 void Deliveries::submit(mail::Submission& submission) {
-    const bool keeps = this->keeps();
-    if (submission.mode == mail::Mode::queue || (submission.spool_first && keeps)) {
-        if (spool_ != nullptr) {
-            submission.divide = mail::Divide::always;
-            store(submission, false, nullptr);
-            return;
-        }
+    if (spool_ != nullptr && (submission.mode == mail::Mode::queue || submission.spool_first)) {
+        submission.divide = mail::Divide::always;
+        store(submission, false, nullptr);
+        return;
     }
-    if (submission.mode == mail::Mode::hybrid && keeps) {
+    if (submission.mode == mail::Mode::hybrid && keeps()) {
         submission.divide =
             submission.client.trusted ? mail::Divide::always : mail::Divide::when_temporary;
         wait_for_answer(submission);
@@ -200,7 +197,13 @@ void Deliveries::look_at_senders() {
 
 /// Is what the smart host said the sender's answer?
 bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome& outcome) const {
-    if (submission.mode == mail::Mode::sync || !keeps() || submission.inbound_owner == nullptr) {
+    if (submission.mode == mail::Mode::sync || submission.inbound_owner == nullptr) {
+        return true;
+    }
+    if (outcome.kind == Kind::accepted) {
+        return !any_refused(submission);
+    }
+    if (!keeps()) {
         return true;
     }
     bool all_temporary = true;
@@ -209,8 +212,6 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
         all_temporary = all_temporary && (r->answer.code < 400 || r->answer.temporary());
     }
     switch (outcome.kind) {
-        case Kind::accepted:
-            return !any_refused(submission);
         case Kind::refused: {
             const config::Defer defer =
                 terms_of(submission.pool)
@@ -218,6 +219,7 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
             return outcome.reply.permanent() || defer == config::Defer::pass ||
                    (!all_temporary && submission.divide != mail::Divide::always);
         }
+        case Kind::accepted:
         case Kind::divided:
         case Kind::dropped:
             return true;

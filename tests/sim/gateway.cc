@@ -23,6 +23,7 @@ using namespace std::chrono_literals;
 using smtp::test::HostModel;
 
 constexpr std::uint64_t segment_octets = 256 * 1024;
+constexpr std::uint64_t disk_octets = std::uint64_t{1} << 30;
 constexpr int gateway_port = 2500;
 constexpr int first_host_port = 2600;
 constexpr std::size_t log_octets = std::size_t{1} << 22;
@@ -250,6 +251,7 @@ class Gateway {
         World world(choices_.next(), faults);
         world_ = &world;
         world.step(resume_);
+        disk_.set_octets_max(disk_octets);
         for (std::size_t i = 0; i < 3; ++i) {
             come_back(i);
         }
@@ -303,6 +305,17 @@ class Gateway {
                     hosts_[host].listener == nullptr ? come_back(host) : die(host);
                 });
             }
+        }
+        if (!lossless_ && choices_.chance(1, 4)) {
+            world.at(world.now() + base::Duration(choices_.below(40'000'000'000)), [this] {
+                disk_.set_octets_max(choices_.below(2'000'000));  // full, or nearly
+            });
+            world.at(world.now() + 45s, [this] { disk_.set_octets_max(disk_octets); });
+        }
+        if (choices_.chance(1, 3)) {
+            world.at(world.now() + base::Duration(choices_.below(60'000'000'000)), [this, &all] {
+                reload(all);
+            });
         }
         if (!last) {
             world.at(world.now() + base::Duration(choices_.below(60'000'000'000)), [] {
@@ -550,7 +563,7 @@ class Gateway {
     bool lossless_ = false;  // nothing happens behind which an answer may be lost
     bool quiet_ = false;     // nothing goes wrong at all
     std::string configuration_;
-    Disk disk_;
+    Disk disk_{disk_octets};
     World* world_ = nullptr;
     NoControl control_;
     Host hosts_[3];
