@@ -115,9 +115,8 @@ bool needs_spool(const shard::Snapshot& snapshot) {
            std::any_of(
                snapshot.table->actions().begin(),
                snapshot.table->actions().end(),
-               [](const route::Action& action) {
-                   return action.delivery == route::Delivery::hybrid ||
-                          action.delivery == route::Delivery::queue;
+               [&](const route::Action& action) {
+                   return action.delivery && *action.delivery != mail::Mode::sync;
                });
 }
 

@@ -253,7 +253,7 @@ class Commands(NamedHosts):
         checked = subprocess.run(command, capture_output=True, text=True, timeout=60)
         self.assertEqual(checked.returncode, 0, checked)
         self.assertEqual(
-            sorted(line for line in checked.stderr.splitlines() if "pool" in line),
+            sorted(line for line in checked.stderr.splitlines() if ": pool " in line),
             [
                 f"warning: pool a: the smart host 127.0.0.12:{self.port} (down.internal) cannot be connected to: Connection refused",
                 "warning: pool mx:null.test:25: null.test: takes no mail (null MX)",
