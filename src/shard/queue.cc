@@ -11,7 +11,10 @@ constexpr unsigned looked_up_max = 500;
 /// What no rule leads anywhere is looked up again after so long, and at a reload.
 constexpr base::Duration orphan_look = std::chrono::minutes(10);
 
-enum State : std::uint8_t { nowhere, ready, delayed, orphan, unrouted };
+/// So many recipients of a message are looked up to find a pool that answers.
+constexpr unsigned looked_at_max = 32;
+
+enum State : std::uint8_t { nowhere, ready, shared, delayed, orphan, unrouted };
 
 State state_of(const spool::Kept& kept) {
     return static_cast<State>(kept.schedule.state);
@@ -48,6 +51,9 @@ void Queue::schedule(spool::Kept& kept, std::int64_t now_ms) {
     constexpr std::int64_t never = std::numeric_limits<std::int64_t>::max();
     std::int64_t due = never;
     bool lost = false;
+    std::optional<std::uint32_t> pool;  // one that answers, else the one that is tried next
+    bool others = false;
+    unsigned looked_at = 0;
     for (const spool::KeptRecipient& recipient : kept.recipients()) {
         if (recipient.state != journal::State::waiting) {
             continue;
@@ -61,11 +67,24 @@ void Queue::schedule(spool::Kept& kept, std::int64_t now_ms) {
             lost = true;
             continue;
         }
-        Lane& its = lane(way->pool);
-        its.retry = way->retry;
-        kept.schedule.state = ready;
-        kept.schedule.lane = way->pool & 0xffffffU;  // no worker has so many
-        its.ready.push(kept);
+        lane(way->pool).retry = way->retry;
+        if (!pool) {
+            pool = way->pool;
+        } else if (way->pool != *pool) {
+            others = true;
+            if (lanes_[way->pool].opens() < lanes_[*pool].opens()) {
+                pool = way->pool;
+            }
+        }
+        if (++looked_at == looked_at_max || (others && lanes_[*pool].pause == base::Duration{})) {
+            break;
+        }
+    }
+    if (pool) {
+        Lane& its = lanes_[*pool];
+        kept.schedule.state = others ? shared : ready;
+        kept.schedule.lane = *pool & 0xffffffU;  // no worker has so many
+        (others ? its.shared : its.ready).push(kept);
         return;
     }
     if (lost) {
@@ -86,6 +105,9 @@ void Queue::unschedule(spool::Kept& kept) {
         case ready:
             lanes_[kept.schedule.lane].ready.remove(kept);
             break;
+        case shared:
+            lanes_[kept.schedule.lane].shared.remove(kept);
+            break;
         case delayed:
         case orphan:
             delayed_.remove(kept);
@@ -102,7 +124,8 @@ bool Queue::orphaned(const spool::Kept& kept) const {
 }
 
 std::optional<std::uint32_t> Queue::pool_of(const spool::Kept& kept) const {
-    return state_of(kept) == ready ? std::optional(kept.schedule.lane) : std::nullopt;
+    const State state = state_of(kept);
+    return state == ready || state == shared ? std::optional(kept.schedule.lane) : std::nullopt;
 }
 
 bool Queue::may_try(const Lane& lane, base::Instant now) const {
@@ -133,15 +156,15 @@ Queue::Next Queue::next(base::Instant now, std::int64_t now_ms) {
     for (std::size_t i = 0; i < lanes_.size(); ++i) {
         const std::size_t pool = (turn_ + i) % lanes_.size();
         Lane& its = lanes_[pool];
-        if (its.ready.empty()) {
+        if (its.empty()) {
             continue;
         }
-        spool::Kept& kept = its.ready.top();
+        spool::Kept& kept = its.oldest().top();
         const bool expired = now_ms >= expiry_ms(kept, its.retry);
         if (!expired && !may_try(its, now)) {
             continue;
         }
-        its.ready.pop();
+        its.oldest().pop();
         kept.schedule.state = nowhere;
         if (!expired) {
             ++its.trying;
@@ -164,13 +187,13 @@ std::optional<base::Duration> Queue::wait(base::Instant now, std::int64_t now_ms
         at(std::chrono::milliseconds(delayed_.top().schedule.due_ms - now_ms));
     }
     for (const Lane& lane : lanes_) {
-        if (lane.ready.empty()) {
+        if (lane.empty()) {
             continue;
         }
         if (lane.trying < lane.window) {
             at(lane.pause == base::Duration{} ? base::Duration{} : lane.closed_until - now);
         }
-        at(std::chrono::milliseconds(expiry_ms(lane.ready.top(), lane.retry) - now_ms));
+        at(std::chrono::milliseconds(expiry_ms(lane.oldest().top(), lane.retry) - now_ms));
     }
     return soonest;
 }
@@ -187,6 +210,7 @@ void Queue::trying(std::uint32_t pool) {
 void Queue::tried(std::uint32_t pool, Came came, base::Instant now) {
     let_go(pool);
     Lane& its = lane(pool);
+    const bool answered_before = its.pause == base::Duration{};
     switch (came) {
         case Came::answer:
             answered(pool);
@@ -205,13 +229,16 @@ void Queue::tried(std::uint32_t pool, Came came, base::Instant now) {
                 bound(pause_first, its.retry.first),
                 bound(pause_max, its.retry.max));
             its.closed_until = now + its.pause;
-            return;
+            break;
         }
         case Came::congested:
             its.window = 1;
             its.pause = std::max(its.pause, pause_first);
             its.closed_until = now + its.pause;
-            return;
+            break;
+    }
+    if (answered_before) {
+        look_for_other_pools(its);
     }
 }
 
@@ -224,25 +251,44 @@ void Queue::let_go(std::uint32_t pool) {
 void Queue::put_back(spool::Kept& kept, std::uint32_t pool) {
     let_go(pool);
     Lane& its = lane(pool);
-    kept.schedule.state = ready;
+    kept.schedule.state = shared;  // perhaps
     kept.schedule.lane = pool & 0xffffffU;
-    its.ready.push(kept);
+    its.shared.push(kept);
 }
 
 void Queue::answered(std::uint32_t pool) {
-    if (pool < lanes_.size()) {
-        lanes_[pool].pause = {};
+    if (pool >= lanes_.size() || lanes_[pool].pause == base::Duration{}) {
+        return;
+    }
+    lanes_[pool].pause = {};
+    for (Lane& other : lanes_) {
+        if (other.pause != base::Duration{}) {
+            look_for_other_pools(other);
+        }
     }
 }
 
+KeptHeap<Queue::Older>& Queue::Lane::oldest() {
+    const bool first = shared.empty() || (!ready.empty() && Older()(ready.top(), shared.top()));
+    return first ? ready : shared;
+}
+
+void Queue::look_up_again(spool::Kept& kept) {
+    kept.schedule.state = unrouted;
+    kept.schedule.index = static_cast<std::uint32_t>(unrouted_.size());
+    unrouted_.push_back(&kept);
+}
+
+/// The lane's pool does not answer; another may.
+void Queue::look_for_other_pools(Lane& lane) {
+    lane.shared.take_all([this](spool::Kept& kept) { look_up_again(kept); });
+}
+
 void Queue::rules_changed() {
-    const auto again = [this](spool::Kept& kept) {
-        kept.schedule.state = unrouted;
-        kept.schedule.index = static_cast<std::uint32_t>(unrouted_.size());
-        unrouted_.push_back(&kept);
-    };
+    const auto again = [this](spool::Kept& kept) { look_up_again(kept); };
     for (Lane& lane : lanes_) {
         lane.ready.take_all(again);
+        lane.shared.take_all(again);
         lane.pause = {};  // its number may stand for another pool now
         lane.window = 1;
     }

@@ -118,7 +118,19 @@ class Queue {
 
     /// What waits for one pool.
     struct Lane {
+        bool empty() const { return ready.empty() && shared.empty(); }
+
+        /// REQUIRES: not empty.
+        KeptHeap<Older>& oldest();
+
+        const KeptHeap<Older>& oldest() const { return const_cast<Lane*>(this)->oldest(); }
+
+        base::Instant opens() const {
+            return pause == base::Duration{} ? base::Instant::min() : closed_until;
+        }
+
         KeptHeap<Older> ready;
+        KeptHeap<Older> shared;  // these could be tried at another pool, too
         config::Retry retry;
         std::uint32_t trying = 0;
         std::uint32_t window = 1;
@@ -128,6 +140,8 @@ class Queue {
 
     Lane& lane(std::uint32_t pool);
     bool may_try(const Lane& lane, base::Instant now) const;
+    void look_up_again(spool::Kept& kept);
+    void look_for_other_pools(Lane& lane);
 
     Router& router_;
     KeptIndex index_;

@@ -256,6 +256,78 @@ TEST_F(QueueTest, mail_that_was_answered_opens_the_pool) {
     queue.tried(0, Came::answer, now);
 }
 
+/// One pool's trouble never delays what another pool takes, of the same message neither.
+TEST_F(QueueTest, a_message_for_two_pools_goes_to_the_one_that_answers) {
+    spool::Kept& probe = scheduled({"x@a.example"}, wall_ms - 20);
+    spool::Kept& before = scheduled({"x@a.example", "y@b.example"}, wall_ms - 10);
+    EXPECT_EQ(queue.pool_of(before), std::optional<std::uint32_t>(0));
+    ASSERT_EQ(next().kept, &probe);
+    queue.tried(0, Came::trouble, now);
+    queue.schedule(probe, wall_ms);
+    spool::Kept& behind = scheduled({"x@a.example", "y@b.example"}, wall_ms);
+    for (spool::Kept* const kept : {&before, &behind}) {
+        const Queue::Next one = next();
+        ASSERT_EQ(one.kept, kept);
+        EXPECT_EQ(one.pool, 1U);
+        queue.tried(1, Came::answer, now);
+        kept->recipients()[1].state = journal::State::delivered;
+        queue.schedule(*kept, wall_ms);
+        EXPECT_EQ(queue.pool_of(*kept), std::optional<std::uint32_t>(0));
+    }
+    EXPECT_EQ(next().kept, nullptr);
+}
+
+TEST_F(QueueTest, of_two_pools_that_do_not_answer_the_first_that_does_has_it) {
+    for (const char* const address : {"x@a.example", "x@b.example"}) {
+        scheduled({address}, wall_ms - 20);
+        const Queue::Next probe = next();
+        ASSERT_NE(probe.kept, nullptr);
+        queue.tried(probe.pool, Came::trouble, now);
+        queue.schedule(*probe.kept, wall_ms);
+    }
+    spool::Kept& kept = scheduled({"x@a.example", "y@b.example"}, wall_ms);
+    EXPECT_EQ(next().kept, nullptr);
+    queue.answered(1);
+    Queue::Next one = next();
+    ASSERT_NE(one.kept, nullptr);
+    EXPECT_EQ(one.pool, 1U) << "the older one";
+    queue.tried(1, Came::answer, now);
+    one = next();
+    EXPECT_EQ(one.kept, &kept);
+    EXPECT_EQ(one.pool, 1U);
+    queue.tried(1, Came::answer, now);
+}
+
+TEST_F(QueueTest, a_message_for_two_pools_probes_both) {
+    spool::Kept& kept = scheduled({"x@a.example", "y@b.example"}, wall_ms);
+    std::vector<std::uint32_t> probed;
+    for (int i = 0; i < 6; ++i) {
+        const Queue::Next one = next();
+        ASSERT_EQ(one.kept, &kept);
+        probed.push_back(one.pool);
+        queue.tried(one.pool, Came::trouble, now);
+        queue.schedule(kept, wall_ms);
+        if (const auto wait = queue.wait(now, wall_ms)) {
+            pass(*wait);
+        }
+    }
+    EXPECT_EQ(std::count(probed.begin(), probed.end(), 0U), 3);
+}
+
+TEST_F(QueueTest, the_oldest_goes_first_of_those_for_one_pool_and_those_for_two) {
+    std::vector<spool::Kept*> expected;
+    for (int i = 0; i < 6; ++i) {
+        expected.push_back(&scheduled(
+            i % 2 == 0 ? std::vector<std::string>{"x@a.example"}
+                       : std::vector<std::string>{"x@a.example", "y@b.example"},
+            wall_ms + i));
+    }
+    for (spool::Kept* const kept : expected) {
+        ASSERT_EQ(next().kept, kept);
+        queue.tried(0, Came::answer, now);
+    }
+}
+
 /// Any messages, any order of what happens to them, against an ordered map.
 TEST_F(QueueTest, the_index_and_the_heaps_agree_with_a_map) {
     io::Random random(7);
@@ -263,7 +335,9 @@ TEST_F(QueueTest, the_index_and_the_heaps_agree_with_a_map) {
     for (int step = 0; step < 20000; ++step) {
         if (model.size() < 300 && random.chance(6, 10)) {
             spool::Kept& kept = scheduled(
-                {random.chance(1, 2) ? "x@a.example" : "x@b.example"},
+                random.chance(1, 3)   ? std::vector<std::string>{"x@a.example", "x@b.example"}
+                : random.chance(1, 2) ? std::vector<std::string>{"x@a.example"}
+                                      : std::vector<std::string>{"x@b.example"},
                 wall_ms - static_cast<std::int64_t>(random.below(1000)));
             model[kept.id().low] = &kept;
         } else if (!model.empty()) {
