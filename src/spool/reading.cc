@@ -11,6 +11,8 @@ namespace {
 
 using Verdict = journal::Segment::Verdict;
 
+constexpr std::uint32_t revisions_skipped = 1 << 16;
+
 }  // namespace
 
 Reading::Reading(
@@ -56,6 +58,8 @@ bool Reading::step() {
         findings = std::move(recovered_.findings);
         for (const journal::Finding& finding : findings) {
             say_(finding.text);
+            some_unread_ = some_unread_ || finding.situation == journal::Situation::unknown_type ||
+                           finding.situation == journal::Situation::other_version;
         }
         plan();
         return true;
@@ -189,7 +193,8 @@ Kept* Reading::make(std::uint32_t number, std::string_view payload) {
     Segment* segment = segments_[live.segment];
     KeptAccess::place(*kept) = {segment, live.offset, live.size};
     segment->hold(live.size);
-    KeptAccess::revision(*kept) = live.revision;
+    // What was not read may say something of it, too, and is older.
+    KeptAccess::revision(*kept) = live.revision + (some_unread_ ? revisions_skipped : 0);
     KeptAccess::oldest(*kept) = static_cast<std::uint32_t>(segments_[live.oldest]->sequence);
     return kept;
 }
@@ -285,7 +290,6 @@ void Reading::settle() {
                 break;
             case Verdict::left_alone:
                 segment.state = Segment::State::left_alone;
-                some_unread_ = true;
                 break;
         }
     }

@@ -341,6 +341,11 @@ bool Segments::Implementation::prepare_for(std::uint32_t worker) {
             }
         }
         if (went) {
+            if (!files_.direct() && !std::exchange(said_buffered_, true)) {
+                say("the file system of " + settings.folder +
+                    " refuses O_DIRECT: the spool is written through the page cache, which costs "
+                    "more");
+            }
             return true;
         }
         fail(went.error().text);

@@ -129,6 +129,7 @@ struct Segments::Implementation final : Unheld {
 
     Files files_;
     std::unique_ptr<Reading> reading_;
+    bool said_buffered_ = false;
     base::Instant next_look_{};
     std::uint64_t looks_ = 0;
     base::Instant try_again_{};  // to make a segment ready, where that failed

@@ -321,6 +321,10 @@ base::Result<BlockFile> open_file(const std::string& path) {
 base::Result<void> read_file(
     const BlockFile& file, const std::string& path, std::uint64_t offset, std::span<char> into) {
     const std::string& octets = sim::DiskAccess::file(file.descriptor).octets;
+    sim::World& world = sim::World::current();
+    if (world.happens(world.faults().read_fails_at_start)) {
+        return base::Error{"cannot read " + path + ": " + strerrordesc_np(EIO)};
+    }
     if (offset + into.size() > octets.size()) {
         return base::Error{
             "cannot read " + path + ": it ends at octet " + std::to_string(octets.size())};

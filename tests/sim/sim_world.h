@@ -32,11 +32,12 @@ struct Faults {
     unsigned small_windows =
         0;  // of a connection only 1 to 64 octets a way are under way at a time
     std::uint64_t cut_octets_max = 2000;
-    base::Duration latency_max{};  // of everything that travels
-    unsigned write_fails = 0;      // of a file; any of its sectors are there all the same
-    unsigned short_writes = 0;     // of a file, of more than a block
-    unsigned read_fails = 0;       // of a file
-    unsigned create_fails = 0;     // a file is not made though there is room
+    base::Duration latency_max{};      // of everything that travels
+    unsigned write_fails = 0;          // of a file; any of its sectors are there all the same
+    unsigned short_writes = 0;         // of a file, of more than a block
+    unsigned read_fails = 0;           // of a file
+    unsigned read_fails_at_start = 0;  // io::read_file; not drawn
+    unsigned create_fails = 0;         // a file is not made though there is room
     base::Duration disk_latency_max{};
 
     /// Each fault absent, rare or frequent, as the generator will have it.

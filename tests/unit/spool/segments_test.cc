@@ -124,6 +124,75 @@ TEST(Segments, ADamagedFileIsEmptiedAndKeptUnderAnotherName) {
     EXPECT_TRUE(life.hand().loads[4].content == text_of_size(4, 2000));
 }
 
+TEST(Segments, AFileThatCannotBeReadNowWaitsForAnotherStart) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        for (std::uint64_t number = 1; number <= 40; ++number) {
+            life.hand().keep(number, text_of_size(number, 20'000));
+            ASSERT_TRUE(life.settle());
+        }
+        // One is over, as another segment says than its own.
+        life.hand().spool.finish(*life.hand().messages[1]);
+        ASSERT_TRUE(life.settle());
+    }
+    {
+        sim::Faults faults;
+        Life life(2, faults);
+        faults.read_fails_at_start = 400;
+        life.world.set_faults(faults);
+        ASSERT_TRUE(life.recover());
+        EXPECT_FALSE(life.sentences.empty());
+        EXPECT_GT(life.hand().messages.size(), 0u);
+        EXPECT_LT(life.hand().messages.size(), 39u);
+        life.world.stop_faults();
+        const auto finished = life.hand().messages;
+        for (const auto& [number, kept] : finished) {
+            if (number % 2 == 0) {
+                life.hand().spool.finish(*kept);
+            } else {
+                kept->recipients()[0].attempts = 9;
+                life.hand().spool.note(*kept);
+            }
+        }
+        for (int i = 0; i < 200; ++i) {
+            life.turn();
+        }
+        ASSERT_TRUE(life.settle());
+    }
+    Life life(3);
+    ASSERT_TRUE(life.recover());
+    for (std::uint64_t number = 3; number <= 40; number += 2) {
+        EXPECT_TRUE(life.hand().messages.contains(number)) << number;
+    }
+    EXPECT_FALSE(life.hand().messages.contains(1));
+}
+
+TEST(Segments, AFileOfSomebodyElseIsNoHindrance) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        for (std::uint64_t number = 1; number <= 40; ++number) {
+            life.hand().keep(number, text_of_size(number, 20'000));
+            ASSERT_TRUE(life.settle());
+        }
+    }
+    auto foreign = std::make_shared<sim::Disk::File>();
+    foreign->path = "/spool/segment-000040";
+    foreign->octets = std::string(10'000, 'x');
+    disk.files[foreign->path] = foreign;
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    EXPECT_EQ(life.sentences.size(), 1u);
+    EXPECT_EQ(life.hand().messages.size(), 40u);
+    const auto all = life.hand().messages;
+    for (const auto& [number, kept] : all) {
+        life.hand().spool.finish(*kept);
+    }
+    ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+    EXPECT_EQ(foreign->octets, std::string(10'000, 'x'));
+}
+
 TEST(Segments, AnArchiveIsReadWithoutAProcess) {
     sim::Disk disk;
     {
