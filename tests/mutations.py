@@ -29,7 +29,7 @@ MUTATIONS = {
     "lost-wish": (
         "a record whose write failed is not written again",
         "src/spool/write.cc",
-        "            KeptAccess::wants(kept) |=\n                    written.type == Type::done ? KeptAccess::done : KeptAccess::progress;\n",
+        "                    wishes.push_front(kept);\n",
         "",
     ),
     "failed-write": (

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -89,6 +90,14 @@ base::Result<BlockFile> open_with(const std::string& path, int flags) {
     return file;
 }
 
+base::Error lock_error(const std::string& path, int folder) {
+    base::Error error = errno == EWOULDBLOCK
+                            ? base::Error{"another process works in the folder " + path}
+                            : world_error("cannot lock the folder " + path);
+    ::close(folder);
+    return error;
+}
+
 }  // namespace
 
 base::Result<void> make_folder(const std::string& path) {
@@ -145,14 +154,16 @@ base::Result<int> lock_folder(const std::string& path) {
     if (folder < 0) {
         return world_error("cannot open the folder " + path);
     }
-    if (::flock(folder, LOCK_EX | LOCK_NB) == 0) {
-        return folder;
+    // A process that was killed holds it until its operations with the kernel have ended.
+    constexpr int tries = 60;
+    constexpr timespec pause{0, 50'000'000};
+    for (int i = 0; ::flock(folder, LOCK_EX | LOCK_NB) != 0; ++i) {
+        if (errno != EWOULDBLOCK || i == tries) {
+            return lock_error(path, folder);
+        }
+        ::nanosleep(&pause, nullptr);
     }
-    base::Error error = errno == EWOULDBLOCK
-                            ? base::Error{"another process works in the folder " + path}
-                            : world_error("cannot lock the folder " + path);
-    ::close(folder);
-    return error;
+    return folder;
 }
 
 base::Result<BlockFile> create_file(const std::string& path, std::uint64_t octets) {
