@@ -1,0 +1,438 @@
+"""`queue` delivery: 250 once the message is on stable storage, then delivery; and what becomes of all that is kept, whoever kept it:
+retries, rules that change, processes that are killed, notifications, and letters that nobody takes."""
+
+import os
+import signal
+import threading
+import time
+
+from delivery import BODY
+from harness import ALL_EXTENSIONS, STALL, behind_received, wait_for
+from keeping import Keeping
+
+
+class Kept(Keeping):
+    mode = "queue"
+
+    def test_accepted_then_delivered(self):
+        gateway = self.start()
+        id = self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        (message,) = self.arrived(self.a)
+        self.assertEqual(behind_received(message.content), BODY)
+        self.assertIn(f" id {id} ".encode(), message.content)
+        self.assertGreater(self.writes(gateway), 0)
+        self.wait_empty(gateway)
+        self.check_stays(self.a, 1)
+
+    def test_the_answer_does_not_wait_for_a_host(self):
+        gateway = self.start(self.host(greeting=STALL))
+        began = time.monotonic()
+        self.check_queued(self.session(gateway).mail("x@a.test"))
+        self.assertLess(time.monotonic() - began, 1)
+
+    def test_a_host_that_is_down_and_comes_back(self):
+        port = self.nowhere()
+        gateway = self.start(port)
+        s = self.session(gateway)
+        ids = [self.check_queued(s.mail(f"x{number}@a.test", BODY)) for number in range(20)]
+        self.assertEqual(len(set(ids)), 20)
+        self.assertEqual(self.kept(gateway), 20)
+        self.assertEqual([each["id"] for each in self.listed(gateway)], ids)
+        host = self.host(port=port)
+        self.arrived(host, 20)
+        self.wait_empty(gateway)
+        self.assertEqual(sorted(r for m in host.messages for r in m.recipients), sorted(f"TO:<x{n}@a.test>" for n in range(20)))
+        self.assertEqual(host.messages[0].recipients, ["TO:<x0@a.test>"])  # the oldest
+        self.check_stays(host, 20, 1)
+
+    def test_while_a_host_is_down_it_is_but_probed(self):
+        """Attempts do not grow with the mail that waits."""
+        host = self.host(greeting="421 4.3.2 not now")
+        gateway = self.start(host)
+        s = self.session(gateway)
+        for number in range(100):
+            self.check_queued(s.mail(f"x{number}@a.test"))
+        time.sleep(3)
+        self.assertLess(host.connections, 10)
+        host.greeting = "220 fake.test"
+        self.arrived(host, 100, 40)
+        self.wait_empty(gateway)
+
+    def test_a_refused_message_is_tried_again_with_growing_pauses(self):
+        times = []
+
+        def body(_):
+            times.append(time.monotonic())
+            return "250 2.0.0 taken" if len(times) == 4 else "450 4.2.0 not now"
+
+        gateway = self.start(self.host(body=body), retry={"first": "1 s", "max": "3 s"})
+        self.check_queued(self.session(gateway).mail("x@a.test"))
+        self.arrived(self.a)
+        pauses = [later - earlier for earlier, later in zip(times, times[1:])]
+        for pause, expected in zip(pauses, (1, 2, 3)):
+            self.assertGreater(pause, expected - 0.2)
+            self.assertLess(pause, expected + 1.5)
+        self.wait_empty(gateway)
+
+    def test_no_room_no_mail(self):
+        s = self.session(self.start(spool={"min_free": "1000000 GiB"}))
+        self.check(s.mail("x@a.test"), 452, "4.3.1")
+        self.check(s.command("NOOP"), 250)
+        self.assertEqual(self.a.seen, [])
+
+    def test_all_refused_at_once_is_no_answer_to_the_sender(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
+        self.check_queued(self.session(gateway).mail("x@a.test"))
+        (delivered,) = self.arrived(self.b)
+        self.notification(delivered)
+
+    def test_many_recipients_are_split_to_what_the_host_takes(self):
+        gateway = self.start(pools={"recipients_max": 7})
+        recipients = [f"x{number}@a.test" for number in range(20)]
+        self.check_queued(self.session(gateway).mail(recipients, BODY))
+        wait_for(lambda: sum(len(m.recipients) for m in self.a.messages) == 20, "all recipients")
+        self.assertEqual(sorted(r for m in self.a.messages for r in m.recipients), sorted(f"TO:<{r}>" for r in recipients))
+        self.assertLessEqual(max(len(m.recipients) for m in self.a.messages), 7)
+        self.wait_empty(gateway)
+
+    def test_several_groups(self):
+        port = self.nowhere()
+        gateway = self.start(port)
+        self.check_queued(self.session(gateway).mail(["x@a.test", "y@b.test"], BODY))
+        (message,) = self.arrived(self.b)
+        self.assertEqual(message.recipients, ["TO:<y@b.test>"])
+        self.assertEqual(self.kept(gateway), 1)
+        (message,) = self.arrived(self.host(port=port))
+        self.assertEqual(message.recipients, ["TO:<x@a.test>"])
+        self.wait_empty(gateway)
+        self.check_stays(self.b, 1, 1)
+
+    def test_a_large_message_gets_a_place_of_its_own(self):
+        port = self.nowhere()
+        gateway = self.start(port, limits={"message_size": "100 MiB", "body_memory": "1 GiB"}, trusted=True)
+        body = b"Subject: x\r\n\r\n" + (b"y" * 998 + b"\r\n") * 70000
+        self.check_queued(self.session(gateway).mail("x@a.test", body))
+        self.check_queued(self.session(gateway).mail("y@a.test", BODY))
+        host = self.host(port=port)
+        wait_for(lambda: len(host.messages) == 2, "both", 60)
+        contents = {m.recipients[0]: behind_received(m.content) for m in host.messages}
+        self.assertEqual(contents["TO:<y@a.test>"], BODY)
+        self.assertTrue(contents["TO:<x@a.test>"] == body)
+        self.wait_empty(gateway)
+
+
+class Killed(Keeping):
+    mode = "queue"
+
+    def test_what_was_promised_is_there_after_kill_9(self):
+        port = self.nowhere()
+        gateway = self.start(port)
+        s = self.session(gateway)
+        ids = [self.check_queued(s.mail([f"x{number}@a.test", "z@a.test"], BODY)) for number in range(10)]
+        host = None
+
+        def come_back():
+            nonlocal host
+            host = self.host(port=port)
+
+        self.kill_and_start(gateway, come_back)
+        self.arrived(host, 10, 40)
+        self.wait_empty(gateway)
+        for id, message in zip(ids, sorted(host.messages, key=lambda m: int(m.recipients[0][5:].split("@")[0]))):
+            self.assertIn(f" id {id};".encode(), message.content)
+            self.assertEqual(behind_received(message.content), BODY)
+            self.assertEqual(message.recipients[1:], ["TO:<z@a.test>"])
+        self.check_stays(host, 10, 1)
+
+    def test_what_was_delivered_does_not_come_again(self):
+        port = self.nowhere()
+        gateway = self.start(port)
+        s = self.session(gateway)
+        for number in range(10):
+            self.check_queued(s.mail([f"x{number}@a.test", f"y{number}@b.test"]))
+        self.arrived(self.b, 10)
+        time.sleep(1)  # what became of it follows with one of the next writes
+        self.kill_and_start(gateway)
+        self.check_stays(self.b, 10)
+        self.assertEqual(self.kept(gateway), 10)
+        self.arrived(self.host(port=port), 10, 40)
+        self.wait_empty(gateway)
+
+    def test_sigterm_too(self):
+        port = self.nowhere()
+        gateway = self.start(port)
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        os.kill(gateway.pid, signal.SIGTERM)
+        self.assertEqual(gateway.child.wait(20), 0)
+        self.kill_and_start(gateway)
+        self.arrived(self.host(port=port), 1, 40)
+        self.wait_empty(gateway)
+
+    def test_under_load(self):
+        """Nobody who was told 250 has sent in vain, whenever the process ends."""
+        gateway = self.start(workers=2, trusted=True, limits={"connections_per_client": 0})
+        promised = []
+        over = threading.Event()
+
+        def send(number):
+            count = 0
+            while not over.is_set():
+                try:
+                    s = self.session(gateway)
+                    while not over.is_set():
+                        count += 1
+                        to = f"x{number}-{count}@a.test"
+                        if s.mail(to, BODY).code == 250:
+                            promised.append(f"TO:<{to}>")
+                except Exception:  # noqa: BLE001: it was killed
+                    time.sleep(0.02)
+
+        senders = [threading.Thread(target=send, args=(number,)) for number in range(8)]
+        for sender in senders:
+            sender.start()
+        for pause in (0.7, 0.3, 1.1):
+            time.sleep(pause)
+            self.kill_and_start(gateway)
+        time.sleep(0.5)
+        over.set()
+        for sender in senders:
+            sender.join()
+        self.wait_empty(gateway, 60)
+        got = {r for m in self.a.messages for r in m.recipients}
+        self.assertGreater(len(promised), 50)
+        self.assertEqual([to for to in promised if to not in got], [])
+
+
+class Rules(Keeping):
+    """Every attempt looks the recipient up in the rules then in force."""
+
+    mode = "queue"
+
+    def reload(self, gateway, rules):
+        gateway.write_rules(rules)
+        done = gateway.reload("--force")
+        self.assertEqual(done.returncode, 0, done)
+
+    def test_another_pool_takes_what_waits(self):
+        gateway = self.start(self.nowhere())
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.reload(gateway, "a.test b\nb.test b\nclient.test b\n")
+        (message,) = self.arrived(self.b)
+        self.assertEqual((message.recipients, behind_received(message.content)), (["TO:<x@a.test>"], BODY))
+        self.wait_empty(gateway)
+
+    def test_a_rewrite_that_came_meanwhile(self):
+        gateway = self.start(self.nowhere(), self.host((*ALL_EXTENSIONS, "DSN")))
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.reload(gateway, "a.test b rewrite=new.test\nb.test b\n")
+        (message,) = self.arrived(self.b)
+        self.assertEqual(message.recipients, ["TO:<x@new.test> ORCPT=rfc822;x@a.test"])
+        self.wait_empty(gateway)
+
+    def test_permission_was_decided_when_it_was_accepted(self):
+        gateway = self.start(self.nowhere())
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.reload(gateway, "a.test b restricted delivery=sync\nb.test b\n")
+        self.arrived(self.b)
+        self.wait_empty(gateway)
+
+    def test_orphans_wait_and_are_listed(self):
+        for rules in ("b.test b\n", "b.test b\na.test reject:gone\n", "b.test b\na.test defer\n", "b.test b\n* reject\n"):
+            with self.subTest(rules=rules):
+                gateway = self.start(self.nowhere(), rules="a.test a\nb.test b\n")
+                s = self.session(gateway)
+                id = self.check_queued(s.mail("x@a.test", BODY))
+                self.assertEqual(self.listed(gateway, "--orphaned"), [])
+                self.reload(gateway, rules)
+                wait_for(lambda: [each["id"] for each in self.listed(gateway, "--orphaned")] == [id], "it to be orphaned")
+                self.reload(gateway, "a.test b\nb.test b\n")
+                self.arrived(self.b)
+                self.wait_empty(gateway)
+
+
+class Notifications(Keeping):
+    """RFC 3464: who is told, of what, and where that goes."""
+
+    mode = "queue"
+
+    def test_a_refusal(self):
+        gateway = self.start(self.host(rcpt=lambda p: "550-5.1.1 no such\n550 5.1.1 user here" if "bad" in p else "250 ok"))
+        id = self.check_queued(self.session(gateway).mail(["bad@a.test", "good@a.test"], BODY))
+        (delivered,) = self.arrived(self.b)
+        text, message, recipients, original = self.notification(delivered)
+        self.assertIn("bad@a.test", text)
+        self.assertNotIn("good@a.test", text)
+        self.assertEqual(message["Reporting-MTA"], "dns; gw.test")
+        self.assertEqual(len(recipients), 1)
+        self.assertEqual(recipients[0]["Final-Recipient"], "rfc822; bad@a.test")
+        self.assertEqual((recipients[0]["Action"], recipients[0]["Status"]), ("failed", "5.1.1"))
+        self.assertIn("no such", recipients[0]["Diagnostic-Code"])
+        self.assertIn("text/rfc822-headers", original.get_content_type())
+        self.assertIn(f"id {id}", original.get_payload())
+        self.assertIn("Subject: hello", original.get_payload())
+        self.assertEqual([m.recipients for m in self.a.messages], [["TO:<good@a.test>"]])
+        self.wait_empty(gateway)
+        self.check_stays(self.b, 1)
+
+    def test_the_null_sender_is_told_nothing(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
+        self.check_queued(self.session(gateway).mail("x@a.test", sender=""))
+        self.wait_empty(gateway)
+        self.check_stays(self.b, 0, 1)
+        self.assertEqual(list((gateway.folder / "spool/dead").glob("*")), [])
+
+    def test_a_message_expires(self):
+        gateway = self.start(self.nowhere(), retry={"expire": "4 s"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        (delivered,) = self.arrived(self.b)
+        _, _, (report,), _ = self.notification(delivered)
+        self.assertEqual(report["Action"], "failed")
+        self.assertRegex(report["Status"], r"^[45]\.4\.\d$")
+        self.wait_empty(gateway)
+        self.assertEqual(len(self.logged(gateway, "expired")), 1)
+
+    def test_an_orphan_expires_too(self):
+        gateway = self.start(self.nowhere(), rules="a.test a\nb.test b\nclient.test b\n", retry={"expire": "4 s"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        gateway.write_rules("b.test b\nclient.test b\n")
+        self.assertEqual(gateway.reload("--force").returncode, 0)
+        (delivered,) = self.arrived(self.b)
+        self.notification(delivered)
+        self.wait_empty(gateway)
+
+    def test_where_no_rule_is_for_the_sender(self):
+        """Along the rules; else notify_pool; else to the postmaster; else it is buried, and kept."""
+        rules = "a.test a\nb.test b\n"
+        for delivery, recipient in (
+            ({"notify_pool": "b"}, "sender@client.test"),
+            ({"postmaster": "pm@b.test"}, "pm@b.test"),
+            ({"notify_pool": "b", "postmaster": "pm@b.test"}, "sender@client.test"),
+            ({}, None),
+        ):
+            with self.subTest(delivery=delivery):
+                gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), rules=rules, delivery=delivery)
+                self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+                dead = gateway.folder / "spool/dead"
+                if recipient is None:
+                    (file,) = wait_for(lambda: list(dead.glob("*.eml")), "a dead letter")
+                    self.assertIn(b"x@a.test", file.read_bytes())
+                else:
+                    (delivered,) = self.arrived(self.b)
+                    self.assertEqual(delivered.recipients, [f"TO:<{recipient}>"])
+                    self.assertTrue(delivered.sender.startswith("FROM:<>"))
+                self.wait_empty(gateway)
+
+    def test_a_restricted_rule_is_open_to_our_own(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), rules="a.test a\nclient.test b restricted\n")
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.notification(*self.arrived(self.b))
+
+    def test_a_notification_that_is_refused_is_buried(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), self.host(rcpt="550 5.7.1 none of that"))
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        (file,) = wait_for(lambda: list((gateway.folder / "spool/dead").glob("*.eml")), "a dead letter")
+        self.assertIn(b"multipart/report", file.read_bytes())
+        self.wait_empty(gateway)
+        self.assertIn("dead", gateway.ask("/health").text)
+
+    def test_a_sender_not_in_ascii(self):
+        extensions = ("PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING")
+        gateway = self.start(self.host(extensions, rcpt="550 5.1.1 unknown"), self.host(extensions), rules="a.test a\nb\u00fccher.test b\n")
+        s = self.session(gateway)
+        s.send("MAIL FROM:<gr\u00fc\u00dfe@b\u00fccher.test> SMTPUTF8\r\nRCPT TO:<j\u00f6rg@a.test>\r\n".encode())
+        self.assertEqual([s.read().code, s.read().code], [250, 250])
+        self.check_queued(s.data(BODY))
+        (delivered,) = self.arrived(self.b)
+        self.assertEqual(delivered.recipients, ["TO:<gr\u00fc\u00dfe@b\u00fccher.test>"])
+        self.assertIn("SMTPUTF8", delivered.sender)
+        self.assertIn("utf-8; j\u00f6rg@a.test".encode(), delivered.content)  # RFC 6533
+
+
+class Asked(Keeping):
+    """The DSN extension (RFC 3461): what the sender asked to be told."""
+
+    mode = "queue"
+    with_dsn = ("PIPELINING", "8BITMIME", "SMTPUTF8", "CHUNKING", "ENHANCEDSTATUSCODES", "DSN")
+
+    def send(self, gateway, notify, to="x@a.test", more="", mail=""):
+        s = self.session(gateway)
+        self.check(s.command(f"MAIL FROM:<sender@client.test>{mail}"), 250)
+        self.check(s.command(f"RCPT TO:<{to}>{notify and ' NOTIFY=' + notify}{more}"), 250)
+        return s.data(BODY)
+
+    def test_offered_unless_hidden(self):
+        self.assertIn("250 DSN", self.session(self.start()).extensions)
+        s = self.session(self.start(listener={"ehlo_hide": ["DSN"]}))
+        self.assertNotIn("DSN", "".join(s.extensions))
+        self.check(s.command("MAIL FROM:<sender@client.test> RET=HDRS"), 555, "5.5.4")
+
+    def test_never(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
+        self.check_queued(self.send(gateway, "NEVER"))
+        self.wait_empty(gateway)
+        self.check_stays(self.b, 0, 1)
+
+    def test_failure_is_what_nothing_means(self):
+        for notify, told in (("", 1), ("FAILURE", 1), ("SUCCESS", 0), ("DELAY", 0), ("SUCCESS,DELAY", 0)):
+            with self.subTest(notify=notify):
+                gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
+                self.check_queued(self.send(gateway, notify))
+                self.wait_empty(gateway)
+                self.check_stays(self.b, told, 0.5)
+
+    def test_success_where_the_host_has_no_dsn_is_relayed(self):
+        for mode in ("sync", "hybrid", "queue"):
+            with self.subTest(mode=mode):
+                gateway = self.start(delivery={"mode": mode})
+                self.check(self.send(gateway, "SUCCESS", more=" ORCPT=rfc822;first+2Bme@old.test", mail=" ENVID=env+3Did RET=FULL"), 250)
+                (delivered,) = self.arrived(self.b)
+                _, message, (report,), original = self.notification(delivered)
+                self.assertEqual(report["Action"], "relayed")
+                self.assertRegex(report["Status"], r"^2\.")
+                self.assertEqual(report["Original-Recipient"], "rfc822; first+me@old.test")
+                self.assertEqual(message["Original-Envelope-Id"], "env=id")
+                self.assertEqual(original.get_content_type(), "text/rfc822-headers")  # RET=FULL is for failures
+                self.wait_empty(gateway)
+                self.check_stays(self.b, 1, 1)
+
+    def test_a_host_with_dsn_is_told_and_answers_for_it(self):
+        for mode in ("sync", "hybrid", "queue"):
+            with self.subTest(mode=mode):
+                gateway = self.start(self.host(self.with_dsn), delivery={"mode": mode})
+                self.check(self.send(gateway, "SUCCESS,DELAY", more=" ORCPT=rfc822;x@old.test", mail=" RET=HDRS ENVID=1"), 250)
+                (message,) = self.arrived(self.a)
+                self.assertIn(" RET=HDRS ENVID=1", message.sender)
+                self.assertEqual(message.recipients, ["TO:<x@a.test> NOTIFY=SUCCESS,DELAY ORCPT=rfc822;x@old.test"])
+                self.wait_empty(gateway)
+                self.check_stays(self.b, 0, 1)
+
+    def test_delay(self):
+        port = self.nowhere()
+        gateway = self.start(port, retry={"expire": "12 s"})
+        self.check_queued(self.send(gateway, "DELAY"))
+        (delivered,) = self.arrived(self.b)
+        _, _, (report,), _ = self.notification(delivered)
+        self.assertEqual(report["Action"], "delayed")
+        self.assertRegex(report["Status"], r"^4\.")
+        self.assertTrue(report["Will-Retry-Until"])
+        self.arrived(self.host(port=port))
+        self.wait_empty(gateway)
+        self.check_stays(self.b, 1, 1)
+
+    def test_full_returns_the_whole_message(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
+        self.check_queued(self.send(gateway, "", mail=" RET=FULL"))
+        (delivered,) = self.arrived(self.b)
+        _, _, _, original = self.notification(delivered)
+        self.assertEqual(original.get_content_type(), "message/rfc822")
+        self.assertIn(b"last\r\n", delivered.content)
+
+    def test_it_outlives_a_kill(self):
+        port = self.nowhere()
+        gateway = self.start(port)
+        self.check_queued(self.send(gateway, "SUCCESS", more=" ORCPT=rfc822;x@old.test", mail=" RET=HDRS ENVID=1"))
+        self.kill_and_start(gateway)
+        (message,) = self.arrived(self.host(self.with_dsn, port=port))
+        self.assertIn(" RET=HDRS ENVID=1", message.sender)
+        self.assertEqual(message.recipients, ["TO:<x@a.test> NOTIFY=SUCCESS ORCPT=rfc822;x@old.test"])
+        self.wait_empty(gateway)
