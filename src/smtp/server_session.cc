@@ -350,8 +350,7 @@ ExtensionSet ServerSession::offered() const {
     const bool auth = settings_->has_passwords && secure_;
     return static_cast<ExtensionSet>(
         ~(settings_->hidden | (granted_only & ~granted_) |
-          (starttls ? 0 : set_of(Extension::starttls)) | (auth ? 0 : set_of(Extension::auth)) |
-          (settings_->dsn ? 0 : set_of(Extension::dsn))));
+          (starttls ? 0 : set_of(Extension::starttls)) | (auth ? 0 : set_of(Extension::auth))));
 }
 
 bool ServerSession::offers(Extension extension) const {

@@ -194,7 +194,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
         .reject_bare_newline = (data[0] & 2) != 0,
         .errors_max = (data[0] & 4) != 0 ? 5U : 0U,
         .received_max = 4,
-        .dsn = true,
         .has_passwords = (data[0] & 8) != 0};
     const std::string_view input(reinterpret_cast<const char*>(data) + 1, size - 1);
     const Trace whole = run(settings, input, input.size() + 1);

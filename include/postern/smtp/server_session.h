@@ -33,7 +33,6 @@ struct ServerSettings {
     bool reject_bare_newline = false;
     std::uint32_t errors_max = 20;  // bad commands in one session, at most 10,000; 0: no bound
     std::uint32_t received_max = 100;
-    bool dsn = false;            // notifications can be made: without that, DSN is not offered
     bool has_passwords = false;  // AUTH is there for sessions that are secure
 };
 

@@ -32,13 +32,14 @@ TEST_F(Session, memory_short_at_mail) {
 
 // --- DSN -----------------------------------------------------------------------------------------
 
-TEST_F(Session, asks_for_notifications_only_where_they_can_be_made) {
+TEST_F(Session, asks_for_notifications_only_where_they_are_offered) {
+    holder_.settings.hidden = set_of(Extension::dsn);
     EXPECT_EQ(said("EHLO c.example\r\n").find("DSN"), std::string::npos);
     EXPECT_TRUE(said("MAIL FROM:<a@example.org> RET=FULL\r\n").starts_with("555 5.5.4 "));
     said("MAIL FROM:<a@example.org>\r\n");
     EXPECT_TRUE(said("RCPT TO:<b@example.com> NOTIFY=NEVER\r\n").starts_with("555 5.5.4 "));
 
-    holder_.settings.dsn = true;
+    holder_.settings.hidden = 0;
     EXPECT_NE(said("EHLO c.example\r\n").find(" DSN\r\n"), std::string::npos);
     EXPECT_TRUE(said("MAIL FROM:<a@example.org> RET=NONE\r\n").starts_with("501 5.5.4 "));
     EXPECT_TRUE(said("MAIL FROM:<a@example.org> RET=FULL ENVID=Q\r\n").starts_with("250 2.1.0 "));
