@@ -10,7 +10,7 @@ namespace postern::spool {
 
 /// Nothing is written, so nobody waits to hear that a segment is not needed any more.
 struct Archive::Implementation final : Unheld {
-    explicit Implementation(const std::string& folder) : files(folder, segment_octets, *this) {}
+    explicit Implementation(const std::string& folder) : files(folder, segment_octets, 0, *this) {}
 
     ~Implementation() {
         for (const Kept* kept : messages) {
@@ -54,7 +54,8 @@ base::Result<Archive> Archive::open(const std::string& folder) {
         archive->files.host(),
         std::move(unread),
         std::move(unused),
-        [&](const std::string& sentence) { trouble = sentence; });
+        [&](const std::string& sentence) { trouble = sentence; },
+        archive->files.troubles);
     while (reading.step()) {
     }
     archive->messages.assign(reading.made.begin(), reading.made.end());

@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view segment_prefix = "segment-";
 constexpr std::string_view draft_suffix = ".new";
 constexpr std::string_view host_name = "host";
+constexpr std::uint64_t sequences_skipped = 1 << 16;
 constexpr std::string_view host_prefix = "postern spool 1\n";
 
 /// The number in a segment's name; -1: it is no segment's.
@@ -31,6 +32,10 @@ std::int64_t slot_of(std::string_view name) {
                : -1;
 }
 
+bool is_unused(const Segment& segment) {
+    return segment.state == Segment::State::clean || segment.state == Segment::State::dirty;
+}
+
 template <class T>
 T drawn() {
     T value{};
@@ -40,9 +45,10 @@ T drawn() {
 
 }  // namespace
 
-Files::Files(std::string folder, std::uint64_t segment_octets, Unheld& unheld)
+Files::Files(std::string folder, std::uint64_t segment_octets, std::uint32_t spare, Unheld& unheld)
     : folder_(std::move(folder)),
       segment_octets_(segment_octets),
+      spare_(spare),
       unheld_(unheld),
       block_(
           static_cast<char*>(std::aligned_alloc(io::file_block_size, io::file_block_size)),
@@ -81,9 +87,7 @@ std::uint64_t Files::octets() const {
 std::uint64_t Files::unused_octets() const {
     std::uint64_t octets = 0;
     for (const Segment& segment : segments_) {
-        const bool unused =
-            segment.state == Segment::State::clean || segment.state == Segment::State::dirty;
-        octets += unused ? segment.file.octets : 0;
+        octets += is_unused(segment) ? segment.file.octets : 0;
     }
     return octets;
 }
@@ -153,7 +157,9 @@ base::Result<void> Files::open(Purpose purpose) {
         base::Result<void> read =
             io::read_file(segment.file, path, 0, {block_.get(), io::file_block_size});
         if (!read) {
-            return read;
+            segment.state = Segment::State::left_alone;
+            troubles.push_back(read.error().text + "; what is in it waits for the next start");
+            continue;
         }
         journal::SegmentHeader header;
         const journal::HeaderLook look =
@@ -167,6 +173,8 @@ base::Result<void> Files::open(Purpose purpose) {
             sequence_ = std::max(sequence_, header.sequence);
         }
     }
+    // Those that could not be read may have had higher ones.
+    sequence_ += troubles.empty() ? 0 : sequences_skipped;
     return {};
 }
 
@@ -279,7 +287,7 @@ base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
     header.epoch = drawn<std::uint64_t>() | 1;
     header.sequence = ++sequence_;
     header.slot = segment.slot;
-    header.slots = static_cast<std::uint32_t>(segments_.size());
+    header.slots = slots_needed(segment);
     header.worker = worker;
     header.size = segment.file.octets;
     header.begun_ms =
@@ -306,7 +314,32 @@ base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
     segment.about_oldest = ~std::uint64_t{0};
     segment.state = Segment::State::in_use;
     segment.hold(0);  // its writer's
+    while (segments_.size() > header.slots) {
+        // One that does not go stands there unused at the next start.
+        io::close_file(segments_.back().file);
+        const std::string path = path_of(segments_.back());
+        segments_.pop_back();
+        if (base::Result<void> removed = io::remove_file(path); !removed) {
+            return removed;
+        }
+    }
     return {};
+}
+
+/// Behind a time of much mail the last files are not needed any more; as many unused as used ones
+/// stay, and one for each worker beside them.
+std::uint32_t Files::slots_needed(const Segment& beginning) const {
+    std::size_t unused = 0;
+    for (const Segment& segment : segments_) {
+        unused += is_unused(segment) && &segment != &beginning ? 1 : 0;
+    }
+    std::size_t slots = segments_.size();
+    while (slots > 0 && is_unused(segments_[slots - 1]) && &segments_[slots - 1] != &beginning &&
+           unused > slots - unused + spare_) {
+        --slots;
+        --unused;
+    }
+    return static_cast<std::uint32_t>(slots);
 }
 
 base::Result<void> Files::end(Segment& segment) {

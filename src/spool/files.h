@@ -14,7 +14,8 @@ namespace postern::spool {
 /// of the segments.
 class Files {
    public:
-    Files(std::string folder, std::uint64_t segment_octets, Unheld& unheld);
+    /// `spare`: so many files that hold nothing are kept, and as many as hold something.
+    Files(std::string folder, std::uint64_t segment_octets, std::uint32_t spare, Unheld& unheld);
     ~Files();
     Files(const Files&) = delete;
     Files& operator=(const Files&) = delete;
@@ -46,7 +47,7 @@ class Files {
     base::Result<Segment*> create();
     /// One that is dirty becomes clean.
     base::Result<void> zero(Segment& segment);
-    /// A life begins: one that is clean is in use.
+    /// A life begins, and files that nobody needs any more go: one that is clean is in use.
     base::Result<void> begin(Segment& segment, std::uint32_t worker);
     /// A life ends: what was in it is gone for ever. REQUIRES: nothing needs it (format.md, the
     /// writer's duty 4).
@@ -54,12 +55,17 @@ class Files {
 
     bool direct() const { return direct_; }
 
+    /// What open() could not read and left alone, a sentence each.
+    std::vector<std::string> troubles;
+
    private:
     base::Result<void> open_host(bool is_there);
+    std::uint32_t slots_needed(const Segment& beginning) const;
     base::Result<void> replace(Segment& segment);
 
     std::string folder_;
     std::uint64_t segment_octets_;
+    std::uint32_t spare_;
     Unheld& unheld_;
     int lock_ = -1;
     journal::HostId host_;

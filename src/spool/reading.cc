@@ -20,12 +20,14 @@ Reading::Reading(
     const journal::HostId& host,
     std::vector<Segment*> segments,
     std::vector<std::uint32_t> unused,
-    std::function<void(const std::string&)> say)
+    std::function<void(const std::string&)> say,
+    std::vector<std::string> troubles)
     : folder_(folder),
       host_(host),
       segments_(std::move(segments)),
       unused_(std::move(unused)),
       say_(std::move(say)),
+      troubles_(std::move(troubles)),
       recovery_(std::make_unique<journal::Recovery>(host)),
       memory_(nullptr, std::free) {
     for (Segment* segment : segments_) {
@@ -45,6 +47,10 @@ Reading::~Reading() {
 }
 
 bool Reading::step() {
+    for (const std::string& trouble : std::exchange(troubles_, {})) {
+        some_unread_ = true;
+        say_(trouble);
+    }
     if (scanned_ < segments_.size()) {
         scan();
         return true;

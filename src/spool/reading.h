@@ -20,13 +20,14 @@ namespace postern::spool {
 class Reading {
    public:
     /// `segments` outlive this; each is held until the reading is over. `unused`: slots of files
-    /// that hold nothing.
+    /// that hold nothing. `troubles`: what is to be said of files that can not even be tried.
     Reading(
         const std::string& folder,
         const journal::HostId& host,
         std::vector<Segment*> segments,
         std::vector<std::uint32_t> unused,
-        std::function<void(const std::string&)> say);
+        std::function<void(const std::string&)> say,
+        std::vector<std::string> troubles);
     ~Reading();
     Reading(const Reading&) = delete;
     Reading& operator=(const Reading&) = delete;
@@ -68,6 +69,7 @@ class Reading {
     std::vector<Segment*> segments_;
     std::vector<std::uint32_t> unused_;
     std::function<void(const std::string&)> say_;
+    std::vector<std::string> troubles_;
     std::unique_ptr<journal::Recovery> recovery_;
     journal::Recovered recovered_;
     std::vector<Visit> visits_;

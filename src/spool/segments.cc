@@ -72,7 +72,7 @@ void Segments::bury(std::string name, std::string content, std::function<void(bo
 Segments::Implementation::Implementation(const SegmentsSettings& given)
     : min_free(given.min_free),
       settings(given),
-      files_(given.folder, given.segment_octets, *this),
+      files_(given.folder, given.segment_octets, given.workers, *this),
       ports_(given.workers) {}
 
 Segments::Implementation::~Implementation() {
@@ -242,7 +242,8 @@ base::Result<void> Segments::Implementation::open() {
         files_.host(),
         std::move(unread),
         std::move(unused),
-        [this](const std::string& sentence) { say(sentence); });
+        [this](const std::string& sentence) { say(sentence); },
+        files_.troubles);
     state_.recovering = true;
     look_at_room();
     publish();

@@ -28,7 +28,7 @@ struct Life {
         settings.workers = workers;
         settings.segment_octets = segment_octets;
         auto opened = Segments::open(settings);
-        while (!opened && faults.create_fails > 0) {
+        while (!opened && faults.create_fails + faults.read_fails_at_start > 0) {
             opened = Segments::open(settings);  // started until it starts
         }
         EXPECT_TRUE(opened) << (opened ? "" : opened.error().text);

@@ -168,6 +168,67 @@ TEST(Segments, AFileThatCannotBeReadNowWaitsForAnotherStart) {
     EXPECT_FALSE(life.hand().messages.contains(1));
 }
 
+TEST(Segments, FilesThatNobodyNeedsAnyMoreGo) {
+    sim::Disk disk;
+    const auto files = [&] {
+        return std::count_if(disk.files.begin(), disk.files.end(), [](const auto& each) {
+            return each.first.starts_with("/spool/segment-");
+        });
+    };
+    {
+        Life life(1);
+        for (std::uint64_t number = 1; number <= 400; ++number) {
+            life.hand().keep(number, text_of_size(number, 20'000));
+            if (number % 5 == 0) {
+                ASSERT_TRUE(life.settle());
+            }
+        }
+        EXPECT_GT(files(), 25);
+        const auto all = life.hand().messages;
+        for (const auto& [number, kept] : all) {
+            life.hand().spool.finish(*kept);
+        }
+        ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+        EXPECT_GT(files(), 25);
+        for (std::uint64_t number = 401; number <= 460; ++number) {
+            life.hand().keep(number, text_of_size(number, 20'000));
+            ASSERT_TRUE(life.settle());
+            if (number <= 450) {
+                life.hand().spool.finish(*life.hand().messages.at(number));
+            }
+        }
+        EXPECT_LT(files(), 20);
+    }
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+    EXPECT_EQ(life.hand().messages.size(), 10u);
+}
+
+TEST(Segments, AFirstBlockThatCannotBeReadKeepsNobodyFromStarting) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        for (std::uint64_t number = 1; number <= 40; ++number) {
+            life.hand().keep(number, text_of_size(number, 20'000));
+            ASSERT_TRUE(life.settle());
+        }
+    }
+    {
+        sim::Faults faults;
+        faults.read_fails_at_start = 300;
+        Life life(5, faults);
+        EXPECT_LT(life.hand().messages.size(), 40u);
+        ASSERT_TRUE(life.recover());
+        EXPECT_FALSE(life.sentences.empty());
+        life.hand().keep(41, text_of_size(41, 20'000));
+        ASSERT_TRUE(life.settle());
+    }
+    Life life(3);
+    ASSERT_TRUE(life.recover());
+    EXPECT_EQ(life.hand().messages.size(), 41u);
+}
+
 TEST(Segments, AFileOfSomebodyElseIsNoHindrance) {
     sim::Disk disk;
     {
