@@ -2,6 +2,7 @@
 
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "../unit/smtp/host_model.h"
 #include "tests/sim/sim_world.h"
@@ -15,7 +16,8 @@ struct HostEnd {
         std::shared_ptr<Socket> socket,
         std::size_t host_number,
         const smtp::test::HostModel::Manners& manners)
-        : host(host_number),
+        : world_(world),
+          host(host_number),
           random{world.random().next()},
           model(manners, random),
           peer(world, std::move(socket), [this](Peer&) { move(); }) {
@@ -24,6 +26,7 @@ struct HostEnd {
 
     void move() {
         model.feed(std::exchange(peer.received, {}));
+        taken_at.resize(model.deliveries.size(), world_.now());
         say();
         if (!ended && (model.closed || peer.over())) {
             ended = true;
@@ -37,7 +40,12 @@ struct HostEnd {
         }
     }
 
+   private:
+    World& world_;
+
+   public:
     const std::size_t host;
+    std::vector<base::Instant> taken_at;  // when each of the model's deliveries was
     smtp::test::Random random;
     smtp::test::HostModel model;
     bool ended = false;
