@@ -58,7 +58,7 @@ MUTATIONS = {
     ),
     "temporary-is-final": (
         "a recipient that was put off is taken for refused, and nobody is told",
-        "src/shard/deliveries.cc",
+        "src/shard/kept_mail.cc",
         "    if (reply.permanent()) {\n        recipient.state = State::refused;\n",
         "    if (reply.code >= 400) {\n        recipient.state = State::delivered;\n",
     ),
@@ -71,7 +71,7 @@ MUTATIONS = {
     ),
     "one-recipient": (
         "of the recipients of a group the last is forgotten",
-        "src/shard/deliveries.cc",
+        "src/shard/kept_mail.cc",
         "        if (way && way->pool == submission.pool && !add_recipient(submission, all[i], i)) {\n",
         "        if (way && way->pool == submission.pool && i + 1 < all.size() &&\n"
         "            !add_recipient(submission, all[i], i)) {\n",
@@ -85,13 +85,13 @@ MUTATIONS = {
     ),
     "silent-refusal": (
         "a recipient that was refused is told of to nobody",
-        "src/shard/deliveries.cc",
+        "src/shard/kept_mail.cc",
         "        tell_sender(attempt, failed, notify::Action::failed);\n",
         "",
     ),
     "recovery-stops": (
         "the last message of a recovery is left out",
-        "src/shard/deliveries.cc",
+        "src/shard/kept_mail.cc",
         "void Deliveries::recovered(spool::Kept& kept) {\n",
         "void Deliveries::recovered(spool::Kept& kept) {\n    if (kept.id().low % 4 == 1) {\n        return;\n    }\n",
     ),

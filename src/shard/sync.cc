@@ -3,11 +3,15 @@
 namespace postern::shard {
 
 mail::Reply sync_answer(const mail::Outcome& outcome) {
+    return sync_answer(outcome.kind, outcome.reply);
+}
+
+mail::Reply sync_answer(mail::Outcome::Kind kind, const mail::Reply& reply) {
     using Kind = mail::Outcome::Kind;
-    switch (outcome.kind) {
+    switch (kind) {
         case Kind::accepted:
         case Kind::refused:
-            return outcome.reply;
+            return reply;
         case Kind::divided:
             return {451, {4, 3, 0}, "recipients were answered differently, try again"};
         case Kind::unreachable:

@@ -1,0 +1,584 @@
+#include <algorithm>
+
+#include "deliveries.h"
+#include "postern/mail/domain.h"
+#include "postern/shard/sync.h"
+#include "postern/smtp/characters.h"
+#include "reply_text.h"
+
+/// What Deliveries does for mail that is kept: tries what is due, and learns from what comes of it.
+namespace postern::shard {
+namespace {
+
+using namespace std::chrono_literals;
+using Kind = mail::Outcome::Kind;
+using State = journal::State;
+
+constexpr mail::Reply expired{450, {4, 4, 7}, "it could not be delivered in time"};
+constexpr mail::Reply unreadable{451, {4, 3, 0}, "it can not be read from the spool now"};
+constexpr mail::Reply removed{550, {5, 7, 1}, "an operator has removed it from the queue"};
+
+/// What is tried when memory for bodies is short waits for so long.
+constexpr base::Duration memory_pause = 100ms;
+/// What could not be told is tried again after so long.
+constexpr base::Duration untold_pause = 1min;
+/// Blocks of content are larger than what they hold: so much more is reserved.
+constexpr std::uint64_t load_surplus = 128 * 1024;
+/// A sender who asked for it is told of a delay after so long, or a quarter of the time to expiry.
+constexpr base::Duration delay_after = 4h;
+
+/// An address whose domain alone is not ASCII, with that as A-labels; else empty.
+std::string in_a_labels(std::string_view address) {
+    const std::size_t at = address.rfind('@');
+    mail::DomainKey key;
+    if (smtp::is_ascii(address) || at == std::string_view::npos ||
+        !smtp::is_ascii(address.substr(0, at)) ||
+        !mail::make_domain_key(address.substr(at + 1), key)) {
+        return {};
+    }
+    return std::string(address.substr(0, at + 1)) + std::string(key.view());
+}
+
+template <class Recipients>
+bool any_waits(const Recipients& recipients) {
+    return std::any_of(recipients.begin(), recipients.end(), [](const auto& recipient) {
+        return recipient.state == State::waiting;
+    });
+}
+
+}  // namespace
+
+void Deliveries::recovered(spool::Kept& kept) {
+    queue_.add(kept);
+    watch_delay(kept);
+    if (any_waits(kept.recipients())) {
+        queue_.schedule(kept, now_ms());
+        look_ = true;
+    } else {
+        queue_.erase(kept);
+        spool_->finish(kept);
+    }
+}
+
+void Deliveries::finished(spool::Kept& kept) {
+    spool::Kept::destroy(&kept);
+}
+
+std::optional<Queue::Way> Deliveries::way_of(
+    const spool::Kept& kept, const spool::KeptRecipient& recipient) {
+    std::optional<Queue::Way> way = way_of_address(recipient.address);
+    if (!way && kept.message().notification && notify_pool_ != route::none) {
+        way = Queue::Way{notify_pool_, terms_of(notify_pool_).retry};
+    }
+    return way;
+}
+
+/// By the rules in force; sets outgoing_.
+std::optional<Queue::Way> Deliveries::way_of_address(std::string_view address) {
+    const Snapshot& snapshot = current();
+    const std::size_t at = address.rfind('@');
+    mail::DomainKey key;
+    route::RecipientParts parts{address, address.substr(0, at), {}};
+    if (at != std::string_view::npos && mail::make_domain_key(address.substr(at + 1), key)) {
+        parts.domain_key = key.view();
+    }
+    const route::Decision decision =
+        route::follow(*snapshot.table, snapshot.relaying.front(), parts, text_);
+    outgoing_ = decision.accepted() ? decision.outgoing : std::string_view();
+    if (!decision.accepted()) {
+        return std::nullopt;
+    }
+    const std::uint32_t target = snapshot.table->action(decision.match.action).target;
+    const std::uint32_t pool = parts_.generations.current_pools()[target];
+    return Queue::Way{pool, terms_of(pool).retry};
+}
+
+void Deliveries::look() {
+    if (!look_) {
+        return;
+    }
+    look_ = false;
+    look_at_senders();
+    if (spool_ != nullptr) {
+        tell_of_delays();
+        try_what_is_due();
+    }
+}
+
+void Deliveries::try_what_is_due() {
+    const base::Instant now = parts_.ring.now();
+    const std::int64_t wall_ms = now_ms();
+    const auto look_in = [&](base::Duration wait) {
+        if (!due_.set() || due_.deadline() > now + wait) {
+            parts_.timers.set(due_, now + wait);
+        }
+    };
+    if (shutting_down_) {
+        return;
+    }
+    if (now < no_memory_until_) {
+        look_in(no_memory_until_ - now);
+        return;
+    }
+    for (const journal::Id& id : std::exchange(removals_, {})) {
+        if (spool::Kept* const kept = queue_.index().at_or_after(id);
+            kept != nullptr && kept->id() == id) {
+            remove(*kept, true);
+        }
+    }
+    if (!removals_.empty()) {
+        no_memory_until_ = now + memory_pause;
+        look_in(memory_pause);
+        return;
+    }
+    // Bounded, so that senders are served in between.
+    for (unsigned i = 0; i < Queue::window_max; ++i) {
+        const Queue::Next next = queue_.next(now, wall_ms);
+        if (next.kept == nullptr) {
+            break;
+        }
+        if (!begin(*next.kept, next.pool, next.expired, !next.expired)) {
+            no_memory_until_ = now + memory_pause;
+            look_in(memory_pause);
+            return;
+        }
+    }
+    if (const std::optional<base::Duration> wait = queue_.wait(now, wall_ms)) {
+        look_in(*wait);
+    }
+}
+
+/// Begins to load a message that is out of the schedule: to hand it to the relay (`tries`), or to
+/// tell its sender of what becomes of it. False: memory is short, and it is in the schedule again.
+bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, bool expire, bool tries) {
+    mail::Client client;
+    const journal::Message message = kept.message();
+    client.address = message.client;
+    client.trusted = message.trusted;
+    client.exempt = true;
+    mail::Submission* const submission = parts_.submissions.make(client, parts_.ring.wall_now());
+    const std::uint64_t octets =
+        tries ? kept.content_size()
+              : std::min<std::uint64_t>(kept.content_size(), notify::content_octets_max);
+    bool has_memory = false;
+    bool nobody = false;
+    if (submission != nullptr) {
+        submission->pool = pool == route::none ? 0 : pool;
+        submission->id_size = journal::id_to_text(kept.id(), submission->id_text);
+        has_memory = fill_envelope(*submission, kept, tries) &&
+                     world_.reserve_again(*submission, octets + load_surplus);
+        nobody = tries && submission->envelope.recipient_count == 0;
+    }
+    if (!has_memory || nobody) {
+        if (submission != nullptr) {
+            world_.free(*submission);
+        }
+        if (tries && !nobody) {
+            queue_.put_back(kept, pool);
+            return false;
+        }
+        if (tries) {
+            queue_.let_go(pool);
+        }
+        queue_.schedule(kept, now_ms());
+        return has_memory;
+    }
+    Attempt* const attempt = attempts_.make();
+    POSTERN_ASSERT(attempt != nullptr, "more attempts than there can be messages");
+    attempt->kept = &kept;
+    attempt->submission = submission;
+    attempt->stage = Attempt::Stage::loading;
+    attempt->pool = pool;
+    attempt->generation = current().generation;
+    attempt->counted = tries;
+    attempt->expire = expire;
+    submission->attempt = attempt;
+    kept.schedule.attempt = attempt;
+    spool_->load(kept, submission->body, octets);
+    return true;
+}
+
+/// With the recipients that are due and go to the submission's pool now. False: memory is short.
+bool Deliveries::fill_envelope(mail::Submission& submission, spool::Kept& kept, bool tries) {
+    mail::Envelope& envelope = submission.envelope;
+    const journal::Message message = kept.message();
+    submission.generation = current().generation;
+    submission.takes_recipients = false;
+    submission.mode = mail::Mode::queue;
+    submission.divide = mail::Divide::always;
+    submission.has_eight_bit = message.has_eight_bit;
+    submission.has_utf8_header = message.has_utf8_header;
+    submission.began = submission.body_began = submission.completed = parts_.ring.now();
+    submission.deadline = submission.began + current().config.delivery.sync_limit;
+    envelope.body_type = message.body_type;
+    envelope.smtputf8 = message.smtputf8;
+    envelope.returned = message.ret;
+    base::Arena& arena = submission.arena;
+    const auto reverse_path = arena.copy(message.reverse_path);
+    const auto a_label = arena.copy(in_a_labels(message.reverse_path));
+    const auto envid = arena.copy(message.envid);
+    if (!reverse_path || !a_label || !envid) {
+        return false;
+    }
+    envelope.reverse_path = *reverse_path;
+    envelope.reverse_path_a_label = *a_label;
+    envelope.envelope_id = *envid;
+    if (!tries) {
+        return true;
+    }
+    const std::int64_t now = now_ms();
+    const std::uint32_t most = parts_.relay.recipients_max(submission.pool);
+    const std::span<const spool::KeptRecipient> all = kept.recipients();
+    for (std::uint32_t i = 0; i < all.size() && envelope.recipient_count < most; ++i) {
+        if (all[i].state != State::waiting || all[i].next_try_ms > now) {
+            continue;
+        }
+        const std::optional<Queue::Way> way = way_of(kept, all[i]);
+        if (way && way->pool == submission.pool && !add_recipient(submission, all[i], i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/// Copies a recipient into the envelope, with what the smart host is told by the last look-up.
+bool Deliveries::add_recipient(
+    mail::Submission& submission, const spool::KeptRecipient& kept, std::uint32_t number) {
+    base::Arena& arena = submission.arena;
+    auto* const recipient = arena.make<mail::Recipient>();
+    const auto address = arena.copy(kept.address);
+    const auto original = arena.copy(kept.original);
+    const auto outgoing = arena.copy(outgoing_);
+    mail::DomainKey key;
+    const std::size_t at = kept.address.rfind('@');
+    if (at == std::string_view::npos || !mail::make_domain_key(kept.address.substr(at + 1), key)) {
+        key.size = 0;
+    }
+    const auto domain_key = arena.copy(key.view());
+    if (recipient == nullptr || !address || !original || !outgoing || !domain_key) {
+        return false;
+    }
+    recipient->address = *address;
+    recipient->local_part = address->substr(0, std::min(at, address->size()));
+    recipient->domain = at < address->size() ? address->substr(at + 1) : std::string_view();
+    recipient->domain_key = *domain_key;
+    recipient->outgoing = *outgoing;
+    recipient->original_recipient = *original;
+    recipient->notify = kept.notify;
+    recipient->number = number;
+    mail::Envelope& envelope = submission.envelope;
+    (envelope.last_recipient == nullptr ? envelope.first_recipient
+                                        : envelope.last_recipient->next) = recipient;
+    envelope.last_recipient = recipient;
+    ++envelope.recipient_count;
+    return true;
+}
+
+void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
+    Attempt& attempt = *static_cast<Attempt*>(kept.schedule.attempt);
+    const bool tries = attempt.submission->envelope.recipient_count > 0;
+    if (!result) {
+        parts_.lines.kept("unreadable", kept, result.error().text);
+        attempt.submission->body.clear();
+    }
+    if (!result && tries) {
+        // Nothing damaged goes out, and nothing is thrown away: the disk may give it later.
+        queue_.let_go(attempt.pool);
+        attempt.counted = false;
+        attempt.has_outcome = true;
+        attempt.kind = Kind::refused;
+        attempt.reply = unreadable;
+        attempt.text = unreadable.text;
+        process(attempt);
+        return;
+    }
+    if (tries && (attempt.generation != current().generation || attempt.remove || shutting_down_)) {
+        queue_.let_go(attempt.pool);
+        attempt.counted = false;
+        if (attempt.remove) {
+            process(attempt);
+        } else {
+            conclude(attempt);
+        }
+        return;
+    }
+    if (!tries) {
+        process(attempt);
+        return;
+    }
+    attempt.stage = Attempt::Stage::trying;
+    attempt.with_relay = true;
+    parts_.relay.submit(*attempt.submission);
+}
+
+/// What the relay said outlives its call.
+void Deliveries::remember(Attempt& attempt, const mail::Outcome& outcome) {
+    attempt.has_outcome = true;
+    attempt.kind = outcome.kind;
+    attempt.host_has_dsn = outcome.host_has_dsn;
+    attempt.text = outcome.reply.text;
+    attempt.reply = outcome.reply;
+    attempt.reply.text = attempt.text;
+    attempt.host = outcome.host;
+}
+
+void Deliveries::refuse(
+    spool::KeptRecipient& recipient, const mail::Reply& reply, const config::Retry& retry) {
+    recipient.reply = spool_->shared_text(ReplyText(reply).view());
+    ++recipient.attempts;
+    if (reply.permanent()) {
+        recipient.state = State::refused;
+        return;
+    }
+    // Growing pauses: twice the last one each time.
+    constexpr unsigned doublings_max = 20;
+    const std::int64_t pause = base::to_ms(retry.first)
+                               << std::min<unsigned>(recipient.attempts - 1, doublings_max);
+    recipient.next_try_ms =
+        std::min(now_ms() + std::min(pause, base::to_ms(retry.max)), recipient_expiry_);
+}
+
+void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
+    spool::KeptRecipient& kept = attempt.kept->recipients()[recipient.number];
+    if (kept.state != State::waiting) {
+        return;
+    }
+    const config::Retry& retry = terms_of(attempt.pool).retry;
+    const mail::Reply& own = recipient.answer;
+    switch (attempt.kind) {
+        case Kind::accepted:
+        case Kind::divided:
+            if (own.code >= 400) {
+                refuse(kept, own, retry);
+            } else if (attempt.kind == Kind::accepted) {
+                ++kept.attempts;
+                kept.state = State::delivered;
+                kept.reply = spool_->shared_text(ReplyText(attempt.reply).view());
+            }
+            return;
+        case Kind::refused:
+            refuse(kept, own.code >= 400 ? own : attempt.reply, retry);
+            return;
+        case Kind::unknown:
+            refuse(kept, sync_answer(attempt.kind), retry);
+            return;
+        case Kind::unreachable:
+        case Kind::unresolved:
+        case Kind::busy:
+        case Kind::untrusted:
+        case Kind::dropped:
+            // The pool's trouble, and its pause: the message is ready for when it is over.
+            kept.reply = spool_->shared_text(ReplyText(sync_answer(attempt.kind)).view());
+            return;
+    }
+}
+
+/// What has been found out becomes the message's state, and its sender is told.
+void Deliveries::process(Attempt& attempt) {
+    spool::Kept& kept = *attempt.kept;
+    const bool orphan = attempt.pool >= terms_.size();
+    const config::Retry& retry = orphan ? this->retry() : terms_of(attempt.pool).retry;
+    recipient_expiry_ = kept.arrival_ms() + base::to_ms(retry.expire);
+    std::vector<std::uint32_t> before;
+    const std::span<spool::KeptRecipient> all = kept.recipients();
+    for (std::uint32_t i = 0; i < all.size(); ++i) {
+        if (all[i].state == State::waiting) {
+            before.push_back(i);
+        }
+    }
+    if (attempt.has_outcome) {
+        for (const mail::Recipient* r = attempt.submission->envelope.first_recipient; r != nullptr;
+             r = r->next) {
+            apply(attempt, *r);
+        }
+    }
+    const std::int64_t now = now_ms();
+    const bool late = attempt.expire || (attempt.has_outcome && now >= recipient_expiry_);
+    const std::int64_t delay = std::min(base::to_ms(delay_after), base::to_ms(retry.expire) / 4);
+    std::vector<std::uint32_t> failed;
+    std::vector<std::uint32_t> relayed;
+    std::vector<std::uint32_t> delayed;
+    for (const std::uint32_t i : before) {
+        spool::KeptRecipient& recipient = all[i];
+        if (recipient.state == State::waiting && (late || attempt.remove)) {
+            recipient.state = attempt.remove ? State::removed : State::expired;
+            if (attempt.remove || recipient.reply == nullptr) {
+                recipient.reply =
+                    spool_->shared_text(ReplyText(attempt.remove ? removed : expired).view());
+            }
+        }
+        switch (recipient.state) {
+            case State::waiting:
+                if (now >= kept.arrival_ms() + delay &&
+                    !std::exchange(recipient.delay_told, true)) {
+                    attempt.changed = true;
+                    delayed.push_back(i);
+                }
+                break;
+            case State::delivered:
+                if (!attempt.host_has_dsn) {
+                    relayed.push_back(i);
+                }
+                break;
+            case State::removed:
+                if (attempt.tell_removed) {
+                    failed.push_back(i);
+                }
+                break;
+            case State::refused:
+            case State::expired:
+                failed.push_back(i);
+                break;
+        }
+    }
+    if (late || attempt.remove) {
+        parts_.lines.kept(attempt.remove ? "removed" : "expired", kept, attempt.text);
+    }
+    attempt.stage = Attempt::Stage::telling;
+    attempt.failed = failed;
+    attempt.notices = 1;  // until all of them are under way
+    if (kept.message().notification) {
+        if (!failed.empty()) {
+            bury_notification(attempt);
+        }
+    } else {
+        tell_sender(attempt, failed, notify::Action::failed);
+        tell_sender(attempt, relayed, notify::Action::relayed);
+        tell_sender(attempt, delayed, notify::Action::delayed);
+    }
+    if (--attempt.notices == 0) {
+        conclude(attempt);
+    }
+}
+
+/// Nothing is done for the message any more: it is over, or waits for its next time.
+void Deliveries::conclude(Attempt& attempt) {
+    spool::Kept& kept = *attempt.kept;
+    if (attempt.notice_lost) {
+        // Who could not be told yet of a failure will be, when it happens again.
+        for (const std::uint32_t i : attempt.failed) {
+            spool::KeptRecipient& recipient = kept.recipients()[i];
+            recipient.state = State::waiting;
+            recipient.next_try_ms = now_ms() + base::to_ms(untold_pause);
+        }
+    }
+    kept.schedule.attempt = nullptr;
+    attempt.stage = Attempt::Stage::over;
+    if (!any_waits(kept.recipients())) {
+        queue_.erase(kept);
+        spool_->finish(kept);
+    } else {
+        if (attempt.changed || attempt.has_outcome) {
+            spool_->note(kept);
+        }
+        queue_.schedule(kept, now_ms());
+    }
+    look_ = true;
+    free_if_over(attempt);
+}
+
+void Deliveries::free_if_over(Attempt& attempt) {
+    if (attempt.stage == Attempt::Stage::over && !attempt.with_relay) {
+        mail::Submission& submission = *attempt.submission;
+        submission.attempt = nullptr;
+        attempts_.destroy(&attempt);
+        world_.free(submission);
+    }
+}
+
+// --- delays -------------------------------------------------------------------------------------
+
+/// Its sender may want to know when it is not delivered for long, though nothing is tried then.
+void Deliveries::watch_delay(const spool::Kept& kept) {
+    const bool wanted =
+        std::any_of(kept.recipients().begin(), kept.recipients().end(), [](const auto& recipient) {
+            return (recipient.notify & set_of(mail::Notify::delay)) != 0 && !recipient.delay_told &&
+                   recipient.state == State::waiting;
+        });
+    if (wanted && !kept.reverse_path().empty()) {
+        const std::int64_t delay =
+            std::min(base::to_ms(delay_after), base::to_ms(retry().expire) / 4);
+        delays_.push({kept.arrival_ms() + delay, kept.id()});
+        look_ = true;
+    }
+}
+
+void Deliveries::tell_of_delays() {
+    const std::int64_t now = now_ms();
+    while (!delays_.empty() && delays_.top().due_ms <= now) {
+        const journal::Id id = delays_.top().id;
+        delays_.pop();
+        spool::Kept* const kept = queue_.index().at_or_after(id);
+        if (kept != nullptr && kept->id() == id && kept->schedule.attempt == nullptr) {
+            const std::uint32_t pool = queue_.pool_of(*kept).value_or(route::none);
+            queue_.unschedule(*kept);
+            if (!begin(*kept, pool, false, false)) {
+                delays_.push({now + base::to_ms(1s), id});
+            }
+        }
+    }
+    if (!delays_.empty()) {
+        const base::Instant at =
+            parts_.ring.now() + std::chrono::milliseconds(delays_.top().due_ms - now);
+        if (!due_.set() || due_.deadline() > at) {
+            parts_.timers.set(due_, at);
+        }
+    }
+}
+
+// --- for people ---------------------------------------------------------------------------------
+
+std::string_view Deliveries::pool_of(const spool::Kept& kept, std::uint32_t recipient) {
+    const std::optional<Queue::Way> way = way_of(kept, kept.recipients()[recipient]);
+    return way ? parts_.generations.pool_name(way->pool) : std::string_view();
+}
+
+void Deliveries::retry(spool::Kept& kept) {
+    if (kept.schedule.attempt != nullptr) {
+        return;  // it is just being tried
+    }
+    queue_.unschedule(kept);
+    for (spool::KeptRecipient& recipient : kept.recipients()) {
+        recipient.next_try_ms = 0;
+    }
+    queue_.schedule(kept, now_ms());
+    if (const auto pool = queue_.pool_of(kept)) {
+        queue_.answered(*pool);  // looked at, though it did not answer last time
+    }
+    look_ = true;
+}
+
+void Deliveries::hold(spool::Kept& kept, bool held) {
+    kept.set_held(held);
+    spool_->note(kept);
+    if (kept.schedule.attempt == nullptr) {
+        queue_.unschedule(kept);
+        queue_.schedule(kept, now_ms());
+        look_ = true;
+    }
+}
+
+/// No recipient that waits gets it.
+void Deliveries::remove(spool::Kept& kept, bool notify) {
+    auto* attempt = static_cast<Attempt*>(kept.schedule.attempt);
+    if (attempt == nullptr && !notify) {
+        queue_.unschedule(kept);
+        parts_.lines.kept("removed", kept, {});
+        queue_.erase(kept);
+        spool_->finish(kept);
+        return;
+    }
+    if (attempt == nullptr) {
+        const std::uint32_t pool = queue_.pool_of(kept).value_or(route::none);
+        queue_.unschedule(kept);
+        if (!begin(kept, pool, false, false)) {
+            removals_.push_back(kept.id());
+            return;
+        }
+        attempt = static_cast<Attempt*>(kept.schedule.attempt);
+    }
+    attempt->remove = true;
+    attempt->tell_removed = notify;
+}
+
+}  // namespace postern::shard
