@@ -23,7 +23,7 @@ MUTATIONS = {
     "false-250": (
         "the sender of a message that could not be written is told 250",
         "src/shard/deliveries.cc",
-        "        const mail::Reply reply = trouble ? sync_answer(outcome_of(attempt.kind)) : not_kept;\n",
+        "        const mail::Reply reply = trouble ? sync_answer(attempt.kind) : not_kept;\n",
         "        const mail::Reply reply{250, {2, 0, 0}, trouble ? not_kept.text : \"queued\"};\n",
     ),
     "lost-wish": (

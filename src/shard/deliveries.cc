@@ -397,7 +397,7 @@ void Deliveries::not_stored(Attempt& attempt) {
 void Deliveries::first_try(Attempt& attempt) {
     mail::Submission& submission = *attempt.submission;
     if (!submission.spool_first && !shutting_down_ &&
-        queue_.open(attempt.pool, parts_.ring.now())) {
+        queue_.open(attempt.pool, parts_.ring.now()) && parts_.relay.room(attempt.pool) > 0) {
         attempt.stage = Attempt::Stage::trying;
         attempt.with_relay = true;
         queue_.trying(attempt.pool);
