@@ -204,6 +204,73 @@ TEST(Spool, ADiskThatDoesNotWriteIsSaidToBeSoAndTriedAgain) {
     EXPECT_TRUE(life.hand().messages.contains(3));
 }
 
+std::uint64_t failures_of(Life& life) {
+    return life.registry.worker(0).own().value<metrics::Metric::spool_failures>();
+}
+
+TEST(Spool, WhatWasRefusedDoesNotComeBackThoughItIsOnTheDisk) {
+    sim::Disk disk;
+    {
+        sim::Faults faults;
+        Life life(1, faults);
+        Hand& hand = life.hand();
+        hand.keep(1, text_of_size(1, 2000));
+        ASSERT_TRUE(life.settle());
+        // Of each write the first block comes through, and with it all of the second message.
+        faults.short_writes = 1000;
+        life.world.set_faults(faults);
+        hand.keep(2, text_of_size(2, 500));
+        hand.keep(3, text_of_size(3, 20'000));
+        ASSERT_TRUE(life.run_until([&] { return hand.refused.size() == 2; }));
+        EXPECT_EQ(failures_of(life), 3u);
+        life.world.stop_faults();
+        ASSERT_TRUE(life.settle());
+    }
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    EXPECT_EQ(life.hand().messages.size(), 1u);
+    EXPECT_TRUE(life.hand().messages.contains(1));
+}
+
+TEST(Spool, WhatIsOverStaysOverWhileAFailedWriteStillHoldsIt) {
+    sim::Disk disk;
+    {
+        sim::Faults faults;
+        Life life(1, faults);
+        Hand& hand = life.hand();
+        hand.keep(1, text_of_size(1, 2000));
+        ASSERT_TRUE(life.settle());
+        faults.short_writes = 1000;
+        life.world.set_faults(faults);
+        hand.keep(2, text_of_size(2, 500));
+        hand.keep(3, text_of_size(3, 20'000));
+        ASSERT_TRUE(life.run_until([&] { return failures_of(life) == 1; }));
+        life.world.stop_faults();
+        ASSERT_TRUE(life.settle());
+        EXPECT_EQ(hand.safe_.size(), 3u);
+        // The segment that says that both are over is filled, and nothing in it is live any more.
+        // All within a second: then what the failed write left is cleared.
+        hand.spool.finish(*hand.messages.at(2));
+        hand.spool.finish(*hand.messages.at(3));
+        for (std::uint64_t number = 4; number <= 20; ++number) {
+            hand.keep(number, text_of_size(number, 20'000));
+        }
+        ASSERT_TRUE(life.settle());
+        for (std::uint64_t number = 4; number <= 20; ++number) {
+            hand.spool.finish(*hand.messages.at(number));
+        }
+        ASSERT_TRUE(life.settle());
+        for (int i = 0; i < 5; ++i) {
+            life.turn();
+        }
+        ASSERT_TRUE(disk.files.at("/spool/segment-000000")->octets.starts_with("POSTERNJ"));
+    }
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    EXPECT_EQ(life.hand().messages.size(), 1u);
+    EXPECT_TRUE(life.hand().messages.contains(1));
+}
+
 TEST(Spool, AFullDiskTakesNoMailAndStillLetsGo) {
     sim::Disk disk(std::uint64_t{5} << 18);  // four segments, and what is beside them
     Life life(1);
