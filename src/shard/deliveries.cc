@@ -132,9 +132,7 @@ void Deliveries::wait_for_answer(mail::Submission& submission) {
         (*its)->deadline = deadline;
     }
     (*its)->senders.push_back(submission);
-    if (!due_.set()) {
-        parts_.timers.set(due_, parts_.ring.now() + patience_look);
-    }
+    look_in(patience_look);
 }
 
 /// Whose time is over has its message stored, while the smart host goes on having it.
@@ -153,8 +151,8 @@ void Deliveries::look_at_senders() {
         }
         waited_for = waited_for || !one->senders.empty();
     }
-    if (waited_for && !due_.set()) {
-        parts_.timers.set(due_, now + patience_look);
+    if (waited_for) {
+        look_in(patience_look);
     }
 }
 

@@ -214,6 +214,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void answer(mail::Submission& submission, const mail::Outcome& outcome);
     void wait_for_answer(mail::Submission& submission);
     void look_at_senders();
+    /// look() has something to do in so much time, at the latest.
+    void look_in(base::Duration wait);
     Attempt* store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
     void not_stored(Attempt& attempt);
     void first_try(Attempt& attempt);

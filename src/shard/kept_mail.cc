@@ -105,14 +105,16 @@ void Deliveries::look() {
     }
 }
 
+void Deliveries::look_in(base::Duration wait) {
+    const base::Instant at = parts_.ring.now() + wait;
+    if (!due_.set() || due_.deadline() > at) {
+        parts_.timers.set(due_, at);
+    }
+}
+
 void Deliveries::try_what_is_due() {
     const base::Instant now = parts_.ring.now();
     const std::int64_t wall_ms = now_ms();
-    const auto look_in = [&](base::Duration wait) {
-        if (!due_.set() || due_.deadline() > now + wait) {
-            parts_.timers.set(due_, now + wait);
-        }
-    };
     if (shutting_down_) {
         return;
     }
@@ -518,11 +520,7 @@ void Deliveries::tell_of_delays() {
         }
     }
     if (!delays_.empty()) {
-        const base::Instant at =
-            parts_.ring.now() + std::chrono::milliseconds(delays_.top().due_ms - now);
-        if (!due_.set() || due_.deadline() > at) {
-            parts_.timers.set(due_, at);
-        }
+        look_in(std::chrono::milliseconds(delays_.top().due_ms - now));
     }
 }
 

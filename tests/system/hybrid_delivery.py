@@ -89,6 +89,17 @@ class Kept(Keeping):
         self.wait_empty(gateway)
         self.check_stays(self.a, 1)
 
+    def test_the_deadline_holds_beside_mail_that_waits_for_long(self):
+        gateway = self.start(
+            self.host(body="450 4.2.1 later"), delivery={"hybrid_deadline": "300 ms", "defer": "spool"},
+            retry={"first": "1 min", "max": "1 h"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        time.sleep(0.3)  # it is in the schedule now, far away
+        self.a.body = (1.5, "250 2.0.0 late")
+        began = time.monotonic()
+        self.check_queued(self.session(gateway).mail("y@a.test", BODY))
+        self.assertLess(time.monotonic() - began, 1.4)
+
     def test_a_late_refusal_is_told_by_a_notification(self):
         gateway = self.start(self.host(body=(1.5, "554 5.7.1 spam")), delivery={"hybrid_deadline": "300 ms"})
         self.check_queued(self.session(gateway).mail("x@a.test", BODY))
