@@ -1,6 +1,6 @@
 #!/usr/bin/python3
-"""What was answered 250 is delivered, whatever is killed: the gateway by SIGKILL, again and again, while
-postern-bench offers load and counts what its sink got.
+"""What was answered 250 is delivered, whatever is killed: the gateway by SIGKILL, again and again, its smart host, or both, while
+postern-bench offers load and counts what its sink got; and where the spool's disk is full. Needs root, for a small disk.
 
 usage: tests/system/kills.py [TEST ...]      POSTERN_KILLS=N: so many kills of the gateway instead of ten (tests/kill.sh)
 """
@@ -8,6 +8,7 @@ usage: tests/system/kills.py [TEST ...]      POSTERN_KILLS=N: so many kills of t
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -19,86 +20,150 @@ from harness import BENCH, LOOPBACK, POSTERN, Process, SystemTest, free_port, wa
 KILLS = int(os.environ.get("POSTERN_KILLS", "10"))
 PAUSES_S = (0.15, 0.6)
 SENDERS = 20
+IN_FLIGHT = 32 * 64  # at most to the smart host: its connections times the depth of each
+DISK_MIB = 220  # a few segments, and no more
+
+
+class Disk:
+    """A file system of its own, in a file."""
+
+    def __init__(self, place):
+        image, self.folder = place.folder / "disk.img", place.subfolder("disk")
+        with open(image, "wb") as file:
+            file.truncate(DISK_MIB << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", image], check=True)
+        subprocess.run(["mount", "-o", "loop", image, self.folder], check=True)
+
+    def close(self):
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
 
 
 class Kills(SystemTest):
     def setUp(self):
         super().setUp()
         self.random = random.Random(KILLS)
-        self.sink_port, self.control_port = free_port(), free_port()
-        self.sink = self.new_sink()
-
-    def new_sink(self):
+        self.sink_port, self.control_port, self.host_port = free_port(), free_port(), free_port()
         sink = self.place.add(Process(
             [BENCH, "sink", f"{LOOPBACK}:{self.sink_port}", "--control", f"{LOOPBACK}:{self.control_port}", "--received", "1"],
             self.place.folder, "sink"))
         sink.wait_listening(self.sink_port)
-        return sink
 
-    def start(self, mode, **settings):
-        self.gw = self.gateway(
-            "here.test sink", {"sink": f"{LOOPBACK}:{self.sink_port}"}, workers=2, delivery={"mode": mode, "hybrid_deadline": "300 ms"},
+    def start_host(self):
+        """What dies for the smart host, with what it has in its hands: a ledger that died would not say what it had taken."""
+        self.smart_host = self.place.add(Process(
+            [BENCH, "delay", "--listen", f"{LOOPBACK}:{self.host_port}", "--to", f"{LOOPBACK}:{self.sink_port}", "--ms", "1"],
+            self.place.folder, "host"))
+        self.smart_host.wait_listening(self.host_port)
+
+    def kill_host(self):
+        self.smart_host.child.kill()
+        self.smart_host.child.wait()
+
+    def start(self, mode, workers=2, **settings):
+        self.gw = self.running = self.gateway(
+            "here.test sink", {"sink": f"{LOOPBACK}:{self.host_port}"}, workers=workers, delivery={"mode": mode, "hybrid_deadline": "300 ms"},
             retry={"first": "1 s", "max": "2 s"}, limits={"connections_per_client": 0}, **settings)
-        self.starts = 0
 
-    def start_again(self):
-        """The same gateway, where it stood."""
-        self.starts += 1
-        gw = self.place.add(Process([POSTERN, "run", "-c", self.gw.config], self.gw.folder, f"again{self.starts}"))
-        gw.wait_listening(self.gw.port)
-        return gw
+    def kill(self):
+        """The gateway, and the same where it stood."""
+        self.running.child.kill()
+        self.running.child.wait()
+        self.running = self.place.add(Process([POSTERN, "run", "-c", self.gw.config], self.gw.folder, "again"))
+        self.running.wait_listening(self.gw.port)
 
-    def load(self, seconds):
+    def load(self, seconds, *options):
         return subprocess.Popen(
-            [BENCH, "load", f"{LOOPBACK}:{self.gw.port}", "-c", str(SENDERS), "-d", f"{seconds:.0f} s", "--per-connection", "50",
-             "--recipient", "r%n.%i@here.test", "--timeout", "20 s", "--sink", f"{LOOPBACK}:{self.control_port}", "--settle", "8 s",
-             "--json"],
+            [BENCH, "load", f"{LOOPBACK}:{self.gw.port}", "-c", str(SENDERS), "-d", f"{seconds * 1000:.0f} ms", "--per-connection", "50",
+             "--recipient", "r%n.%i@here.test", "--timeout", "20 s", "--sink", f"{LOOPBACK}:{self.control_port}", "--settle", "20 s",
+             "--json", *options],
             stdout=subprocess.PIPE, text=True)
 
-    def waiting(self):
-        return self.gw.numbers()["postern_spool_messages"]
-
-    def judge(self, load, unanswered_max):
+    def judge(self, load, lost_answers_max, mode):
         """Nothing that was promised is lost; twice came at most what an answer may have been lost of."""
-        report = json.loads(load.communicate(timeout=120)[0])
-        delivery = report["delivery"]
-        self.assertGreater(report["messages"]["accepted"], 500, report)
+        report = json.loads(load.communicate(timeout=120 + KILLS)[0])
+        delivery, messages = report["delivery"], report["messages"]
+        self.assertGreater(messages["accepted"], 500, report)
         self.assertEqual(delivery["lost"], 0, report)
         self.assertEqual(delivery["body_changed"], 0, report)
         self.assertEqual(delivery["wrong_recipient"], 0, report)
-        self.assertLessEqual(delivery["duplicate"], unanswered_max, report)
+        self.assertEqual(delivery["unexpected"], 0, report)
+        self.assertLessEqual(delivery["duplicate"], lost_answers_max, report)
+        print(f"{mode}: {messages['accepted']:,} promised, none lost, {delivery['duplicate']:,} twice of at most {lost_answers_max:,} whose"
+              f" answer was under way; {messages['unknown']:,} without an answer to their sender", flush=True)
         return report
 
+    def wait_empty(self):
+        wait_for(lambda: self.gw.numbers()["postern_spool_messages"] == 0, "the spool is empty")
+
     def test_the_gateway_is_killed(self):
+        """In hybrid its smart host is killed too, and away for a moment."""
+        self.start_host()
         for mode in ("queue", "hybrid"):
             with self.subTest(mode):
                 self.start(mode)
                 kills = KILLS if mode == "queue" else max(3, KILLS // 3)
                 load = self.load(kills * (sum(PAUSES_S) / 2 + 0.6))
-                running = self.gw
-                for _ in range(kills):
+                hosts_killed = 0
+                for number in range(kills):
                     time.sleep(self.random.uniform(*PAUSES_S))
-                    running.child.kill()
-                    running.child.wait()
-                    running = self.start_again()
-                # Each kill may lose the answers for what is under way to the host: its connections times the depth of each.
-                self.judge(load, kills * 32 * 64)
-                running.close()
+                    if mode == "hybrid":
+                        if number % 2:
+                            self.start_host()
+                        else:
+                            self.kill_host()
+                            hosts_killed += 1
+                            time.sleep(self.random.uniform(*PAUSES_S))
+                    self.kill()
+                if hosts_killed and self.smart_host.child.poll() is not None:
+                    self.start_host()
+                # Each kill may lose the answers for what is under way to the host.
+                self.judge(load, (kills + hosts_killed) * IN_FLIGHT, mode)
+                self.wait_empty()
+                self.running.close()
 
-    def test_the_smart_host_stands_still(self):
+    def test_the_smart_host_is_killed(self):
+        self.start_host()
         for mode in ("queue", "hybrid"):
             with self.subTest(mode):
                 self.start(mode)
-                # It stands still: a ledger that dies says nothing of what it has.
-                load = self.load(6)
+                load = self.load(4)
                 for _ in range(3):
-                    time.sleep(0.8)
-                    self.sink.child.send_signal(19)
-                    time.sleep(0.8)
-                    self.sink.child.send_signal(18)
-                self.judge(load, 32 * 64 * 3)
-                wait_for(lambda: self.waiting() == 0, "the spool is empty", seconds=20)
+                    time.sleep(self.random.uniform(*PAUSES_S))
+                    self.kill_host()
+                    time.sleep(self.random.uniform(*PAUSES_S))
+                    self.start_host()
+                self.judge(load, 3 * IN_FLIGHT, mode)
+                self.wait_empty()
                 self.gw.close()
+
+    def test_the_smart_host_stands_still(self):
+        self.start_host()
+        self.start("hybrid")
+        load = self.load(3)
+        time.sleep(0.8)
+        self.smart_host.signal(signal.SIGSTOP)
+        time.sleep(0.8)
+        self.smart_host.signal(signal.SIGCONT)
+        self.judge(load, IN_FLIGHT, "hybrid")
+        self.wait_empty()
+
+    def test_the_disk_is_full(self):
+        """The smart host is away until nothing more is taken; the gateway is killed then, and starts on a full disk."""
+        disk = self.place.add(Disk(self.place))
+        self.start("queue", workers=1, spool={"path": str(disk.folder / "spool"), "min_free": "8 MiB"})
+        load = self.load(6, "--size", "64 KiB")
+        wait_for(lambda: self.mail_code() == 452, "that no mail is taken")
+        self.kill()
+        wait_for(lambda: self.mail_code() == 452, "that no mail is taken behind a start")
+        self.start_host()
+        report = self.judge(load, IN_FLIGHT, "queue, on a full disk")
+        refusals = {code for step in ("mail", "rcpt", "body") for code in report["answers"][step] if code[0] in "45"}
+        self.assertEqual(refusals, {"452"}, report)
+        self.wait_empty()
+        wait_for(lambda: self.mail_code() == 250, "that mail is taken again")
+
+    def mail_code(self):
+        return self.session(self.gw).mail("x@here.test").code
 
 
 if __name__ == "__main__":
