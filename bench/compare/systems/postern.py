@@ -26,3 +26,22 @@ class PosternSyncByData(PosternSync):
     row = 11
     workloads = ("W1", "W2", "W3")
     sink = ("--no-chunking",)
+
+
+class PosternHybrid(PosternSync):
+    name = "Postern hybrid"
+    row = 12
+    mode = "hybrid"
+    workloads = ("W1", "W2", "W3")
+    answers_when = "the smart host has it, or it is on stable storage"
+    durable = "what the smart host did not take in time: queue on disk, flushed"
+
+
+class PosternQueue(PosternSync):
+    name = "Postern queue"
+    row = 13
+    mode = "queue"
+    workloads = ("W1", "W2", "W3")
+    answers_when = "it is in the queue"
+    durable = "queue on disk, flushed"
+    stores = True
