@@ -358,7 +358,7 @@ void read_value(const Node& node, const Wanted& wanted, base::Networks& into) {
         if (network) {
             networks.push_back(*network);
         } else {
-            reject(item, wanted, network.error().text);
+            reject(item, wanted, printable(network.error().text));
         }
     }
     into = base::Networks(networks);

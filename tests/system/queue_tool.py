@@ -66,6 +66,7 @@ class QueueTest(SystemTest):
         """In the same folder."""
         again = self.place.add(Process([POSTERN, "run", "-c", self.running.config], self.running.folder, "again"))
         again.wait_listening(self.running.port)
+        wait_for(lambda: self.running.ask("/ready").status == 200, "its workers")
 
 
 class Lists(QueueTest):
