@@ -35,18 +35,6 @@ std::string_view name_of(journal::State state) {
     return "";
 }
 
-std::string_view name_of(journal::Mode mode) {
-    switch (mode) {
-        case journal::Mode::sync:
-            return "sync";
-        case journal::Mode::hybrid:
-            return "hybrid";
-        case journal::Mode::queue:
-            return "queue";
-    }
-    return "";
-}
-
 /// As MAIL's BODY= and RET= say it; empty: unstated.
 std::string_view name_of(mail::BodyType type) {
     switch (type) {
@@ -209,7 +197,7 @@ json to_json(const shard::QueueRow& row, bool whole, std::int64_t now_ms) {
         {"age_s", (now_ms - row.arrival_ms) / ms_in_s},
         {"size", row.size},
         {"sender", row.sender},
-        {"mode", name_of(row.mode)},
+        {"mode", mail::name_of(row.mode)},
         {"held", row.held},
         {"orphaned", row.orphaned},
         {"notification", row.notification},

@@ -16,7 +16,7 @@ std::optional<MessageView> MessageView::of(std::string_view payload) {
     view.recipient_count_ = reader.take<std::uint32_t>();
     view.part_count_ = reader.take<std::uint32_t>();
     const auto recipients_size = reader.take<std::uint32_t>();
-    message.mode = reader.take_enum(Mode::queue);
+    message.mode = reader.take_enum(mail::Mode::queue);
     message.body_type = reader.take_enum(mail::BodyType::eight_bit_mime);
     message.ret = reader.take_enum(mail::Returned::headers);
     reader.good = reader.take<std::uint8_t>() == 0 && reader.good;

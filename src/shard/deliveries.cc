@@ -31,18 +31,6 @@ bool has_dot_line(const mail::Body& body) {
     return false;
 }
 
-journal::Mode mode_on_disk(mail::Mode mode) {
-    switch (mode) {
-        case mail::Mode::sync:
-            return journal::Mode::sync;
-        case mail::Mode::hybrid:
-            return journal::Mode::hybrid;
-        case mail::Mode::queue:
-            return journal::Mode::queue;
-    }
-    return journal::Mode::queue;
-}
-
 bool any_refused(const mail::Submission& submission) {
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
          r = r->next) {
@@ -275,7 +263,7 @@ Deliveries::Attempt* Deliveries::store(
     const mail::Envelope& envelope = submission.envelope;
     journal::Message message;
     message.arrival_ms = now_ms();
-    message.mode = mode_on_disk(submission.mode);
+    message.mode = submission.mode;
     message.body_type = envelope.body_type;
     message.ret = envelope.returned;
     message.smtputf8 = envelope.smtputf8;

@@ -122,7 +122,7 @@ void Deliveries::keep_notification(
 
     journal::Message message;
     message.arrival_ms = now_ms();
-    message.mode = journal::Mode::queue;
+    message.mode = mail::Mode::queue;
     message.body_type =
         notification.has_eight_bit ? mail::BodyType::eight_bit_mime : mail::BodyType::unstated;
     message.smtputf8 = notification.has_utf8_header;

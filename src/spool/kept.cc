@@ -124,7 +124,7 @@ journal::Message Kept::message() const {
     journal::Message message;
     message.arrival_ms = arrival_ms_;
     message.expires_ms = expires_ms_;
-    message.mode = static_cast<journal::Mode>(mode_);
+    message.mode = static_cast<mail::Mode>(mode_);
     message.body_type = static_cast<mail::BodyType>(body_type_);
     message.ret = static_cast<mail::Returned>(returned_);
     message.smtputf8 = (bits_ & bit_smtputf8) != 0;

@@ -6,11 +6,10 @@
 
 #include "postern/journal/format.h"
 #include "postern/mail/envelope.h"
+#include "postern/mail/mode.h"
 
 /// What records say, as values. Text is viewed, never owned. Pure; any thread.
 namespace postern::journal {
-
-enum class Mode : std::uint8_t { sync, hybrid, queue };
 
 /// Of one recipient. All but `waiting` are final.
 enum class State : std::uint8_t {
@@ -23,9 +22,9 @@ enum class State : std::uint8_t {
 
 /// A message but for its recipients and content.
 struct Message {
-    std::int64_t arrival_ms = 0;  // wall clock
-    std::int64_t expires_ms = 0;  // wall clock; 0: as retry.expire in force says
-    Mode mode = Mode::hybrid;     // decided when it was accepted
+    std::int64_t arrival_ms = 0;           // wall clock
+    std::int64_t expires_ms = 0;           // wall clock; 0: as retry.expire in force says
+    mail::Mode mode = mail::Mode::hybrid;  // decided when it was accepted
     mail::BodyType body_type = mail::BodyType::unstated;
     mail::Returned ret = mail::Returned::unstated;
     bool smtputf8 = false;

@@ -5,7 +5,8 @@
 
 namespace postern::mail {
 
-/// Who is responsible for a message, and when its sender is told (product.md, section 3).
+/// Who is responsible for a message, and when its sender is told (product.md, section 3). The
+/// spool's files hold the numbers (src/journal/format.md).
 enum class Mode : std::uint8_t { sync, hybrid, queue };
 
 /// As configuration and rules write it.

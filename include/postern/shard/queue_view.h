@@ -50,7 +50,7 @@ struct QueueRow {
     std::string sender;  // empty: the null sender
     std::string envid;
     std::string client;
-    journal::Mode mode{};
+    mail::Mode mode{};
     mail::BodyType body_type{};
     mail::Returned ret{};
     bool smtputf8 = false;

@@ -25,7 +25,7 @@ shard::QueueRow row() {
     row.arrival_ms = now_ms - 7'500'000;
     row.size = 4300;
     row.sender = "anna@one.test";
-    row.mode = journal::Mode::queue;
+    row.mode = mail::Mode::queue;
     row.client = "192.0.2.7";
     row.recipients = {recipient("bob@a.test", "cluster-a", "451 4.3.0 busy")};
     row.recipients[0].next_try_ms = now_ms + 250'000;

@@ -38,7 +38,7 @@ TEST_F(BatchTest, a_message_is_read_as_it_was_written) {
     Message message;
     message.arrival_ms = -1;
     message.expires_ms = 2;
-    message.mode = Mode::queue;
+    message.mode = mail::Mode::queue;
     message.body_type = mail::BodyType::eight_bit_mime;
     message.ret = mail::Returned::headers;
     message.smtputf8 = message.held = message.has_eight_bit = message.has_dot_line = true;
@@ -79,7 +79,7 @@ TEST_F(BatchTest, a_message_is_read_as_it_was_written) {
     const Message& read = view->message();
     EXPECT_EQ(read.arrival_ms, -1);
     EXPECT_EQ(read.expires_ms, 2);
-    EXPECT_EQ(read.mode, Mode::queue);
+    EXPECT_EQ(read.mode, mail::Mode::queue);
     EXPECT_EQ(read.body_type, mail::BodyType::eight_bit_mime);
     EXPECT_EQ(read.ret, mail::Returned::headers);
     EXPECT_TRUE(read.smtputf8 && read.held && read.has_eight_bit && read.has_dot_line);

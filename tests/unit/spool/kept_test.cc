@@ -11,7 +11,7 @@ journal::Message envelope() {
     journal::Message message;
     message.arrival_ms = 1'767'225'600'000;
     message.expires_ms = 1'767'225'700'000;
-    message.mode = journal::Mode::queue;
+    message.mode = mail::Mode::queue;
     message.body_type = mail::BodyType::eight_bit_mime;
     message.ret = mail::Returned::headers;
     message.smtputf8 = message.trusted = message.held = message.notification = true;
