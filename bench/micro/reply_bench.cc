@@ -81,8 +81,7 @@ void message(benchmark::State& state, bool chunking) {
     submission.envelope.reverse_path = "sender@example.net";
     auto* recipient = submission.arena.make<mail::Recipient>();
     recipient->address = "recipient@example.com";
-    submission.envelope.first_recipient = submission.envelope.last_recipient = recipient;
-    submission.envelope.recipient_count = 1;
+    submission.envelope.add(*recipient);
     std::string content = "Received: from here\r\n\r\n";
     while (content.size() < 4096) {
         content += "A line of a message as there are many.\r\n";

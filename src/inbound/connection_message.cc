@@ -5,6 +5,7 @@
 
 #include "connection.h"
 #include "postern/mail/domain.h"
+#include "postern/smtp/a_labels.h"
 #include "postern/smtp/characters.h"
 #include "postern/smtp/received.h"
 
@@ -18,23 +19,6 @@ constexpr std::uint64_t reserve_step = 32 * 1024;
 /// What the next run may pin beyond its own octets: a tail block, a block of the chain, and what
 /// lies around it in its buffer.
 constexpr std::uint64_t reserve_ahead = 24 * 1024;
-
-/// An address whose domain alone is not ASCII, with that as A-labels, written into `into`; any
-/// other as it is. Needed where SMTPUTF8 may not be: towards hosts that lack it, and in Received:,
-/// so that our line is no reason to need it.
-std::string_view in_a_labels(
-    std::string_view address,
-    std::string_view local_part,
-    std::string_view domain_key,
-    std::span<char> into) {
-    if (smtp::is_ascii(address) || !smtp::is_ascii(local_part) || domain_key.empty()) {
-        return address;
-    }
-    char* at = std::copy(local_part.begin(), local_part.end(), into.data());
-    *at++ = '@';
-    at = std::copy(domain_key.begin(), domain_key.end(), at);
-    return {into.data(), static_cast<std::size_t>(at - into.data())};
-}
 
 }  // namespace
 
@@ -50,11 +34,10 @@ void Connection::begin_submission(smtp::Exchange& exchange) {
         mail::DomainKey key;
         std::array<char, smtp::local_part_size_max + 1 + mail::domain_octets_max> room;
         const bool has_key = path.non_ascii && mail::make_domain_key(path.domain, key);
-        const std::string_view told =
-            has_key ? in_a_labels(path.address, path.local_part, key.view(), room) : path.address;
         const auto reverse_path = submission_->arena.copy(path.address);
-        const auto a_label =
-            submission_->arena.copy(told == path.address ? std::string_view() : told);
+        const auto a_label = submission_->arena.copy(
+            has_key ? smtp::in_a_labels(path.address, path.local_part, key.view(), room)
+                    : std::string_view());
         const auto envelope_id = submission_->arena.copy(exchange.parameters.envelope_id);
         if (reverse_path && a_label && envelope_id) {
             submission_->envelope.reverse_path = *reverse_path;
@@ -110,12 +93,7 @@ void Connection::settle_recipient(
         submission_->arena.rewind(asked.mark);
         return;
     }
-    mail::Recipient* const recipient = asked.recipient;
-    mail::Envelope& envelope = submission_->envelope;
-    (envelope.last_recipient == nullptr ? envelope.first_recipient
-                                        : envelope.last_recipient->next) = recipient;
-    envelope.last_recipient = recipient;
-    ++envelope.recipient_count;
+    submission_->envelope.add(*asked.recipient);
     session_.accept(exchange);
 }
 
@@ -175,13 +153,12 @@ bool Connection::reserve(std::uint64_t octets) {
 bool Connection::append_received_line() {
     const mail::Envelope& envelope = submission_->envelope;
     std::array<char, smtp::received_octets_max> address;
-    const std::string_view recipient = envelope.recipient_count == 1
-                                           ? in_a_labels(
-                                                 envelope.first_recipient->address,
-                                                 envelope.first_recipient->local_part,
-                                                 envelope.first_recipient->domain_key,
-                                                 address)
-                                           : std::string_view();
+    std::string_view recipient;
+    if (envelope.recipient_count == 1) {
+        const mail::Recipient& one = *envelope.first_recipient;
+        recipient = smtp::in_a_labels(one.address, one.local_part, one.domain_key, address);
+        recipient = recipient.empty() ? one.address : recipient;
+    }
     std::array<char, smtp::received_octets_max> line;
     const std::size_t size = smtp::write_received(
         {.helo = submission_->client.helo,

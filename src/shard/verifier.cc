@@ -273,8 +273,7 @@ Verifier::Question* Verifier::make(
     asked.outgoing = *outgoing;
     asked.pool = recipient.pool;
     question->envelope.smtputf8 = asker.envelope.smtputf8;
-    question->envelope.first_recipient = question->envelope.last_recipient = &asked;
-    question->envelope.recipient_count = 1;
+    question->envelope.add(asked);
     question->began = ring_.now();
     question->deadline = question->began + rules_.patience;
     question->pool = recipient.pool;

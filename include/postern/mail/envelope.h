@@ -61,6 +61,13 @@ struct Envelope {
     Recipient* last_recipient = nullptr;
     std::uint32_t recipient_count = 0;
 
+    /// Behind the others. It lives as long as they.
+    void add(Recipient& recipient) {
+        (last_recipient == nullptr ? first_recipient : last_recipient->next) = &recipient;
+        last_recipient = &recipient;
+        ++recipient_count;
+    }
+
     /// The recipients' answers are those of an attempt that is over.
     void forget_answers() {
         for (Recipient* r = first_recipient; r != nullptr; r = r->next) {

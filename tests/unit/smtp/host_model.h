@@ -80,11 +80,7 @@ struct Message : Transfer {
         r->local_part = r->address.substr(0, at);
         r->domain = at == std::string_view::npos ? "" : r->address.substr(at + 1);
         r->domain_key = r->domain;
-        mail::Envelope& envelope = made.envelope;
-        (envelope.last_recipient == nullptr ? envelope.first_recipient
-                                            : envelope.last_recipient->next) = r;
-        envelope.last_recipient = r;
-        ++envelope.recipient_count;
+        made.envelope.add(*r);
         return *r;
     }
 
