@@ -72,9 +72,8 @@ MUTATIONS = {
     "one-recipient": (
         "of the recipients of a group the last is forgotten",
         "src/shard/kept_mail.cc",
-        "        if (way && way->pool == submission.pool && !add_recipient(submission, all[i], i)) {\n",
-        "        if (way && way->pool == submission.pool && i + 1 < all.size() &&\n"
-        "            !add_recipient(submission, all[i], i)) {\n",
+        "        if (found.way && found.way->pool == submission.pool &&\n",
+        "        if (found.way && found.way->pool == submission.pool && i + 1 < all.size() &&\n",
     ),
     "freed-too-early": (
         "a segment is used again though messages are in it",

@@ -3,11 +3,8 @@
 #include <algorithm>
 #include <array>
 
-#include "postern/mail/domain.h"
 #include "postern/shard/mode.h"
 #include "postern/shard/sync.h"
-#include "postern/smtp/characters.h"
-#include "reply_text.h"
 
 namespace postern::shard {
 namespace {
@@ -31,14 +28,20 @@ bool has_dot_line(const mail::Body& body) {
     return false;
 }
 
-bool any_refused(const mail::Submission& submission) {
+/// Has a recipient such an answer?
+template <class Is>
+bool any_answer(const mail::Submission& submission, Is is) {
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
          r = r->next) {
-        if (r->answer.code >= 400) {
+        if (is(r->answer)) {
             return true;
         }
     }
     return false;
+}
+
+bool any_refused(const mail::Submission& submission) {
+    return any_answer(submission, [](const mail::Reply& answer) { return answer.code >= 400; });
 }
 
 }  // namespace
@@ -63,9 +66,7 @@ Deliveries::~Deliveries() {
 }
 
 std::int64_t Deliveries::now_ms() const {
-    return std::chrono::duration_cast<std::chrono::milliseconds>(
-               parts_.ring.wall_now().time_since_epoch())
-        .count();
+    return base::to_ms(parts_.ring.wall_now().time_since_epoch());
 }
 
 void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools) {
@@ -155,18 +156,16 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
     if (!keeps()) {
         return true;
     }
-    bool all_temporary = true;
-    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
-         r = r->next) {
-        all_temporary = all_temporary && (r->answer.code < 400 || r->answer.temporary());
-    }
     switch (outcome.kind) {
         case Kind::refused: {
             const config::Defer defer =
                 terms_of(submission.pool)
                     .defer.value_or(world_.listener_of(submission.client).delivery.defer);
             return outcome.reply.permanent() || defer == config::Defer::pass ||
-                   (!all_temporary && submission.divide != mail::Divide::always);
+                   (submission.divide != mail::Divide::always &&
+                    any_answer(submission, [](const mail::Reply& answer) {
+                        return answer.code >= 400 && !answer.temporary();
+                    }));
         }
         case Kind::accepted:
         case Kind::divided:
@@ -258,7 +257,7 @@ void Deliveries::released(mail::Submission& submission) {
 }
 
 /// Begins to bring a sender's message to stable storage.
-Deliveries::Attempt* Deliveries::store(
+void Deliveries::store(
     mail::Submission& submission, bool with_relay, const mail::Outcome* outcome) {
     const mail::Envelope& envelope = submission.envelope;
     journal::Message message;
@@ -297,13 +296,11 @@ Deliveries::Attempt* Deliveries::store(
     attempt->submission = &submission;
     attempt->pool = submission.pool;
     attempt->with_relay = with_relay;
-    attempt->generation = current().generation;
     submission.attempt = attempt;
     if (outcome != nullptr) {
         remember(*attempt, *outcome);
     }
     spool_->keep(*attempt->kept, journal::Content(submission.body));
-    return attempt;
 }
 
 void Deliveries::stored(spool::Kept& kept, bool safe) {

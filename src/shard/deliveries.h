@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "address_key.h"
 #include "generations.h"
 #include "kept_refusals.h"
 #include "lines.h"
@@ -176,6 +177,20 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         std::optional<config::Mode> mode;    // its own
     };
 
+    /// What a kept message is loaded for.
+    enum class Purpose : std::uint8_t {
+        attempt,  // the relay gets it
+        expire,   // what waits of it is given up, and its sender told
+        tell      // its sender is told
+    };
+
+    /// Where a recipient leads by the rules in force.
+    struct Found {
+        std::optional<Queue::Way> way;
+        std::string_view outgoing;  // what the smart host is told, when a rule rewrites; lives
+                                    // until the next look-up
+    };
+
     struct Due final : io::Timer {
         explicit Due(Deliveries& owner)
             : io::Timer([](io::Timer& self) { static_cast<Due&>(self).deliveries.look_ = true; }),
@@ -216,22 +231,29 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void look_at_senders();
     /// look() has something to do in so much time, at the latest.
     void look_in(base::Duration wait);
-    Attempt* store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
+    void store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
     void not_stored(Attempt& attempt);
     void first_try(Attempt& attempt);
 
     // Kept mail.
     void try_what_is_due();
-    bool begin(spool::Kept& kept, std::uint32_t pool, bool expire, bool tries);
+    bool begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose);
     bool fill_envelope(mail::Submission& submission, spool::Kept& kept, bool tries);
     bool add_recipient(
-        mail::Submission& submission, const spool::KeptRecipient& kept, std::uint32_t number);
-    std::optional<Queue::Way> way_of_address(std::string_view address);
+        mail::Submission& submission,
+        const spool::KeptRecipient& kept,
+        std::uint32_t number,
+        const AddressKey& key,
+        std::string_view told);
+    Found look_up(const AddressKey& address, bool notification);
+
+    Queue::Way way_to(std::uint32_t pool) const { return {pool, terms_of(pool).retry}; }
+
+    const config::Retry& retry_of(const Attempt& attempt) const;
     void remember(Attempt& attempt, const mail::Outcome& outcome);
     void process(Attempt& attempt);
     void apply(Attempt& attempt, const mail::Recipient& recipient);
-    void refuse(
-        spool::KeptRecipient& recipient, const mail::Reply& reply, const config::Retry& retry);
+    void refuse(const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply);
     void conclude(Attempt& attempt);
     void free_if_over(Attempt& attempt);
     void watch_delay(const spool::Kept& kept);
@@ -248,7 +270,6 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         std::span<const notify::RecipientReport> reports,
         base::WallTime arrived,
         std::uint64_t content_size);
-    bool leads_somewhere(std::string_view address);
     void bury_notification(Attempt& attempt);
     void bury(Attempt* attempt, std::string_view id, std::string content);
     void told(Attempt& attempt, bool safe);
@@ -270,8 +291,6 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     base::Instant no_memory_until_{};
     unsigned burying_ = 0;  // dead letters that are being written
     route::DecisionText text_{};
-    std::string_view outgoing_;          // of the last look-up: what the smart host is told
-    std::int64_t recipient_expiry_ = 0;  // of the message that is being processed
 };
 
 }  // namespace postern::shard

@@ -1,9 +1,10 @@
 #include <algorithm>
+#include <array>
 
 #include "deliveries.h"
-#include "postern/mail/domain.h"
 #include "postern/shard/sync.h"
-#include "postern/smtp/characters.h"
+#include "postern/smtp/a_labels.h"
+#include "postern/smtp/path.h"
 #include "reply_text.h"
 
 /// What Deliveries does for mail that is kept: tries what is due, and learns from what comes of it.
@@ -27,16 +28,8 @@ constexpr std::uint64_t load_surplus = 128 * 1024;
 /// A sender who asked for it is told of a delay after so long, or a quarter of the time to expiry.
 constexpr base::Duration delay_after = 4h;
 
-/// An address whose domain alone is not ASCII, with that as A-labels; else empty.
-std::string in_a_labels(std::string_view address) {
-    const std::size_t at = address.rfind('@');
-    mail::DomainKey key;
-    if (smtp::is_ascii(address) || at == std::string_view::npos ||
-        !smtp::is_ascii(address.substr(0, at)) ||
-        !mail::make_domain_key(address.substr(at + 1), key)) {
-        return {};
-    }
-    return std::string(address.substr(0, at + 1)) + std::string(key.view());
+std::int64_t delay_ms(const config::Retry& retry) {
+    return std::min(base::to_ms(delay_after), base::to_ms(retry.expire) / 4);
 }
 
 template <class Recipients>
@@ -66,31 +59,25 @@ void Deliveries::finished(spool::Kept& kept) {
 
 std::optional<Queue::Way> Deliveries::way_of(
     const spool::Kept& kept, const spool::KeptRecipient& recipient) {
-    std::optional<Queue::Way> way = way_of_address(recipient.address);
-    if (!way && kept.message().notification && notify_pool_ != route::none) {
-        way = Queue::Way{notify_pool_, terms_of(notify_pool_).retry};
-    }
-    return way;
+    return look_up(AddressKey(recipient.address), kept.message().notification).way;
 }
 
-/// By the rules in force; sets outgoing_.
-std::optional<Queue::Way> Deliveries::way_of_address(std::string_view address) {
+/// By the rules in force.
+Deliveries::Found Deliveries::look_up(const AddressKey& address, bool notification) {
     const Snapshot& snapshot = current();
-    const std::size_t at = address.rfind('@');
-    mail::DomainKey key;
-    route::RecipientParts parts{address, address.substr(0, at), {}};
-    if (at != std::string_view::npos && mail::make_domain_key(address.substr(at + 1), key)) {
-        parts.domain_key = key.view();
+    const route::Decision decision = route::follow(
+        *snapshot.table,
+        snapshot.relaying.front(),
+        {address.address, address.local_part, address.domain_key()},
+        text_);
+    if (decision.accepted()) {
+        const std::uint32_t target = snapshot.table->action(decision.match.action).target;
+        return {way_to(parts_.generations.current_pools()[target]), decision.outgoing};
     }
-    const route::Decision decision =
-        route::follow(*snapshot.table, snapshot.relaying.front(), parts, text_);
-    outgoing_ = decision.accepted() ? decision.outgoing : std::string_view();
-    if (!decision.accepted()) {
-        return std::nullopt;
+    if (notification && notify_pool_ != route::none) {
+        return {way_to(notify_pool_), {}};
     }
-    const std::uint32_t target = snapshot.table->action(decision.match.action).target;
-    const std::uint32_t pool = parts_.generations.current_pools()[target];
-    return Queue::Way{pool, terms_of(pool).retry};
+    return {};
 }
 
 void Deliveries::look() {
@@ -123,8 +110,7 @@ void Deliveries::try_what_is_due() {
         return;
     }
     for (const journal::Id& id : std::exchange(removals_, {})) {
-        if (spool::Kept* const kept = queue_.index().at_or_after(id);
-            kept != nullptr && kept->id() == id) {
+        if (spool::Kept* const kept = queue_.index().find(id)) {
             remove(*kept, true);
         }
     }
@@ -139,7 +125,7 @@ void Deliveries::try_what_is_due() {
         if (next.kept == nullptr) {
             break;
         }
-        if (!begin(*next.kept, next.pool, next.expired, !next.expired)) {
+        if (!begin(*next.kept, next.pool, next.expired ? Purpose::expire : Purpose::attempt)) {
             no_memory_until_ = now + memory_pause;
             look_in(memory_pause);
             return;
@@ -150,9 +136,10 @@ void Deliveries::try_what_is_due() {
     }
 }
 
-/// Begins to load a message that is out of the schedule: to hand it to the relay (`tries`), or to
-/// tell its sender of what becomes of it. False: memory is short, and it is in the schedule again.
-bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, bool expire, bool tries) {
+/// Begins to load a message that is out of the schedule. False: memory is short, and it is in the
+/// schedule again.
+bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
+    const bool tries = purpose == Purpose::attempt;
     mail::Client client;
     const journal::Message message = kept.message();
     client.address = message.client;
@@ -193,7 +180,7 @@ bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, bool expire, bool 
     attempt->pool = pool;
     attempt->generation = current().generation;
     attempt->counted = tries;
-    attempt->expire = expire;
+    attempt->expire = purpose == Purpose::expire;
     submission->attempt = attempt;
     kept.schedule.attempt = attempt;
     spool_->load(kept, submission->body, octets);
@@ -217,7 +204,10 @@ bool Deliveries::fill_envelope(mail::Submission& submission, spool::Kept& kept, 
     envelope.returned = message.ret;
     base::Arena& arena = submission.arena;
     const auto reverse_path = arena.copy(message.reverse_path);
-    const auto a_label = arena.copy(in_a_labels(message.reverse_path));
+    const AddressKey sender(message.reverse_path);
+    std::array<char, smtp::local_part_size_max + 1 + mail::domain_octets_max> room;
+    const auto a_label = arena.copy(
+        smtp::in_a_labels(message.reverse_path, sender.local_part, sender.domain_key(), room));
     const auto envid = arena.copy(message.envid);
     if (!reverse_path || !a_label || !envid) {
         return false;
@@ -235,44 +225,42 @@ bool Deliveries::fill_envelope(mail::Submission& submission, spool::Kept& kept, 
         if (all[i].state != State::waiting || all[i].next_try_ms > now) {
             continue;
         }
-        const std::optional<Queue::Way> way = way_of(kept, all[i]);
-        if (way && way->pool == submission.pool && !add_recipient(submission, all[i], i)) {
+        const AddressKey address(all[i].address);
+        const Found found = look_up(address, message.notification);
+        if (found.way && found.way->pool == submission.pool &&
+            !add_recipient(submission, all[i], i, address, found.outgoing)) {
             return false;
         }
     }
     return true;
 }
 
-/// Copies a recipient into the envelope, with what the smart host is told by the last look-up.
+/// Copies a recipient into the envelope. `told`: what the smart host is told instead of its
+/// address; empty: nothing else.
 bool Deliveries::add_recipient(
-    mail::Submission& submission, const spool::KeptRecipient& kept, std::uint32_t number) {
+    mail::Submission& submission,
+    const spool::KeptRecipient& kept,
+    std::uint32_t number,
+    const AddressKey& key,
+    std::string_view told) {
     base::Arena& arena = submission.arena;
     auto* const recipient = arena.make<mail::Recipient>();
     const auto address = arena.copy(kept.address);
     const auto original = arena.copy(kept.original);
-    const auto outgoing = arena.copy(outgoing_);
-    mail::DomainKey key;
-    const std::size_t at = kept.address.rfind('@');
-    if (at == std::string_view::npos || !mail::make_domain_key(kept.address.substr(at + 1), key)) {
-        key.size = 0;
-    }
-    const auto domain_key = arena.copy(key.view());
+    const auto outgoing = arena.copy(told);
+    const auto domain_key = arena.copy(key.domain_key());
     if (recipient == nullptr || !address || !original || !outgoing || !domain_key) {
         return false;
     }
     recipient->address = *address;
-    recipient->local_part = address->substr(0, std::min(at, address->size()));
-    recipient->domain = at < address->size() ? address->substr(at + 1) : std::string_view();
+    recipient->local_part = address->substr(0, key.local_part.size());
+    recipient->domain = address->substr(address->size() - key.domain.size());
     recipient->domain_key = *domain_key;
     recipient->outgoing = *outgoing;
     recipient->original_recipient = *original;
     recipient->notify = kept.notify;
     recipient->number = number;
-    mail::Envelope& envelope = submission.envelope;
-    (envelope.last_recipient == nullptr ? envelope.first_recipient
-                                        : envelope.last_recipient->next) = recipient;
-    envelope.last_recipient = recipient;
-    ++envelope.recipient_count;
+    submission.envelope.add(*recipient);
     return true;
 }
 
@@ -324,8 +312,14 @@ void Deliveries::remember(Attempt& attempt, const mail::Outcome& outcome) {
     attempt.host = outcome.host;
 }
 
+/// Of the pool that it was for; of an orphan, the general ones.
+const config::Retry& Deliveries::retry_of(const Attempt& attempt) const {
+    return attempt.pool < terms_.size() ? terms_of(attempt.pool).retry : retry();
+}
+
 void Deliveries::refuse(
-    spool::KeptRecipient& recipient, const mail::Reply& reply, const config::Retry& retry) {
+    const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply) {
+    const config::Retry& retry = retry_of(attempt);
     recipient.reply = spool_->shared_text(ReplyText(reply).view());
     ++recipient.attempts;
     if (reply.permanent()) {
@@ -336,8 +330,8 @@ void Deliveries::refuse(
     constexpr unsigned doublings_max = 20;
     const std::int64_t pause = base::to_ms(retry.first)
                                << std::min<unsigned>(recipient.attempts - 1, doublings_max);
-    recipient.next_try_ms =
-        std::min(now_ms() + std::min(pause, base::to_ms(retry.max)), recipient_expiry_);
+    recipient.next_try_ms = std::min(
+        now_ms() + std::min(pause, base::to_ms(retry.max)), expiry_ms(*attempt.kept, retry));
 }
 
 void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
@@ -345,13 +339,12 @@ void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
     if (kept.state != State::waiting) {
         return;
     }
-    const config::Retry& retry = terms_of(attempt.pool).retry;
     const mail::Reply& own = recipient.answer;
     switch (attempt.kind) {
         case Kind::accepted:
         case Kind::divided:
             if (own.code >= 400) {
-                refuse(kept, own, retry);
+                refuse(attempt, kept, own);
             } else if (attempt.kind == Kind::accepted) {
                 ++kept.attempts;
                 kept.state = State::delivered;
@@ -359,10 +352,10 @@ void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
             }
             return;
         case Kind::refused:
-            refuse(kept, own.code >= 400 ? own : attempt.reply, retry);
+            refuse(attempt, kept, own.code >= 400 ? own : attempt.reply);
             return;
         case Kind::unknown:
-            refuse(kept, sync_answer(attempt.kind), retry);
+            refuse(attempt, kept, sync_answer(attempt.kind));
             return;
         case Kind::unreachable:
         case Kind::unresolved:
@@ -378,9 +371,7 @@ void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
 /// What has been found out becomes the message's state, and its sender is told.
 void Deliveries::process(Attempt& attempt) {
     spool::Kept& kept = *attempt.kept;
-    const bool orphan = attempt.pool >= terms_.size();
-    const config::Retry& retry = orphan ? this->retry() : terms_of(attempt.pool).retry;
-    recipient_expiry_ = kept.arrival_ms() + base::to_ms(retry.expire);
+    const config::Retry& retry = retry_of(attempt);
     std::vector<std::uint32_t> before;
     const std::span<spool::KeptRecipient> all = kept.recipients();
     for (std::uint32_t i = 0; i < all.size(); ++i) {
@@ -395,8 +386,8 @@ void Deliveries::process(Attempt& attempt) {
         }
     }
     const std::int64_t now = now_ms();
-    const bool late = attempt.expire || (attempt.has_outcome && now >= recipient_expiry_);
-    const std::int64_t delay = std::min(base::to_ms(delay_after), base::to_ms(retry.expire) / 4);
+    const bool late = attempt.expire || (attempt.has_outcome && now >= expiry_ms(kept, retry));
+    const std::int64_t delay_due_ms = kept.arrival_ms() + delay_ms(retry);
     std::vector<std::uint32_t> failed;
     std::vector<std::uint32_t> relayed;
     std::vector<std::uint32_t> delayed;
@@ -411,8 +402,7 @@ void Deliveries::process(Attempt& attempt) {
         }
         switch (recipient.state) {
             case State::waiting:
-                if (now >= kept.arrival_ms() + delay &&
-                    !std::exchange(recipient.delay_told, true)) {
+                if (now >= delay_due_ms && !std::exchange(recipient.delay_told, true)) {
                     attempt.changed = true;
                     delayed.push_back(i);
                 }
@@ -498,9 +488,7 @@ void Deliveries::watch_delay(const spool::Kept& kept) {
                    recipient.state == State::waiting;
         });
     if (wanted && !kept.reverse_path().empty()) {
-        const std::int64_t delay =
-            std::min(base::to_ms(delay_after), base::to_ms(retry().expire) / 4);
-        delays_.push({kept.arrival_ms() + delay, kept.id()});
+        delays_.push({kept.arrival_ms() + delay_ms(retry()), kept.id()});
         look_ = true;
     }
 }
@@ -510,11 +498,11 @@ void Deliveries::tell_of_delays() {
     while (!delays_.empty() && delays_.top().due_ms <= now) {
         const journal::Id id = delays_.top().id;
         delays_.pop();
-        spool::Kept* const kept = queue_.index().at_or_after(id);
-        if (kept != nullptr && kept->id() == id && kept->schedule.attempt == nullptr) {
+        spool::Kept* const kept = queue_.index().find(id);
+        if (kept != nullptr && kept->schedule.attempt == nullptr) {
             const std::uint32_t pool = queue_.pool_of(*kept).value_or(route::none);
             queue_.unschedule(*kept);
-            if (!begin(*kept, pool, false, false)) {
+            if (!begin(*kept, pool, Purpose::tell)) {
                 delays_.push({now + base::to_ms(1s), id});
             }
         }
@@ -569,7 +557,7 @@ void Deliveries::remove(spool::Kept& kept, bool notify) {
     if (attempt == nullptr) {
         const std::uint32_t pool = queue_.pool_of(kept).value_or(route::none);
         queue_.unschedule(kept);
-        if (!begin(kept, pool, false, false)) {
+        if (!begin(kept, pool, Purpose::tell)) {
             removals_.push_back(kept.id());
             return;
         }

@@ -122,6 +122,12 @@ class KeptIndex {
         return nullptr;
     }
 
+    /// nullptr: it is not here.
+    spool::Kept* find(const journal::Id& id) {
+        const auto row = lower_bound(id);
+        return row != rows_.end() && row->id == id ? row->kept : nullptr;
+    }
+
     template <class Each>
     void for_each(Each each) {
         for (const Row& row : rows_) {

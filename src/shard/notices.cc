@@ -11,12 +11,11 @@
 namespace postern::shard {
 namespace {
 
-/// The first octets of a body, as a notification returns them.
-std::string beginning_of(const mail::Body& body) {
+/// A body's first octets.
+std::string content_of(const mail::Body& body, std::size_t octets_max = std::string::npos) {
     std::string content;
     for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
-        const std::string_view run = at.slice()->view();
-        content += run.substr(0, notify::content_octets_max - content.size());
+        content += at.slice()->view().substr(0, octets_max - content.size());
     }
     return content;
 }
@@ -52,7 +51,7 @@ void Deliveries::tell_sender(
             report.last_attempt = parts_.ring.wall_now();
         }
         if (action == notify::Action::delayed) {
-            report.retried_until = wall_time_of(recipient_expiry_);
+            report.retried_until = wall_time_of(expiry_ms(kept, retry_of(attempt)));
         }
     }
     if (!reports.empty()) {
@@ -107,7 +106,7 @@ void Deliveries::keep_notification(
     std::array<char, 32> id_text;
     const std::string_view id(
         id_text.data(), parts_.submissions.next_id(parts_.ring.wall_now(), id_text));
-    const std::string content = beginning_of(submission.body);
+    const std::string content = content_of(submission.body, notify::content_octets_max);
     notify::Notification notification = notify::compose(
         {.action = action,
          .hostname = config.hostname,
@@ -135,8 +134,9 @@ void Deliveries::keep_notification(
     journal::Recipient recipient;
     recipient.address = submission.envelope.reverse_path;
     recipient.notify = set_of(mail::Notify::never);
-    if (!leads_somewhere(recipient.address)) {
-        if (!config.delivery.postmaster.empty() && leads_somewhere(config.delivery.postmaster)) {
+    if (!look_up(AddressKey(recipient.address), true).way) {
+        if (!config.delivery.postmaster.empty() &&
+            look_up(AddressKey(config.delivery.postmaster), true).way) {
             recipient.address = config.delivery.postmaster;
         } else {
             bury(attempt, id, std::move(notification.content));
@@ -156,23 +156,10 @@ void Deliveries::keep_notification(
     spool_->keep(*kept, journal::Content(std::string_view(telling->second.content)));
 }
 
-/// Does a rule take mail to the address, or the pool for notifications?
-bool Deliveries::leads_somewhere(std::string_view address) {
-    if (notify_pool_ != route::none) {
-        return true;
-    }
-    return way_of_address(address).has_value();
-}
-
 /// A notification that can not be delivered: nobody else is told, and it is not thrown away.
 void Deliveries::bury_notification(Attempt& attempt) {
-    std::string content;
-    const mail::Body& body = attempt.submission->body;
-    for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
-        content += at.slice()->view();
-    }
     parts_.lines.kept("dead letter", *attempt.kept, attempt.text);
-    bury(&attempt, journal::text_of(attempt.kept->id()), std::move(content));
+    bury(&attempt, journal::text_of(attempt.kept->id()), content_of(attempt.submission->body));
 }
 
 /// `attempt`: waits for it; null: nobody does.

@@ -20,10 +20,6 @@ State state_of(const spool::Kept& kept) {
     return static_cast<State>(kept.schedule.state);
 }
 
-std::int64_t expiry_ms(const spool::Kept& kept, const config::Retry& retry) {
-    return kept.arrival_ms() + base::to_ms(retry.expire);
-}
-
 }  // namespace
 
 void Queue::add(spool::Kept& kept) {

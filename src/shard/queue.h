@@ -11,6 +11,11 @@
 
 namespace postern::shard {
 
+/// When what waits of a message is given up.
+inline std::int64_t expiry_ms(const spool::Kept& kept, const config::Retry& retry) {
+    return kept.arrival_ms() + base::to_ms(retry.expire);
+}
+
 /// When and in which order one worker's kept messages are tried: by smart host, not by message. A
 /// pool that does not answer has one message tried as a probe, with growing pauses, and costs the
 /// others nothing; when it answers, the oldest goes first, and the flood is dammed. It knows no

@@ -3,21 +3,11 @@
 #include <algorithm>
 #include <string_view>
 
-#include "postern/mail/domain.h"
+#include "address_key.h"
+#include "postern/smtp/characters.h"
 
 namespace postern::shard {
 namespace {
-
-char lower(char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
-bool same_in_any_case(std::string_view text, std::string_view lower_case) {
-    return std::equal(
-        text.begin(), text.end(), lower_case.begin(), lower_case.end(), [](char a, char b) {
-            return lower(a) == b;
-        });
-}
 
 bool is_sender(std::string_view reverse_path, const std::string& wanted) {
     const bool whole_domain = wanted.starts_with('@');
@@ -25,7 +15,7 @@ bool is_sender(std::string_view reverse_path, const std::string& wanted) {
     if (whole_domain && at != std::string_view::npos) {
         reverse_path.remove_prefix(at);
     }
-    return same_in_any_case(reverse_path, wanted);
+    return smtp::equal_ignoring_case(reverse_path, wanted);
 }
 
 bool waits(const spool::KeptRecipient& recipient) {
@@ -63,16 +53,14 @@ bool matches(const QueueFilter& filter, const spool::KeptRecipient& recipient) {
     if (filter.domain.empty()) {
         return true;
     }
-    mail::DomainKey key;
-    const std::size_t at = recipient.address.rfind('@');
-    if (at == std::string_view::npos ||
-        !mail::make_domain_key(recipient.address.substr(at + 1), key)) {
+    const AddressKey address(recipient.address);
+    if (!address.has_key) {
         return false;
     }
-    const std::string_view domain = key.view();
+    const std::string_view domain = address.domain_key();
     return domain == filter.domain ||
-           (!filter.domain_alone && !key.is_literal() && domain.size() > filter.domain.size() &&
-            domain.ends_with(filter.domain) &&
+           (!filter.domain_alone && !address.key.is_literal() &&
+            domain.size() > filter.domain.size() && domain.ends_with(filter.domain) &&
             domain[domain.size() - filter.domain.size() - 1] == '.');
 }
 

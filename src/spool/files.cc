@@ -290,9 +290,7 @@ base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
     header.slots = slots_needed(segment);
     header.worker = worker;
     header.size = segment.file.octets;
-    header.begun_ms =
-        std::chrono::duration_cast<std::chrono::milliseconds>(io::wall_time().time_since_epoch())
-            .count();
+    header.begun_ms = base::to_ms(io::wall_time().time_since_epoch());
     const std::span<char, io::file_block_size> block(block_.get(), io::file_block_size);
     journal::write_header(header, block);
     base::Result<void> written = io::write_file(segment.file, path_of(segment), 0, block);
