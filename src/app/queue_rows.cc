@@ -63,12 +63,7 @@ std::string_view name_of(mail::Returned ret) {
 /// As RCPT's NOTIFY= says it; empty: unstated.
 std::string name_of(mail::NotifySet set) {
     std::string names;
-    constexpr std::pair<mail::Notify, std::string_view> all[] = {
-        {mail::Notify::never, "NEVER"},
-        {mail::Notify::success, "SUCCESS"},
-        {mail::Notify::failure, "FAILURE"},
-        {mail::Notify::delay, "DELAY"}};
-    for (const auto& [notify, name] : all) {
+    for (const auto& [notify, name] : mail::notify_words) {
         if ((set & mail::set_of(notify)) != 0) {
             names += names.empty() ? "" : ",";
             names += name;

@@ -62,13 +62,6 @@ std::uint32_t count_domains(const mail::Envelope& envelope) {
     return count;
 }
 
-constexpr std::array notify_words = {
-    std::pair{mail::Notify::never, std::string_view("NEVER")},
-    std::pair{mail::Notify::success, std::string_view("SUCCESS")},
-    std::pair{mail::Notify::failure, std::string_view("FAILURE")},
-    std::pair{mail::Notify::delay, std::string_view("DELAY")},
-};
-
 constexpr mail::Reply too_large{552, {5, 3, 4}, "message is too large for the next host"};
 constexpr mail::Reply eight_bit{554, {5, 6, 3}, "the next host takes no 8-bit content"};
 constexpr mail::Reply utf8{554, {5, 6, 9}, "the next host takes no internationalized mail"};
@@ -386,7 +379,7 @@ void ClientSession::write_dsn(const mail::Envelope& envelope, Output& output) {
 void ClientSession::write_dsn(const mail::Recipient& recipient, Output& output) {
     using enum mail::Notify;
     std::string_view before = " NOTIFY=";
-    for (const auto& [notify, word] : notify_words) {
+    for (const auto& [notify, word] : mail::notify_words) {
         if ((recipient.notify & set_of(notify)) != 0) {
             output.text(before);
             output.text(word);

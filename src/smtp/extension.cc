@@ -130,24 +130,19 @@ Answer parse_envid(std::optional<std::string_view> value, MailParameters& parame
 /// RFC 3461, section 4.1: NEVER alone, or the others, each once.
 Answer parse_notify(std::optional<std::string_view> value, RecipientParameters& parameters) {
     using enum mail::Notify;
-    constexpr std::array words = {
-        std::pair{std::string_view("NEVER"), never},
-        std::pair{std::string_view("SUCCESS"), success},
-        std::pair{std::string_view("FAILURE"), failure},
-        std::pair{std::string_view("DELAY"), delay},
-    };
+    constexpr auto& words = mail::notify_words;
     std::string_view rest = value.value_or(std::string_view());
     for (bool more = true; more;) {
         const std::string_view word = rest.substr(0, rest.find(','));
         more = word.size() < rest.size();
         rest.remove_prefix(word.size() + (more ? 1 : 0));
         const auto known = std::find_if(words.begin(), words.end(), [&](const auto& candidate) {
-            return equal_ignoring_case(candidate.first, word);
+            return equal_ignoring_case(candidate.second, word);
         });
-        if (known == words.end() || (parameters.notify & set_of(known->second)) != 0) {
+        if (known == words.end() || (parameters.notify & set_of(known->first)) != 0) {
             return Answer::bad_parameter;
         }
-        parameters.notify |= set_of(known->second);
+        parameters.notify |= set_of(known->first);
     }
     const bool never_and_more =
         (parameters.notify & set_of(never)) != 0 && parameters.notify != set_of(never);

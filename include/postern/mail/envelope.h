@@ -1,7 +1,9 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string_view>
+#include <utility>
 
 #include "postern/mail/reply.h"
 
@@ -19,6 +21,14 @@ using NotifySet = std::uint8_t;
 constexpr NotifySet set_of(Notify notify) {
     return static_cast<NotifySet>(1U << static_cast<unsigned>(notify));
 }
+
+/// Their words, as NOTIFY= says them.
+inline constexpr std::array notify_words = {
+    std::pair{Notify::never, std::string_view("NEVER")},
+    std::pair{Notify::success, std::string_view("SUCCESS")},
+    std::pair{Notify::failure, std::string_view("FAILURE")},
+    std::pair{Notify::delay, std::string_view("DELAY")},
+};
 
 /// RET= of RFC 3461, section 4.3: how much of the message a notification of failure returns.
 enum class Returned : std::uint8_t { unstated, full, headers };
