@@ -24,11 +24,6 @@
 namespace postern::app {
 namespace {
 
-int complain(int code, std::string_view what) {
-    fmt::print(stderr, "postern: {}\n", what);
-    return code;
-}
-
 std::int64_t wall_ms() {
     return base::to_ms(io::wall_time().time_since_epoch());
 }

@@ -21,11 +21,6 @@ constexpr int refused = 1;
 constexpr int nobody = 2;
 constexpr std::uint64_t rows_at_a_time = 100;
 
-int complain(int code, std::string_view what) {
-    fmt::print(stderr, "postern: {}\n", what);
-    return code;
-}
-
 /// A piece of the answer.
 struct Piece {
     int code = 0;                 // not 0: it was refused, or nobody answered; that is said already

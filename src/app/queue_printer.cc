@@ -8,6 +8,11 @@
 
 namespace postern::app {
 
+int complain(int code, std::string_view what) {
+    fmt::print(stderr, "postern: {}\n", what);
+    return code;
+}
+
 void QueuePrinter::print(const nlohmann::json& message) {
     if (json_) {
         fmt::print("{}{}", count_ == 0 ? "[" : ",\n ", line_of(message));

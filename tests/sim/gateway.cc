@@ -420,12 +420,7 @@ class Gateway {
 
     void die(std::size_t number) {
         hosts_[number].listener.reset();
-        for (const auto& end : ends_) {
-            if (end->host == number && !end->ended) {
-                end->ended = true;
-                end->peer.reset();
-            }
-        }
+        cut_off(ends_, number);
     }
 
     /// What hosts and senders are left of a life goes, and what the hosts have said yes to stays.

@@ -52,4 +52,14 @@ struct HostEnd {
     Peer peer;
 };
 
+/// The host dies, and all its connections with it.
+inline void cut_off(const std::vector<std::unique_ptr<HostEnd>>& ends, std::size_t host) {
+    for (const auto& end : ends) {
+        if (end->host == host && !end->ended) {
+            end->ended = true;
+            end->peer.reset();
+        }
+    }
+}
+
 }  // namespace postern::sim

@@ -114,12 +114,7 @@ class Traffic final : public relay::World {
 
     void die(std::size_t number) {
         hosts_[number].listener.reset();
-        for (const auto& end : ends_) {
-            if (end->host == number && !end->ended) {
-                end->ended = true;
-                end->peer.reset();
-            }
-        }
+        cut_off(ends_, number);
     }
 
     // As a reload or other names would.

@@ -79,6 +79,17 @@ struct Life {
         });
     }
 
+    /// Keeps messages of so many octets, each with a write of its own.
+    bool keep(std::uint64_t first, std::uint64_t last, std::size_t octets) {
+        for (std::uint64_t number = first; number <= last; ++number) {
+            hand().keep(number, text_of_size(number, octets));
+            if (!settle()) {
+                return false;
+            }
+        }
+        return true;
+    }
+
     bool recover() {
         return run_until([&] { return !segments->state().recovering; }, 10000);
     }

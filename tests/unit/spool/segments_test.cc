@@ -128,10 +128,7 @@ TEST(Segments, AFileThatCannotBeReadNowWaitsForAnotherStart) {
     sim::Disk disk;
     {
         Life life(1);
-        for (std::uint64_t number = 1; number <= 40; ++number) {
-            life.hand().keep(number, text_of_size(number, 20'000));
-            ASSERT_TRUE(life.settle());
-        }
+        ASSERT_TRUE(life.keep(1, 40, 20'000));
         // One is over, as another segment says than its own.
         life.hand().spool.finish(*life.hand().messages[1]);
         ASSERT_TRUE(life.settle());
@@ -209,10 +206,7 @@ TEST(Segments, AFirstBlockThatCannotBeReadKeepsNobodyFromStarting) {
     sim::Disk disk;
     {
         Life life(1);
-        for (std::uint64_t number = 1; number <= 40; ++number) {
-            life.hand().keep(number, text_of_size(number, 20'000));
-            ASSERT_TRUE(life.settle());
-        }
+        ASSERT_TRUE(life.keep(1, 40, 20'000));
     }
     {
         sim::Faults faults;
@@ -233,10 +227,7 @@ TEST(Segments, AFileOfSomebodyElseIsNoHindrance) {
     sim::Disk disk;
     {
         Life life(1);
-        for (std::uint64_t number = 1; number <= 40; ++number) {
-            life.hand().keep(number, text_of_size(number, 20'000));
-            ASSERT_TRUE(life.settle());
-        }
+        ASSERT_TRUE(life.keep(1, 40, 20'000));
     }
     auto foreign = std::make_shared<sim::Disk::File>();
     foreign->path = "/spool/segment-000040";

@@ -208,19 +208,23 @@ std::uint64_t failures_of(Life& life) {
     return life.registry.worker(0).own().value<metrics::Metric::spool_failures>();
 }
 
+/// From here on the first block of each write comes through, and with it all of the second message.
+void keep_in_cut_writes(Life& life) {
+    sim::Faults faults;
+    faults.short_writes = 1000;
+    life.world.set_faults(faults);
+    life.hand().keep(2, text_of_size(2, 500));
+    life.hand().keep(3, text_of_size(3, 20'000));
+}
+
 TEST(Spool, WhatWasRefusedDoesNotComeBackThoughItIsOnTheDisk) {
     sim::Disk disk;
     {
-        sim::Faults faults;
-        Life life(1, faults);
+        Life life(1);
         Hand& hand = life.hand();
         hand.keep(1, text_of_size(1, 2000));
         ASSERT_TRUE(life.settle());
-        // Of each write the first block comes through, and with it all of the second message.
-        faults.short_writes = 1000;
-        life.world.set_faults(faults);
-        hand.keep(2, text_of_size(2, 500));
-        hand.keep(3, text_of_size(3, 20'000));
+        keep_in_cut_writes(life);
         ASSERT_TRUE(life.run_until([&] { return hand.refused.size() == 2; }));
         EXPECT_EQ(failures_of(life), 3u);
         life.world.stop_faults();
@@ -235,15 +239,11 @@ TEST(Spool, WhatWasRefusedDoesNotComeBackThoughItIsOnTheDisk) {
 TEST(Spool, WhatIsOverStaysOverWhileAFailedWriteStillHoldsIt) {
     sim::Disk disk;
     {
-        sim::Faults faults;
-        Life life(1, faults);
+        Life life(1);
         Hand& hand = life.hand();
         hand.keep(1, text_of_size(1, 2000));
         ASSERT_TRUE(life.settle());
-        faults.short_writes = 1000;
-        life.world.set_faults(faults);
-        hand.keep(2, text_of_size(2, 500));
-        hand.keep(3, text_of_size(3, 20'000));
+        keep_in_cut_writes(life);
         ASSERT_TRUE(life.run_until([&] { return failures_of(life) == 1; }));
         life.world.stop_faults();
         ASSERT_TRUE(life.settle());
