@@ -91,6 +91,10 @@ class Keeping(Delivery):
         content = delivered.content
         if content.startswith(b"Received:"):
             content = behind_received(content)
+        return self.report(content, sender)
+
+    def report(self, content, sender):
+        """The parts of a notification to that one."""
         message = email.message_from_bytes(content, policy=email.policy.default)
         self.assertEqual(message.get_content_type(), "multipart/report")
         self.assertTrue(message["Auto-Submitted"].startswith("auto-replied"))
