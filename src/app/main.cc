@@ -139,9 +139,10 @@ class Queue {
 
 /// The command line of product.md, section 6. Each command stands in a file of its own.
 int main(int argc, char** argv) {
-    std::signal(
-        SIGPIPE,
-        SIG_IGN);  // NOLINT: a pipe that is gone is an error of write, here and in all threads
+    // What is wrong with a file is an error of the write, here and in all threads: a pipe that is
+    // gone, and a size that ulimit does not allow.
+    std::signal(SIGPIPE, SIG_IGN);  // NOLINT
+    std::signal(SIGXFSZ, SIG_IGN);  // NOLINT
 
     CLI::App app{"Postern, the gate in front of a mail cluster: an SMTP gateway."};
     app.require_subcommand(1);
