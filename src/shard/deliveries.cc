@@ -59,6 +59,9 @@ Deliveries::Deliveries(World& world, const Parts& parts)
 
 // What is kept stays on the disk; its memory goes.
 Deliveries::~Deliveries() {
+    if (spool_ != nullptr) {
+        spool_->abandon();
+    }
     queue_.index().for_each([this](spool::Kept& kept) {
         queue_.unschedule(kept);
         spool::Kept::destroy(&kept);
@@ -72,6 +75,7 @@ std::int64_t Deliveries::now_ms() const {
 void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools) {
     const config::Config& config = snapshot.config;
     notify_pool_ = route::none;
+    longest_pause_ms_ = base::to_ms(std::max(config.retry.max, untold_pause));
     for (std::size_t i = 0; i < pools.size(); ++i) {
         if (pools[i] == route::none) {
             continue;
@@ -79,6 +83,7 @@ void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>
         terms_.resize(std::max<std::size_t>(terms_.size(), pools[i] + 1));
         const config::Pool& pool = snapshot.pool_config(static_cast<std::uint32_t>(i));
         terms_[pools[i]] = {pool.retry, own_defer(pool), own_mode(pool)};
+        longest_pause_ms_ = std::max(longest_pause_ms_, base::to_ms(pool.retry.max));
         if (!pool.name.empty() && pool.name == config.delivery.notify_pool) {
             notify_pool_ = pools[i];
         }
@@ -218,11 +223,20 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
     const Queue::Came came = answered || outcome.kind == Kind::unknown ? Queue::Came::answer
                              : outcome.kind == Kind::busy              ? Queue::Came::congested
                                                                        : Queue::Came::trouble;
-    if (std::exchange(attempt->counted, false)) {
-        queue_.tried(submission.pool, came, parts_.ring.now());
-        look_ = true;
-    } else if (answered) {
-        queue_.answered(submission.pool);
+    switch (std::exchange(attempt->counted, Attempt::Counted::no)) {
+        case Attempt::Counted::waited:
+            queue_.tried(submission.pool, came, parts_.ring.now());
+            look_ = true;
+            break;
+        case Attempt::Counted::passed:
+            queue_.passed(submission.pool, came, parts_.ring.now());
+            look_ = true;
+            break;
+        case Attempt::Counted::no:
+            if (answered) {
+                queue_.answered(submission.pool);
+            }
+            break;
     }
     if (attempt->stage == Attempt::Stage::storing) {
         if (outcome.kind == Kind::accepted && !any_refused(submission)) {
@@ -356,6 +370,19 @@ void Deliveries::not_stored(Attempt& attempt) {
     mail::Submission& submission = *attempt.submission;
     spool::Kept::destroy(std::exchange(attempt.kept, nullptr));
     if (attempt.with_relay && !attempt.has_outcome) {
+        // What was written of it may be on the disk, and is going to be said to be over: should the
+        // smart host fail, it is stored as another message.
+        std::array<char, 32> id_text{};
+        const std::size_t id_size = parts_.submissions.next_id(parts_.ring.wall_now(), id_text);
+        const std::string goes_on = "goes on as " + std::string(id_text.data(), id_size);
+        parts_.lines.kept(
+            "not stored",
+            world_.listener_of(submission.client).name,
+            submission,
+            parts_.generations.pool_name(submission.pool),
+            {not_kept.code, not_kept.enhanced, goes_on});
+        submission.id_text = id_text;
+        submission.id_size = static_cast<std::uint8_t>(id_size);
         submission.attempt = nullptr;
         attempts_.destroy(&attempt);
         return;
@@ -380,11 +407,12 @@ void Deliveries::not_stored(Attempt& attempt) {
 void Deliveries::first_try(Attempt& attempt) {
     mail::Submission& submission = *attempt.submission;
     if (!submission.spool_first && !shutting_down_ &&
+        submission.generation == current().generation &&
         queue_.open(attempt.pool, parts_.ring.now()) && parts_.relay.room(attempt.pool) > 0) {
         attempt.stage = Attempt::Stage::trying;
         attempt.with_relay = true;
-        queue_.trying(attempt.pool);
-        attempt.counted = true;
+        queue_.passing(attempt.pool);
+        attempt.counted = Attempt::Counted::passed;
         parts_.relay.submit(submission);
         return;
     }

@@ -112,10 +112,14 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     /// Nothing kept is tried any more; what is being written or tried comes to its end.
     void shut_down() { shutting_down_ = true; }
 
+    /// What becomes of mail is not written down any more where the disk takes no writes: it is
+    /// delivered once more after the next start, where it was delivered.
+    void wait_for_no_disk() { disk_matters_ = false; }
+
     /// Nothing is being written or tried.
     bool idle() const {
         return attempts_.used() == 0 && tellings_.empty() && burying_ == 0 &&
-               (spool_ == nullptr || spool_->idle());
+               (spool_ == nullptr || spool_->idle() || (!disk_matters_ && spool_->stuck()));
     }
 
     // --- ManagedQueue ----------------------------------------------------------------------------
@@ -145,10 +149,14 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         std::uint32_t pool = 0;
         std::uint64_t generation = 0;  // in whose rules it was looked up
         bool with_relay = false;       // which needs the submission still
-        bool counted = false;          // by the queue
-        bool told = false;             // the sender knows
-        bool expire = false;           // what waits is given up
-        bool remove = false;           // an operator took it out
+        enum class Counted : std::uint8_t {
+            no,
+            waited,
+            passed
+        } counted = Counted::no;  // by queue_
+        bool told = false;        // the sender knows
+        bool expire = false;      // what waits is given up
+        bool remove = false;      // an operator took it out
         bool tell_removed = false;
         bool changed = false;  // something is known that the disk does not know
         // What the relay said.
@@ -212,11 +220,19 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         bool operator<(const DelayNotice& other) const { return due_ms > other.due_ms; }
     };
 
+    /// What could not be told is tried again after so long.
+    static constexpr base::Duration untold_pause = std::chrono::minutes(1);
+
     // Queue::Router
     std::optional<Queue::Way> way_of(
         const spool::Kept& kept, const spool::KeptRecipient& recipient) override;
 
     const config::Retry& retry() const override { return current().config.retry; }
+
+    std::int64_t longest_pause_ms() const override { return longest_pause_ms_; }
+
+    /// Of the pool that the recipient leads to.
+    config::Retry retry_for(const spool::Kept& kept, const spool::KeptRecipient& recipient);
 
     const Snapshot& current() const { return parts_.generations.current(); }
 
@@ -281,6 +297,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     base::ObjectPool<Attempt> attempts_;
     std::unordered_map<spool::Kept*, Telling> tellings_;
     std::vector<Terms> terms_;  // by number in the relay
+    std::int64_t longest_pause_ms_ = 0;
     std::uint32_t notify_pool_ = route::none;
     std::vector<std::unique_ptr<Patience>> patience_;
     std::priority_queue<DelayNotice> delays_;
@@ -288,6 +305,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     Due due_{*this};
     bool look_ = false;  // something may be due
     bool shutting_down_ = false;
+    bool disk_matters_ = true;
     base::Instant no_memory_until_{};
     unsigned burying_ = 0;  // dead letters that are being written
     route::DecisionText text_{};

@@ -21,8 +21,6 @@ constexpr mail::Reply removed{550, {5, 7, 1}, "an operator has removed it from t
 
 /// What is tried when memory for bodies is short waits for so long.
 constexpr base::Duration memory_pause = 100ms;
-/// What could not be told is tried again after so long.
-constexpr base::Duration untold_pause = 1min;
 /// Blocks of content are larger than what they hold: so much more is reserved.
 constexpr std::uint64_t load_surplus = 128 * 1024;
 /// A sender who asked for it is told of a delay after so long, or a quarter of the time to expiry.
@@ -179,7 +177,7 @@ bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
     attempt->stage = Attempt::Stage::loading;
     attempt->pool = pool;
     attempt->generation = current().generation;
-    attempt->counted = tries;
+    attempt->counted = tries ? Attempt::Counted::waited : Attempt::Counted::no;
     attempt->expire = purpose == Purpose::expire;
     submission->attempt = attempt;
     kept.schedule.attempt = attempt;
@@ -222,7 +220,7 @@ bool Deliveries::fill_envelope(mail::Submission& submission, spool::Kept& kept, 
     const std::uint32_t most = parts_.relay.recipients_max(submission.pool);
     const std::span<const spool::KeptRecipient> all = kept.recipients();
     for (std::uint32_t i = 0; i < all.size() && envelope.recipient_count < most; ++i) {
-        if (all[i].state != State::waiting || all[i].next_try_ms > now) {
+        if (all[i].state != State::waiting || !queue_.is_due(all[i], now)) {
             continue;
         }
         const AddressKey address(all[i].address);
@@ -274,7 +272,7 @@ void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
     if (!result && tries) {
         // Nothing damaged goes out, and nothing is thrown away: the disk may give it later.
         queue_.let_go(attempt.pool);
-        attempt.counted = false;
+        attempt.counted = Attempt::Counted::no;
         attempt.has_outcome = true;
         attempt.kind = Kind::refused;
         attempt.reply = unreadable;
@@ -284,7 +282,7 @@ void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
     }
     if (tries && (attempt.generation != current().generation || attempt.remove || shutting_down_)) {
         queue_.let_go(attempt.pool);
-        attempt.counted = false;
+        attempt.counted = Attempt::Counted::no;
         if (attempt.remove) {
             process(attempt);
         } else {
@@ -315,6 +313,12 @@ void Deliveries::remember(Attempt& attempt, const mail::Outcome& outcome) {
 /// Of the pool that it was for; of an orphan, the general ones.
 const config::Retry& Deliveries::retry_of(const Attempt& attempt) const {
     return attempt.pool < terms_.size() ? terms_of(attempt.pool).retry : retry();
+}
+
+config::Retry Deliveries::retry_for(
+    const spool::Kept& kept, const spool::KeptRecipient& recipient) {
+    const std::optional<Queue::Way> way = way_of(kept, recipient);
+    return way ? way->retry : retry();
 }
 
 void Deliveries::refuse(
@@ -371,7 +375,6 @@ void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
 /// What has been found out becomes the message's state, and its sender is told.
 void Deliveries::process(Attempt& attempt) {
     spool::Kept& kept = *attempt.kept;
-    const config::Retry& retry = retry_of(attempt);
     std::vector<std::uint32_t> before;
     const std::span<spool::KeptRecipient> all = kept.recipients();
     for (std::uint32_t i = 0; i < all.size(); ++i) {
@@ -386,18 +389,24 @@ void Deliveries::process(Attempt& attempt) {
         }
     }
     const std::int64_t now = now_ms();
-    const bool late = attempt.expire || (attempt.has_outcome && now >= expiry_ms(kept, retry));
-    const std::int64_t delay_due_ms = kept.arrival_ms() + delay_ms(retry);
+    const bool may_expire = attempt.expire || attempt.has_outcome;
+    const std::int64_t delay_due_ms = kept.arrival_ms() + delay_ms(retry_of(attempt));
+    bool any_expired = false;
     std::vector<std::uint32_t> failed;
     std::vector<std::uint32_t> relayed;
     std::vector<std::uint32_t> delayed;
     for (const std::uint32_t i : before) {
         spool::KeptRecipient& recipient = all[i];
-        if (recipient.state == State::waiting && (late || attempt.remove)) {
-            recipient.state = attempt.remove ? State::removed : State::expired;
-            if (attempt.remove || recipient.reply == nullptr) {
-                recipient.reply =
-                    spool_->shared_text(ReplyText(attempt.remove ? removed : expired).view());
+        if (recipient.state == State::waiting && attempt.remove) {
+            recipient.state = State::removed;
+            recipient.reply = spool_->shared_text(ReplyText(removed).view());
+        } else if (
+            recipient.state == State::waiting && may_expire &&
+            now >= expiry_ms(kept, retry_for(kept, recipient))) {
+            any_expired = true;
+            recipient.state = State::expired;
+            if (recipient.reply == nullptr) {
+                recipient.reply = spool_->shared_text(ReplyText(expired).view());
             }
         }
         switch (recipient.state) {
@@ -423,7 +432,7 @@ void Deliveries::process(Attempt& attempt) {
                 break;
         }
     }
-    if (late || attempt.remove) {
+    if (any_expired || attempt.remove) {
         parts_.lines.kept(attempt.remove ? "removed" : "expired", kept, attempt.text);
     }
     attempt.stage = Attempt::Stage::telling;

@@ -51,7 +51,7 @@ void Deliveries::tell_sender(
             report.last_attempt = parts_.ring.wall_now();
         }
         if (action == notify::Action::delayed) {
-            report.retried_until = wall_time_of(expiry_ms(kept, retry_of(attempt)));
+            report.retried_until = wall_time_of(expiry_ms(kept, retry_for(kept, recipient)));
         }
     }
     if (!reports.empty()) {

@@ -11,6 +11,9 @@ constexpr unsigned looked_up_max = 500;
 /// What no rule leads anywhere is looked up again after so long, and at a reload.
 constexpr base::Duration orphan_look = std::chrono::minutes(10);
 
+/// The clock is steered by less than this at a time.
+constexpr base::Duration clock_step = std::chrono::seconds(1);
+
 /// So many recipients of a message are looked up to find a pool that answers.
 constexpr unsigned looked_at_max = 32;
 
@@ -54,7 +57,7 @@ void Queue::schedule(spool::Kept& kept, std::int64_t now_ms) {
         if (recipient.state != journal::State::waiting) {
             continue;
         }
-        if (recipient.next_try_ms > now_ms) {
+        if (!is_due(recipient, now_ms)) {
             due = std::min(due, recipient.next_try_ms);
             continue;
         }
@@ -124,12 +127,30 @@ std::optional<std::uint32_t> Queue::pool_of(const spool::Kept& kept) const {
     return state == ready || state == shared ? std::optional(kept.schedule.lane) : std::nullopt;
 }
 
-bool Queue::may_try(const Lane& lane, base::Instant now) const {
-    return lane.trying < lane.window &&
-           (lane.pause == base::Duration{} || now >= lane.closed_until);
+/// A time that no pause leads to was set by a clock that was wrong.
+bool Queue::is_due(const spool::KeptRecipient& recipient, std::int64_t now_ms) const {
+    return recipient.next_try_ms <= now_ms ||
+           recipient.next_try_ms > now_ms + router_.longest_pause_ms();
+}
+
+/// It was set back: what waits for a time may be due.
+void Queue::look_at_clock(std::int64_t now_ms) {
+    if (now_ms < latest_ms_ - base::to_ms(clock_step)) {
+        delayed_.take_all([this](spool::Kept& kept) { look_up_again(kept); });
+    }
+    latest_ms_ = now_ms;
+}
+
+bool Queue::has_room(const Lane& lane) {
+    return lane.trying < lane.window && (lane.pause == base::Duration{} || lane.passing == 0);
+}
+
+bool Queue::may_try(const Lane& lane, base::Instant now) {
+    return has_room(lane) && now >= lane.opens();
 }
 
 Queue::Next Queue::next(base::Instant now, std::int64_t now_ms) {
+    look_at_clock(now_ms);
     unsigned left = looked_up_max;
     for (; left > 0 && !unrouted_.empty(); --left) {
         spool::Kept* const kept = unrouted_.back();
@@ -186,7 +207,7 @@ std::optional<base::Duration> Queue::wait(base::Instant now, std::int64_t now_ms
         if (lane.empty()) {
             continue;
         }
-        if (lane.trying < lane.window) {
+        if (has_room(lane)) {
             at(lane.pause == base::Duration{} ? base::Duration{} : lane.closed_until - now);
         }
         at(std::chrono::milliseconds(expiry_ms(lane.oldest().top(), lane.retry) - now_ms));
@@ -196,20 +217,27 @@ std::optional<base::Duration> Queue::wait(base::Instant now, std::int64_t now_ms
 
 bool Queue::open(std::uint32_t pool, base::Instant now) const {
     return pool >= lanes_.size() || lanes_[pool].pause == base::Duration{} ||
-           (now >= lanes_[pool].closed_until && lanes_[pool].trying == 0);
-}
-
-void Queue::trying(std::uint32_t pool) {
-    ++lane(pool).trying;
+           (now >= lanes_[pool].closed_until && lanes_[pool].trying == 0 &&
+            lanes_[pool].passing == 0);
 }
 
 void Queue::tried(std::uint32_t pool, Came came, base::Instant now) {
     let_go(pool);
+    learn(lane(pool), came, now);
+}
+
+void Queue::passed(std::uint32_t pool, Came came, base::Instant now) {
     Lane& its = lane(pool);
+    POSTERN_ASSERT(its.passing > 0, "an attempt ended that had not begun");
+    --its.passing;
+    learn(its, came, now);
+}
+
+void Queue::learn(Lane& its, Came came, base::Instant now) {
     const bool answered_before = its.pause == base::Duration{};
     switch (came) {
         case Came::answer:
-            answered(pool);
+            answered(static_cast<std::uint32_t>(&its - lanes_.data()));
             its.window = std::min(2 * its.window, window_max);
             return;
         case Came::trouble: {

@@ -36,6 +36,8 @@ class Queue {
             const spool::Kept& kept, const spool::KeptRecipient& recipient) = 0;
         /// For what leads nowhere.
         virtual const config::Retry& retry() const = 0;
+        /// Nobody waits longer for the next try.
+        virtual std::int64_t longest_pause_ms() const = 0;
 
        protected:
         ~Router() = default;
@@ -67,6 +69,8 @@ class Queue {
     /// Takes it out again. Does nothing where it is not scheduled.
     void unschedule(spool::Kept& kept);
     bool orphaned(const spool::Kept& kept) const;
+    /// The recipient's time has come, or is no time that we could have meant.
+    bool is_due(const spool::KeptRecipient& recipient, std::int64_t now_ms) const;
     /// The pool it waits for; nullopt: none.
     std::optional<std::uint32_t> pool_of(const spool::Kept& kept) const;
 
@@ -86,8 +90,10 @@ class Queue {
     // --- what came of it -------------------------------------------------------------------------
     /// May a message for the pool be tried now, past those that wait?
     bool open(std::uint32_t pool, base::Instant now) const;
-    /// One that did not come from next() is tried.
-    void trying(std::uint32_t pool);
+
+    /// One that did not come from next() is tried, until `passed`. What waits does not wait for
+    /// these but while the pool does not answer: then there is one probe, whoever it is.
+    void passing(std::uint32_t pool) { ++lane(pool).passing; }
 
     enum class Came : std::uint8_t {
         answer,    // the host said something about the message
@@ -95,8 +101,10 @@ class Queue {
         congested  // no place was free
     };
 
-    /// A message that next() gave, or trying(), is not being tried any more.
+    /// A message that next() gave is not being tried any more.
     void tried(std::uint32_t pool, Came came, base::Instant now);
+    /// And one of passing().
+    void passed(std::uint32_t pool, Came came, base::Instant now);
     /// What was given by next() could not be tried, for no reason of the pool's: it is not being
     /// tried any more; and stands in the schedule where it did.
     void let_go(std::uint32_t pool);
@@ -137,14 +145,19 @@ class Queue {
         KeptHeap<Older> ready;
         KeptHeap<Older> shared;  // these could be tried at another pool, too
         config::Retry retry;
-        std::uint32_t trying = 0;
+        std::uint32_t trying = 0;   // of these, no more than the window
+        std::uint32_t passing = 0;  // that never waited here
         std::uint32_t window = 1;
         base::Duration pause{};        // 0: it answers
         base::Instant closed_until{};  // while it does not
     };
 
     Lane& lane(std::uint32_t pool);
-    bool may_try(const Lane& lane, base::Instant now) const;
+    /// Nothing but time is between the lane's oldest and its being tried.
+    static bool has_room(const Lane& lane);
+    static bool may_try(const Lane& lane, base::Instant now);
+    void learn(Lane& lane, Came came, base::Instant now);
+    void look_at_clock(std::int64_t now_ms);
     void look_up_again(spool::Kept& kept);
     void look_for_other_pools(Lane& lane);
 
@@ -154,6 +167,7 @@ class Queue {
     std::size_t turn_ = 0;                // the lane that is looked at first
     KeptHeap<Sooner> delayed_;            // orphans, too
     std::vector<spool::Kept*> unrouted_;  // to be looked up again; null: gone meanwhile
+    std::int64_t latest_ms_ = 0;          // that next() was told of
 };
 
 }  // namespace postern::shard

@@ -698,6 +698,7 @@ void Worker::Implementation::go_on_shutting_down() {
         stage_ = Stage::owed;
         inbound_.cut();
         relay_.give_up_unsent();
+        deliveries_.wait_for_no_disk();
         timers_.set(shutdown_timer_, ring_->now() + current().config.timeouts.data_done);
     } else if (stage_ == Stage::owed) {
         relay_.cut();

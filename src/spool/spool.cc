@@ -23,6 +23,7 @@ Spool::Spool(
 
 Spool::~Spool() {
     POSTERN_ASSERT(!under_way(), "a spool was destroyed while it wrote or read");
+    implementation_->abandon();
     implementation_->segments.close_port(implementation_->worker);
 }
 
@@ -42,8 +43,8 @@ Spool::Implementation::Implementation(
 
 /// What is given up here was not acknowledged, or is on the disk. Nothing lets go of a segment:
 /// that would say that it may be zeroed.
-Spool::Implementation::~Implementation() {
-    for (const Written& written : records) {
+void Spool::Implementation::abandon() {
+    for (const Written& written : std::exchange(records, {})) {
         if (written.intake == nullptr) {
             --KeptAccess::under_way(*written.kept);
         }
@@ -123,6 +124,24 @@ bool Spool::idle() const {
     Implementation& self = *implementation_;
     return self.loads.used() == 0 && !under_way() && !self.something_waits() &&
            self.refused.empty();
+}
+
+bool Spool::stuck() const {
+    return implementation_->resting() && !under_way();
+}
+
+void Spool::abandon() {
+    Implementation& self = *implementation_;
+    POSTERN_ASSERT(!under_way(), "a spool ends when nothing is being written or read");
+    self.abandon();
+    Kept* next = nullptr;
+    for (Kept* kept = self.all.front(); kept != nullptr; kept = next) {
+        next = self.all.next(*kept);
+        if (KeptAccess::over(*kept)) {
+            self.forget(*kept);
+            self.world.finished(*kept);
+        }
+    }
 }
 
 bool Spool::under_way() const {

@@ -59,7 +59,6 @@ struct Spool::Implementation final : Hearer {
         Segments::Implementation& given_segments,
         std::uint32_t given_worker,
         metrics::Meters& given_meters);
-    ~Implementation();
 
     // --- write.cc: what goes to the disk ---------------------------------------------------------
     Intake& add_intake(Kept& kept, const journal::Content& content, bool moves, bool more);
@@ -96,6 +95,7 @@ struct Spool::Implementation final : Hearer {
     void on_news() override;
     void forget(Kept& kept);
     void release_places(Kept& kept);
+    void abandon();
 
     io::Ring& ring;
     World& world;

@@ -136,6 +136,30 @@ class Kept(Keeping):
         s.send(b".\r\n")
         self.check(s.read(), 250, "2.0.0", "taken")
 
+    def test_what_could_not_be_stored_first_and_then_was(self):
+        """The deadline comes while the disk takes no writes, so the host goes on; then it fails, and now the disk takes it."""
+        answers = iter([(1, "250 2.0.0 late"), (10, CLOSE)])
+        gateway = self.start(self.host(body=lambda _: next(answers, "250 2.0.0 taken")), delivery={"hybrid_deadline": "300 ms"})
+        s = self.session(gateway)
+        self.check_queued(s.mail("w@a.test", BODY))  # a segment is there
+        self.wait_empty(gateway)
+        self.writes_fail(gateway)
+        s.envelope("x@a.test")
+        s.command("DATA")
+        s.send(b"Subject: kept\r\n\r\n.\r\n")
+        wait_for(lambda: self.failures(gateway) >= 1, "a write that fails")
+        time.sleep(6)  # nor can another segment be had
+        self.writes_fail(gateway, False)
+        self.logged(gateway, "not stored")
+        id = self.check_queued(s.read())
+        port = int(self.a.address.rsplit(":", 1)[1])
+        self.a.close()  # so that nothing but the spool has it
+        self.kill_and_start(gateway)
+        (message,) = self.arrived(self.host(port=port))
+        self.assertEqual(behind_received(message.content), b"Subject: kept\r\n\r\n")
+        self.wait_empty(gateway)
+        self.assertEqual(self.logged(gateway, "delivered", 2)[-1]["id"], id)
+
     def test_the_sender_may_be_gone_once_it_is_told(self):
         port = self.nowhere()
         gateway = self.start(port)

@@ -3,6 +3,7 @@
 import email
 import email.policy
 import json
+import resource
 import subprocess
 import time
 
@@ -83,6 +84,14 @@ class Keeping(Delivery):
         while_down()
         Process.__init__(gateway, gateway.child.args, gateway.folder, gateway.name)
         gateway.wait_listening(gateway.port)
+
+    def writes_fail(self, gateway, fail=True):
+        """Whatever the process writes to a file is refused from now on; its log, too."""
+        _, most = resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (0 if fail else most, most))
+
+    def failures(self, gateway):
+        return gateway.numbers()["postern_spool_failed_writes_total"]
 
     def notification(self, delivered, sender="sender@client.test"):
         """What a host took is a notification to the sender: its parts, the fields of the first recipient's report."""

@@ -45,6 +45,19 @@ class Kept(Keeping):
         self.assertEqual(host.messages[0].recipients, ["TO:<x0@a.test>"])  # the oldest
         self.check_stays(host, 20, 1)
 
+    def test_it_ends_though_the_disk_takes_no_writes(self):
+        """That the message was delivered can not be written down: it comes once more."""
+        gateway = self.start(self.host(body=(1, "250 2.0.0 taken")), timeouts={"shutdown_grace": "1 s"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.writes_fail(gateway)
+        self.arrived(self.a)
+        wait_for(lambda: self.failures(gateway) >= 1, "a write that fails")
+        gateway.signal(signal.SIGTERM)
+        self.assertEqual(gateway.child.wait(timeout=15), 0)
+        self.kill_and_start(gateway)
+        self.arrived(self.a, 2)
+        self.wait_empty(gateway)
+
     def test_while_a_host_is_down_it_is_but_probed(self):
         """Attempts do not grow with the mail that waits."""
         host = self.host(greeting="421 4.3.2 not now")
@@ -290,6 +303,22 @@ class Notifications(Keeping):
         self.assertRegex(report["Status"], r"^[45]\.4\.\d$")
         self.wait_empty(gateway)
         self.assertEqual(len(self.logged(gateway, "expired")), 1)
+
+    def test_each_recipient_expires_by_its_own_pool(self):
+        """Who waits for another pool is not given up with those of the impatient one."""
+        full = ["y@b.test"]
+        b = self.host(rcpt=lambda p: "452 4.2.2 full" if any(r in p for r in full) else "250 ok")
+        gateway = self.start(self.nowhere(), b, pools={"expire": "3 s"})
+        self.check_queued(self.session(gateway).mail(["x@a.test", "y@b.test"], BODY))
+        (delivered,) = self.arrived(b)
+        _, _, reports, _ = self.notification(delivered)
+        self.assertEqual([r["Final-Recipient"] for r in reports], ["rfc822; x@a.test"])
+        self.assertEqual(self.kept(gateway), 1)
+        full.clear()
+        _, message = self.arrived(b, 2)
+        self.assertEqual(message.recipients, ["TO:<y@b.test>"])
+        self.wait_empty(gateway)
+        self.check_stays(b, 2)
 
     def test_an_orphan_expires_too(self):
         gateway = self.start(self.nowhere(), rules="a.test a\nb.test b\nclient.test b\n", retry={"expire": "4 s"})

@@ -77,6 +77,11 @@ class Spool {
     void flush();
     /// Nothing is being written or read, or waits for that.
     bool idle() const;
+    /// The disk took no write, and is given another soon; nothing is being written or read.
+    bool stuck() const;
+    /// The end. What only waits is given up: it is on the disk, and found there again. What was
+    /// finished is told so (World::finished), from inside this call. REQUIRES: !under_way().
+    void abandon();
     /// An operation of the ring has not ended: REQUIRED to be false before it is destroyed. What
     /// only waits is given up then.
     bool under_way() const;

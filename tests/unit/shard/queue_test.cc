@@ -44,6 +44,8 @@ struct QueueTest : ::testing::Test, Queue::Router {
 
     const config::Retry& retry() const override { return general; }
 
+    std::int64_t longest_pause_ms() const override { return base::to_ms(general.max); }
+
     spool::Kept& make(std::vector<std::string> addresses, std::int64_t arrival_ms) {
         journal::Message message;
         message.arrival_ms = arrival_ms;
@@ -151,6 +153,43 @@ TEST_F(QueueTest, a_pool_that_answers_again_is_not_flooded) {
     EXPECT_EQ(most, Queue::window_max);
 }
 
+TEST_F(QueueTest, what_waits_does_not_stand_behind_what_passes) {
+    for (std::uint32_t i = 0; i < 2 * Queue::window_max; ++i) {
+        ASSERT_TRUE(queue.open(0, now));
+        queue.passing(0);
+    }
+    spool::Kept& kept = scheduled({"x@a.example"}, wall_ms);
+    EXPECT_EQ(queue.wait(now, wall_ms), std::optional<base::Duration>(0s));
+    EXPECT_EQ(next().kept, &kept);
+    queue.tried(0, Came::answer, now);
+    for (std::uint32_t i = 0; i < 2 * Queue::window_max; ++i) {
+        queue.passed(0, Came::answer, now);
+    }
+}
+
+TEST_F(QueueTest, there_is_one_probe_whoever_it_is) {
+    queue.passing(0);
+    queue.passed(0, Came::trouble, now);
+    EXPECT_FALSE(queue.open(0, now));
+    pass(Queue::pause_first);
+    ASSERT_TRUE(queue.open(0, now));
+    queue.passing(0);
+    EXPECT_FALSE(queue.open(0, now));
+    spool::Kept& kept = scheduled({"x@a.example"}, wall_ms);
+    EXPECT_EQ(next().kept, nullptr);
+    EXPECT_EQ(queue.wait(now, wall_ms), std::optional<base::Duration>(general.expire))
+        << "no turn without end while the probe is under way";
+    queue.passed(0, Came::answer, now);
+    EXPECT_EQ(next().kept, &kept);
+    EXPECT_TRUE(queue.open(0, now));
+    queue.tried(0, Came::trouble, now);
+    queue.schedule(kept, wall_ms);
+    pass(Queue::pause_first);
+    EXPECT_EQ(next().kept, &kept);
+    EXPECT_FALSE(queue.open(0, now));
+    queue.tried(0, Came::answer, now);
+}
+
 TEST_F(QueueTest, what_a_host_put_off_waits_for_its_own_time) {
     spool::Kept& kept = make({"x@a.example", "y@b.example"}, wall_ms);
     kept.recipients()[0].next_try_ms = wall_ms + minute_ms;
@@ -165,6 +204,30 @@ TEST_F(QueueTest, what_a_host_put_off_waits_for_its_own_time) {
     pass(1min);
     EXPECT_EQ(next().kept, &kept);
     queue.tried(0, Came::answer, now);
+}
+
+/// A year ahead, and set right: what was put off meanwhile does not wait for that year.
+TEST_F(QueueTest, a_clock_that_was_ahead) {
+    constexpr std::int64_t year_ms = 365 * 24 * 60 * minute_ms;
+    wall_ms += year_ms;
+    spool::Kept& waits = make({"x@a.example"}, wall_ms);
+    waits.recipients()[0].next_try_ms = wall_ms + minute_ms;
+    queue.schedule(waits, wall_ms);
+    EXPECT_EQ(next().kept, nullptr);
+    wall_ms -= year_ms;
+    EXPECT_EQ(next().kept, &waits);
+    queue.tried(0, Came::answer, now);
+
+    spool::Kept& read = make({"y@a.example"}, wall_ms);  // from the disk, say
+    read.recipients()[0].next_try_ms = wall_ms + year_ms;
+    EXPECT_TRUE(queue.is_due(read.recipients()[0], wall_ms));
+    queue.schedule(read, wall_ms);
+    EXPECT_EQ(next().kept, &read);
+    queue.tried(0, Came::answer, now);
+
+    spool::Kept& put_off = make({"z@a.example"}, wall_ms);
+    put_off.recipients()[0].next_try_ms = wall_ms + base::to_ms(general.max);
+    EXPECT_FALSE(queue.is_due(put_off.recipients()[0], wall_ms));
 }
 
 TEST_F(QueueTest, what_no_rule_takes_is_kept_and_looked_up_at_a_reload) {
