@@ -121,19 +121,21 @@ base::Result<Comparison> ask_and_compare(
 }
 
 /// Asks until nothing is lost, or `settle` is over: a gateway with a queue answers before it
-/// delivers.
+/// delivers. Asking is to be no load of its own, however many messages there are.
 base::Result<Comparison> settle_and_compare(
     const LoadOptions& options, const LoadResults& results, const RecipientPlan& plan) {
-    static constexpr auto pause = std::chrono::milliseconds(200);
-    base::Duration waited{};
+    using Clock = std::chrono::steady_clock;
+    static constexpr base::Duration pause_min = std::chrono::milliseconds(200);
+    static constexpr int asking_share = 10;  // of the time it asks one part in so many
+    const Clock::time_point end = Clock::now() + options.settle;
     for (;;) {
+        const Clock::time_point began = Clock::now();
         auto comparison = ask_and_compare(options, results, plan);
-        if (!comparison.ok() || comparison->lost == 0 || waited >= options.settle ||
-            stop_requested) {
+        if (!comparison.ok() || comparison->lost == 0 || Clock::now() >= end || stop_requested) {
             return comparison;
         }
-        std::this_thread::sleep_for(pause);
-        waited += pause;
+        std::this_thread::sleep_for(
+            std::max<base::Duration>(pause_min, asking_share * (Clock::now() - began)));
     }
 }
 
