@@ -25,11 +25,14 @@ BlockPool::~BlockPool() {
 }
 
 BlockRef BlockPool::take() {
-    if (free_ == nullptr && !grow()) {
+    Block* block = free_;
+    if (block != nullptr) {
+        free_ = block->next_free;
+    } else if (fresh_ != fresh_end_ || grow()) {
+        block = carve();
+    } else {
         return {};
     }
-    Block* block = free_;
-    free_ = block->next_free;
     block->references = 1;
     ++used_;
     return BlockRef::adopt(block);
@@ -56,16 +59,19 @@ bool BlockPool::grow() {
     }
     slabs_.emplace_back(memory, size);
     mapped_ += size;
-    // Linked from the end, so that blocks are handed out by rising address.
-    for (std::size_t i = count; i-- > 0;) {
-        auto* block = new (static_cast<char*>(memory) + i * stride) Block{};
-        block->pool = this;
-        block->capacity = block_size_;
-        block->next_free = free_;
-        free_ = block;
-    }
+    fresh_ = static_cast<char*>(memory);
+    fresh_end_ = fresh_ + size;
     count_ += static_cast<std::uint32_t>(count);
     return true;
+}
+
+/// A block of the newest slab that nobody has had yet: its pages are touched only now.
+Block* BlockPool::carve() {
+    auto* block = new (fresh_) Block{};
+    block->pool = this;
+    block->capacity = block_size_;
+    fresh_ += block_size_ + sizeof(Block);
+    return block;
 }
 
 }  // namespace postern::base

@@ -96,6 +96,7 @@ class BlockPool {
     friend class BlockRef;
     void give(Block* block);
     bool grow();
+    Block* carve();
 
     std::uint32_t block_size_;
     std::uint32_t count_max_;
@@ -103,6 +104,8 @@ class BlockPool {
     std::uint32_t used_ = 0;
     std::size_t mapped_ = 0;
     Block* free_ = nullptr;
+    char* fresh_ = nullptr;  // blocks of the newest slab that were never handed out
+    char* fresh_end_ = nullptr;
     std::vector<std::pair<void*, std::size_t>> slabs_;
 };
 
