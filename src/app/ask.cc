@@ -10,6 +10,7 @@
 #include "postern/base/result.h"
 #include "postern/config/parse.h"
 #include "postern/io/address.h"
+#include "say.h"
 
 namespace postern::app {
 namespace {
@@ -80,15 +81,13 @@ Reply ask(const config::Admin& admin, const std::string& method, const std::stri
 
 int print_reply(const config::Admin& admin, const Reply& reply) {
     if (reply.status == 0) {
-        fmt::print(
-            stderr,
+        say(stderr,
             "postern: nobody answers at {}; is Postern running there? --admin or -c says where\n",
             name_of(admin));
         return 2;
     }
     const bool good = reply.status / 100 == 2;
-    fmt::print(
-        good ? stdout : stderr,
+    say(good ? stdout : stderr,
         "{}{}",
         good ? "" : "postern: ",
         reply.body.empty() ? fmt::format("it answers HTTP {}\n", reply.status) : reply.body);

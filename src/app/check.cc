@@ -17,6 +17,7 @@
 #include "postern/base/units.h"
 #include "postern/io/entropy.h"
 #include "postern/shard/memory.h"
+#include "say.h"
 
 namespace postern::app {
 namespace {
@@ -104,10 +105,10 @@ int check(const std::string& config_file, const CheckOptions& options) {
             loaded.warnings.end(), report.warnings.begin(), report.warnings.end());
     }
     for (const std::string& line : loaded.errors) {
-        fmt::print(stderr, "{}\n", line);
+        say(stderr, "{}\n", line);
     }
     for (const std::string& line : loaded.warnings) {
-        fmt::print(stderr, "warning: {}\n", line);
+        say(stderr, "warning: {}\n", line);
     }
     if (!loaded.snapshot) {
         return 1;
@@ -116,32 +117,32 @@ int check(const std::string& config_file, const CheckOptions& options) {
     if (options.connect) {
         std::vector<std::string> found;
         for (const std::string& line : connect_warnings(snapshot, found)) {
-            fmt::print(stderr, "warning: {}\n", line);
+            say(stderr, "warning: {}\n", line);
             loaded.warnings.push_back(line);
         }
         for (const std::string& line : found) {
-            fmt::print("{}\n", line);
+            say(stdout, "{}\n", line);
         }
     }
-    fmt::print(
+    say(stdout,
         "{}: no errors, {} warning{}\n",
         config_file,
         loaded.warnings.size(),
         loaded.warnings.size() == 1 ? "" : "s");
 
-    fmt::print("{} rules:", snapshot.table->rule_count());
+    say(stdout, "{} rules:", snapshot.table->rule_count());
     for (std::size_t kind = 0; kind < report.rules_of_kind.size(); ++kind) {
-        fmt::print(
+        say(stdout,
             "{} {} {}",
             kind == 0 ? "" : ",",
             report.rules_of_kind[kind],
             route::name_of(static_cast<route::Pattern>(kind)));
     }
-    fmt::print("\n");
+    say(stdout, "\n");
     const auto& targets = snapshot.table->targets();
     for (std::uint32_t i = 0; i < targets.size(); ++i) {
         if (const route::Recipients* list = snapshot.table->recipients_of(i)) {
-            fmt::print("pool {}: {} recipients in its list\n", targets[i].text, list->count());
+            say(stdout, "pool {}: {} recipients in its list\n", targets[i].text, list->count());
         }
     }
 
@@ -152,16 +153,16 @@ int check(const std::string& config_file, const CheckOptions& options) {
         workers,
         snapshot.table->octets() + snapshot.table->name_octets());
     std::uint64_t total = 0;
-    fmt::print("memory, at most, with {} worker{}:\n", workers, workers == 1 ? "" : "s");
+    say(stdout, "memory, at most, with {} worker{}:\n", workers, workers == 1 ? "" : "s");
     for (const shard::MemoryHolder& holder : sum) {
-        fmt::print(
+        say(stdout,
             "  {:>9.1f} MiB  {}: {}\n",
             static_cast<double>(holder.octets) / (1 << 20),
             metrics::name_of(holder.holder),
             holder.reason);
         total += holder.octets;
     }
-    fmt::print("  {:>9.1f} MiB  in all\n", static_cast<double>(total) / (1 << 20));
+    say(stdout, "  {:>9.1f} MiB  in all\n", static_cast<double>(total) / (1 << 20));
     return 0;
 }
 
@@ -173,28 +174,28 @@ int check_from_postfix(const std::vector<std::string>& names) {
         if (in.is_open() && !in.bad()) {
             files.push_back({name, std::move(text)});
         } else {
-            fmt::print(stderr, "{}:1: cannot be read\n", name);
+            say(stderr, "{}:1: cannot be read\n", name);
         }
     }
     route::Secrets secrets;
     io::fill_with_entropy(std::as_writable_bytes(std::span(secrets.numbers)));
     const PostfixRules translated = rules_from_postfix(files, secrets);
-    fmt::print(
+    say(stdout,
         "# From Postfix's {}. What main.cf says goes into the configuration: recipient_delimiter\n"
         "# (Postfix's own default: none) into rules.recipient_delimiter, mynetworks into "
         "relay.networks.\n",
         fmt::join(names, ", "));
     if (!translated.relay_domains_known) {
-        fmt::print(
+        say(stdout,
             "# A transport map does not say who may send: as they stand, anyone may send to these "
             "domains. Give the file of\n# relay_domains too, and what is not in it is restricted "
             "to relay.networks.\n");
     }
     for (const std::string& rule : translated.rules) {
-        fmt::print("{}\n", rule);
+        say(stdout, "{}\n", rule);
     }
     for (const std::string& error : translated.errors) {
-        fmt::print(stderr, "{}\n", error);
+        say(stderr, "{}\n", error);
     }
     return translated.errors.empty() && files.size() == names.size() ? 0 : 1;
 }

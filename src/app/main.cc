@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <functional>
@@ -7,6 +9,7 @@
 
 #include "commands.h"
 #include "postern/config/parse.h"
+#include "say.h"
 
 namespace {
 
@@ -135,6 +138,18 @@ class Queue {
     CLI::App* export_ = nullptr;
 };
 
+/// A command has ended well only where all that it said was taken.
+int told(int code) {
+    if (std::fflush(stdout) == 0 && std::ferror(stdout) == 0) {
+        return code;
+    }
+    // Who closed the pipe, as head does, has what it wanted.
+    const bool wanted = errno == EPIPE;
+    return wanted
+               ? std::max(code, 1)
+               : postern::app::complain(1, "standard output did not take all that was to be said");
+}
+
 }  // namespace
 
 /// The command line of product.md, section 6. Each command stands in a file of its own.
@@ -225,21 +240,21 @@ int main(int argc, char** argv) {
         return postern::app::run(file);
     }
     if (check->parsed() && !postfix_files.empty()) {
-        return postern::app::check_from_postfix(postfix_files);
+        return told(postern::app::check_from_postfix(postfix_files));
     }
     if (check->parsed()) {
-        return postern::app::check(file, check_options);
+        return told(postern::app::check(file, check_options));
     }
     if (route->parsed()) {
-        return postern::app::route(file, route_options);
+        return told(postern::app::route(file, route_options));
     }
     if (reload->parsed()) {
-        return postern::app::reload(file, reload_command);
+        return told(postern::app::reload(file, reload_command));
     }
     if (queue.parsed()) {
-        return queue.run();
+        return told(queue.run());
     }
     POSTERN_ASSERT(reference->parsed(), "one command is given");
     std::fputs(postern::config::reference().c_str(), stdout);
-    return 0;
+    return told(0);
 }

@@ -20,6 +20,7 @@
 #include "postern/spool/segments.h"
 #include "queue_printer.h"
 #include "queue_rows.h"
+#include "say.h"
 
 namespace postern::app {
 namespace {
@@ -145,8 +146,7 @@ int list_archive(
                 admin,
                 archive.error().text));
     }
-    fmt::print(
-        stderr,
+    say(stderr,
         "postern: nobody answers at {}: this is read from the spool {}, which no process has "
         "open\n",
         admin,
@@ -214,7 +214,7 @@ int queue_export(
     if (const base::Result<void> stable = make_stable(folder); !stable) {
         return complain(1, stable.error().text);
     }
-    fmt::print("{} written to {}\n", messages_text(written), folder);
+    say(stdout, "{} written to {}\n", messages_text(written), folder);
     if (failed != 0) {
         return complain(1, fmt::format("{} not", messages_text(failed)));
     }

@@ -11,6 +11,7 @@
 #include "queue_archive.h"
 #include "queue_printer.h"
 #include "queue_rows.h"
+#include "say.h"
 
 namespace postern::app {
 namespace {
@@ -209,12 +210,12 @@ void print_done(
     std::uint64_t changed,
     std::uint64_t left_out) {
     if (command.json) {
-        fmt::print("{}\n", line_of({{"changed", changed}, {"left_out", left_out}}));
+        say(stdout, "{}\n", line_of({{"changed", changed}, {"left_out", left_out}}));
         return;
     }
-    fmt::print("{}\n", done_text(change, changed, command.notify));
+    say(stdout, "{}\n", done_text(change, changed, command.notify));
     if (left_out != 0) {
-        fmt::print("{} {}\n", left_out, left_out_text(change));
+        say(stdout, "{} {}\n", left_out, left_out_text(change));
     }
 }
 

@@ -1,14 +1,10 @@
 #pragma once
 
 #include <cstdint>
-#include <string_view>
 
 #include <nlohmann/json.hpp>
 
 namespace postern::app {
-
-/// Says what is wrong on standard error; gives back the exit code.
-int complain(int code, std::string_view what);
 
 /// Prints messages of queue_rows.h to standard output, one after the other.
 class QueuePrinter {

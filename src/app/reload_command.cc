@@ -4,14 +4,14 @@
 
 #include "ask.h"
 #include "commands.h"
+#include "say.h"
 
 namespace postern::app {
 
 int reload(const std::string& config_file, const ReloadCommand& command) {
     const base::Result<config::Admin> admin = admin_of(command.admin, config_file);
     if (!admin) {
-        fmt::print(stderr, "postern: {}\n", admin.error().text);
-        return 2;
+        return complain(2, admin.error().text);
     }
     const std::string target =
         fmt::format("/reload?dry_run={:d}&force={:d}", command.dry_run, command.force);

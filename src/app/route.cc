@@ -6,19 +6,15 @@
 #include "commands.h"
 #include "explained.h"
 #include "load.h"
+#include "say.h"
 
 namespace postern::app {
 namespace {
 
-int complain(const std::string& what) {
-    fmt::print(stderr, "postern: {}\n", what);
-    return 2;
-}
-
 int route_live(const std::string& config_file, const RouteOptions& options) {
     const base::Result<config::Admin> admin = admin_of(options.admin, config_file);
     if (!admin) {
-        return complain(admin.error().text);
+        return complain(2, admin.error().text);
     }
     std::string target =
         fmt::format("/route?json={}&from={}", options.json ? 1 : 0, escape_query(options.from));
@@ -36,7 +32,7 @@ int route(const std::string& config_file, const RouteOptions& options) {
     }
     const Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.errors) {
-        fmt::print(stderr, "{}\n", line);
+        say(stderr, "{}\n", line);
     }
     if (!loaded.snapshot) {
         return 1;
@@ -44,7 +40,7 @@ int route(const std::string& config_file, const RouteOptions& options) {
     const shard::Snapshot& snapshot = *loaded.snapshot;
     const auto explanations = explain(snapshot, options.addresses, options.from);
     if (!explanations) {
-        return complain(explanations.error().text);
+        return complain(2, explanations.error().text);
     }
     const std::vector<route::PoolHosts> pools = pool_hosts(snapshot.config);
     std::vector<std::string> objects;
@@ -52,11 +48,11 @@ int route(const std::string& config_file, const RouteOptions& options) {
         if (options.json) {
             objects.push_back(route::to_json(explanation, *snapshot.table, pools));
         } else {
-            fmt::print("{}", route::to_text(explanation, *snapshot.table, pools));
+            say(stdout, "{}", route::to_text(explanation, *snapshot.table, pools));
         }
     }
     if (options.json) {
-        fmt::print("[{}]\n", fmt::join(objects, ",\n "));
+        say(stdout, "[{}]\n", fmt::join(objects, ",\n "));
     }
     return 0;
 }

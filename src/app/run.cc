@@ -29,6 +29,7 @@
 #include "postern/spool/segments.h"
 #include "privileges.h"
 #include "queue_answers.h"
+#include "say.h"
 
 namespace postern::app {
 namespace {
@@ -56,8 +57,7 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
     const std::uint64_t room = limit.rlim_cur > others ? limit.rlim_cur - others : 1;
     const std::uint32_t wanted = snapshot.config.limits.connections;
     if (room < wanted) {
-        fmt::print(
-            stderr,
+        say(stderr,
             "postern: limits.connections is lowered from {} to {}: the limit on open files is {}; "
             "raise it (LimitNOFILE= "
             "of the service, or ulimit -n) to have more\n",
@@ -206,7 +206,7 @@ int next_signal(int signals, base::Duration wait) {
 
 void reopen(log::Log& log) {
     if (const base::Result<void> reopened = log.reopen(); !reopened) {
-        fmt::print(stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
+        say(stderr, "postern: the old log stays in use: {}\n", reopened.error().text);
     }
 }
 
@@ -300,13 +300,13 @@ int serve_until_told(
     const config::Config config = first->config;
     const base::Result<Bound> bound = bind_and_drop(config, needs_spool(*first), workers);
     if (!bound) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", bound.error().text);
+        say(stderr, "postern: nothing was started: {}\n", bound.error().text);
         return 1;
     }
     // One buffer for each worker, one for the watch over them, one for the control of reloads.
     auto log = log::Log::open(log_options(config.log), workers + 2);
     if (!log) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", log.error().text);
+        say(stderr, "postern: nothing was started: {}\n", log.error().text);
         return 1;
     }
     base::HashKey client_keys;
@@ -317,7 +317,7 @@ int serve_until_told(
     metrics::Registry& registry = common.metrics;
     Watch watch(registry, (*log)->buffer(workers));
     if (const auto made = shard::make_tls_contexts(*first, common.tls); !made) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", made.error().text);
+        say(stderr, "postern: nothing was started: {}\n", made.error().text);
         return 1;
     }
     Control control(config_file, workers, common, (*log)->buffer(workers + 1), std::move(first));
@@ -326,7 +326,7 @@ int serve_until_told(
          .min_free = config.spool.min_free.octets,
          .workers = workers});
     if (!segments && needs_spool(control.first())) {
-        fmt::print(stderr, "postern: nothing was started: {}\n", segments.error().text);
+        say(stderr, "postern: nothing was started: {}\n", segments.error().text);
         return 1;
     }
     if (segments) {
@@ -376,7 +376,7 @@ int serve_until_told(
             running.push_back(*worker);
         } else if (!failed) {
             failed = true;
-            fmt::print(stderr, "postern: nothing was started: {}\n", worker.error().text);
+            say(stderr, "postern: nothing was started: {}\n", worker.error().text);
         }
     }
     if (!failed) {
@@ -425,14 +425,13 @@ int run(const std::string& config_file) {
     const base::Instant began = io::monotonic_time();
     Loaded loaded = load(config_file, 1);
     for (const std::string& line : loaded.warnings) {
-        fmt::print(stderr, "warning: {}\n", line);
+        say(stderr, "warning: {}\n", line);
     }
     for (const std::string& line : loaded.errors) {
-        fmt::print(stderr, "{}\n", line);
+        say(stderr, "{}\n", line);
     }
     if (!loaded.snapshot) {
-        fmt::print(
-            stderr,
+        say(stderr,
             "postern: nothing was started: {} error{} in the configuration\n",
             loaded.errors.size(),
             loaded.errors.size() == 1 ? "" : "s");
@@ -451,7 +450,7 @@ int run(const std::string& config_file) {
     pthread_sigmask(SIG_BLOCK, &signals, nullptr);
     const int descriptor = signalfd(-1, &signals, SFD_CLOEXEC);
     if (descriptor < 0) {
-        fmt::print(stderr, "postern: nothing was started: no signalfd: {}\n", std::strerror(errno));
+        say(stderr, "postern: nothing was started: no signalfd: {}\n", std::strerror(errno));
         return 1;
     }
     const int code = serve_until_told(

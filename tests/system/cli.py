@@ -216,6 +216,7 @@ x = 1
             ("", RULES.replace("* reject", "* cluster-a"), False),
             ('[delivery]\nnotify_pool = "cluster-b"\n', RULES, False),
             ('[delivery]\npostmaster = "anna@example.com"\n', RULES, False),
+            ('[[listener]]\naddress = "127.0.0.1:1"\nnotify_pool = "cluster-b"\n', RULES, False),
         ):
             with self.subTest(more=more, rules=rules):
                 self.write("main.rules", rules)
@@ -333,6 +334,33 @@ class Route(Cli):
             with self.subTest(address=address):
                 done = self.postern("route", address)
                 self.assertTrue(done.returncode != 0 or "553" in done.stdout, done)
+
+
+class Output(Cli):
+    """Whoever reads what a command says may stop, and a disk may be full."""
+
+    COMMAND = "--from-postfix", "map"
+
+    def setUp(self):
+        super().setUp()
+        self.write("map", "".join(f"d{number}.example smtp:[10.0.0.1]\n" for number in range(50000)))
+
+    def run_into(self, out):
+        return subprocess.run([POSTERN, "check", *self.COMMAND], cwd=self.folder, stdout=out, stderr=subprocess.PIPE, text=True, timeout=30)
+
+    def test_a_pipe_that_is_closed(self):
+        reader, writer = os.pipe()
+        os.close(reader)
+        try:
+            done = self.run_into(writer)
+        finally:
+            os.close(writer)
+        self.assertEqual((done.returncode, done.stderr), (1, ""))
+
+    def test_a_full_disk(self):
+        with open("/dev/full", "wb") as out:
+            done = self.run_into(out)
+        self.assertEqual((done.returncode, done.stderr), (1, "postern: standard output did not take all that was to be said\n"))
 
 
 class Reference(Cli):
