@@ -116,6 +116,9 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     /// delivered once more after the next start, where it was delivered.
     void wait_for_no_disk() { disk_matters_ = false; }
 
+    /// Of memory, for what is kept.
+    std::uint64_t held_octets() const { return spool_ == nullptr ? 0 : spool_->held_octets(); }
+
     /// Nothing is being written or tried.
     bool idle() const {
         return attempts_.used() == 0 && tellings_.empty() && burying_ == 0 &&

@@ -7,6 +7,7 @@
 #include "postern/mail/submission.h"
 #include "postern/shard/common.h"
 #include "postern/shard/snapshot.h"
+#include "postern/spool/spool.h"
 #include "verifier.h"
 
 namespace postern::shard {
@@ -121,6 +122,11 @@ std::vector<MemoryHolder> memory_sum(
          (workers + 2) * std::uint64_t{shared::CountTable::memory(connections)} +
              shared::RateTable::memory(Common::rated_clients_max),
          "what each client has open, and has done in the last minute; mapped as it is used"});
+    sum.push_back(
+        {Holder::spool,
+         workers * spool::Spool::buffer_octets_max(),
+         "records on their way to the disk, for each worker; each message that waits takes some "
+         "0.4 KiB besides"});
     return sum;
 }
 

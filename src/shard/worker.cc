@@ -678,6 +678,7 @@ void Worker::Implementation::publish_memory() {
     set(Holder::rings, locked_octets_);
     set(Holder::tls, inbound_.held_tls_octets());
     set(Holder::clients, index_ == 0 ? common_.rates.held_octets() : 0);
+    set(Holder::spool, deliveries_.held_octets());
     own.set<Metric::transactions_open>(submissions_.used());
     inbound_.set_pressed(pressure_.look(own));
 }

@@ -153,8 +153,13 @@ bool Kept::busy() const {
            moving_;
 }
 
-std::size_t Kept::fixed_octets() const {
-    return recipients_at + reverse_path_size_ + envid_size_ + client_size_;
+std::size_t Kept::octets() const {
+    std::size_t octets = recipients_at + recipient_count_ * sizeof(KeptRecipient) +
+                         reverse_path_size_ + envid_size_ + client_size_;
+    for (const KeptRecipient& recipient : recipients()) {
+        octets += recipient.address.size() + recipient.original.size();
+    }
+    return octets;
 }
 
 }  // namespace postern::spool

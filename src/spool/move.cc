@@ -12,7 +12,6 @@ namespace postern::spool {
 namespace {
 
 constexpr std::uint32_t block_size = journal::block_size;
-constexpr std::size_t buffer_octets = (std::size_t{1} << 20) + 2 * block_size;
 constexpr std::size_t records_max = 64;
 /// Messages that are looked at in one turn.
 constexpr int looked_at_max = 1000;

@@ -38,6 +38,12 @@ class Mover {
     /// Something is being read.
     bool under_way() const;
 
+    /// Of memory.
+    std::size_t held_octets() const { return buffer_ == nullptr ? 0 : buffer_octets; }
+
+    static constexpr std::size_t buffer_octets =
+        (std::size_t{1} << 20) + 2 * std::size_t{journal::block_size};
+
    private:
     /// A record on its way into the buffer.
     struct Record final : io::Completion {

@@ -79,8 +79,7 @@ void Spool::keep(Kept& kept, const journal::Content& content) {
         !KeptAccess::stored(kept) && !kept.busy(), "a message is brought to the disk once");
     POSTERN_ASSERT(content.left() == kept.content_size(), "the content is as long as was said");
     static_cast<base::ListLink<Waiting>&>(kept).unlink();
-    self.all.push_back(kept);
-    ++self.count;
+    self.add(kept);
     self.add_intake(kept, content, false, false);
 }
 
@@ -157,11 +156,19 @@ std::uint64_t Spool::kept() const {
     return implementation_->count;
 }
 
+std::uint64_t Spool::held_octets() const {
+    const Implementation& self = *implementation_;
+    return self.buffer_size + self.mover->held_octets() + self.kept_octets;
+}
+
+std::uint64_t Spool::buffer_octets_max() {
+    return write_octets_max + Mover::buffer_octets;
+}
+
 void Spool::Implementation::on_news() {
     News news = segments.news(worker);
     for (Kept* kept : news.recovered) {
-        all.push_back(*kept);
-        ++count;
+        add(*kept);
     }
     if (news.clear) {
         mover->begin_round();
@@ -193,10 +200,17 @@ void Spool::Implementation::release_places(Kept& kept) {
     KeptAccess::progress_size(kept) = 0;
 }
 
+void Spool::Implementation::add(Kept& kept) {
+    all.push_back(kept);
+    ++count;
+    kept_octets += kept.octets();
+}
+
 void Spool::Implementation::forget(Kept& kept) {
     mover->forget(kept);
     static_cast<base::ListLink<Waiting>&>(kept).unlink();
     --count;
+    kept_octets -= kept.octets();
 }
 
 }  // namespace postern::spool

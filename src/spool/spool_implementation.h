@@ -19,6 +19,8 @@
 
 namespace postern::spool {
 
+constexpr std::size_t write_octets_max = std::size_t{1} << 20;
+
 /// A message record on its way to the disk: of a new message, or of one that is copied out of a
 /// segment. What does not fit into one write goes in front of it in parts.
 struct Intake : base::ListLink<> {
@@ -93,6 +95,7 @@ struct Spool::Implementation final : Hearer {
 
     // --- spool.cc --------------------------------------------------------------------------------
     void on_news() override;
+    void add(Kept& kept);
     void forget(Kept& kept);
     void release_places(Kept& kept);
     void abandon();
@@ -105,6 +108,7 @@ struct Spool::Implementation final : Hearer {
 
     base::List<Kept, Waiting> all;
     std::uint64_t count = 0;
+    std::uint64_t kept_octets = 0;     // of those messages
     base::List<Kept, ToWrite> wishes;  // progress and done
     base::List<Intake> intakes;        // those in the write under way too
     base::ObjectPool<Intake> intake_pool{1u << 24};

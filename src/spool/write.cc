@@ -15,7 +15,6 @@ using journal::Batch;
 using journal::Type;
 using metrics::Metric;
 
-constexpr std::size_t buffer_octets = std::size_t{1} << 20;
 /// A part is no smaller than this where more can be had in the next write.
 constexpr std::size_t part_octets_min = std::size_t{64} << 10;
 constexpr std::uint32_t failures_max = 3;
@@ -122,7 +121,7 @@ void Spool::Implementation::begin_write() {
         return;
     }
     buffer_needed =
-        std::max(buffer_needed, std::min<std::size_t>(buffer_octets, segments.segment_octets()));
+        std::max(buffer_needed, std::min<std::size_t>(write_octets_max, segments.segment_octets()));
     if (buffer_size < buffer_needed) {
         grow_buffer(buffer_needed);
     }

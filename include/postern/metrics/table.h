@@ -48,6 +48,7 @@ enum class Holder : std::uint8_t {
     rings,
     tls,
     clients,
+    spool,
 };
 /// What a TLS handshake came to.
 enum class Handshake : std::uint8_t { full, resumed, failed };
@@ -83,7 +84,8 @@ inline constexpr std::string_view holder_names[] = {
     "kept answers",
     "rings",
     "TLS sessions",
-    "clients"};
+    "clients",
+    "spool"};
 inline constexpr std::string_view limit_names[] = {
     "connections",
     "connections_per_client",

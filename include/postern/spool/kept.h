@@ -83,8 +83,8 @@ class Kept final : public base::ListLink<ToWrite>, public base::ListLink<Waiting
     /// Something of it is being written or read, or waits for that.
     bool busy() const;
 
-    /// Octets of memory, but for what the recipients take.
-    std::size_t fixed_octets() const;
+    /// Octets of memory.
+    std::size_t octets() const;
 
     /// The owner's own use: where in its schedule the message stands. The spool does not look.
     struct Schedule {

@@ -87,6 +87,10 @@ class Spool {
     bool under_way() const;
     /// Messages that it has.
     std::uint64_t kept() const;
+    /// Octets of memory that it holds, messages included.
+    std::uint64_t held_octets() const;
+    /// What its buffers hold of it, at most.
+    static std::uint64_t buffer_octets_max();
 
     struct Implementation;
 
