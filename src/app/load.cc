@@ -144,13 +144,16 @@ void warn_of_postmasters(
 void warn_of_notifications(
     std::vector<std::string>& warnings,
     const std::string& file,
-    const config::Delivery& delivery,
+    const config::Config& config,
     const route::Table& table) {
     const route::Match& everything = table.everything();
     const bool has_way =
         everything.found() &&
         !shard::pool_name_of(table.targets()[table.action(everything.action).target]).empty();
-    if (!has_way && delivery.notify_pool.empty() && delivery.postmaster.empty()) {
+    const auto has = [&config](std::string config::Delivery::*key) {
+        return !config::delivery_key(config, key).empty();
+    };
+    if (!has_way && !has(&config::Delivery::notify_pool) && !has(&config::Delivery::postmaster)) {
         warnings.push_back(fmt::format(
             "{}:1:1: delivery.notify_pool: neither this nor delivery.postmaster is set, and no "
             "rule for '*' names a pool: notifications to senders whose domain no rule matches end "
@@ -332,7 +335,7 @@ Loaded load(const std::string& file, std::uint64_t generation) {
     const std::vector<io::Address> listening = listening_addresses(config);
     std::vector<route::RelaySettings> relaying = relaying_of(config, listening);
     warn_of_postmasters(loaded.warnings, file, relaying, *rules.table);
-    warn_of_notifications(loaded.warnings, file, config.delivery, *rules.table);
+    warn_of_notifications(loaded.warnings, file, config, *rules.table);
     snapshot->generation = generation;
     snapshot->relaying = std::move(relaying);
     snapshot->passwords = std::move(passwords);

@@ -150,7 +150,7 @@ constexpr Key<Delivery> delivery_keys[] = {
      check_optional_mailbox},
     {"notify_pool", member<&Delivery::notify_pool>, "\"\"", "the name of a pool, or nothing",
      "Where notifications go whose recipient no rule matches; empty: to postmaster, else the "
-     "dead-letter folder.",
+     "dead-letter folder. Both of them by [delivery], else by the first listener that has one.",
      check_optional_pool},
 };
 

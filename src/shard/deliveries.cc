@@ -74,6 +74,7 @@ std::int64_t Deliveries::now_ms() const {
 
 void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools) {
     const config::Config& config = snapshot.config;
+    const std::string& notify_pool = config::delivery_key(config, &config::Delivery::notify_pool);
     notify_pool_ = route::none;
     longest_pause_ms_ = base::to_ms(std::max(config.retry.max, untold_pause));
     for (std::size_t i = 0; i < pools.size(); ++i) {
@@ -84,7 +85,7 @@ void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>
         const config::Pool& pool = snapshot.pool_config(static_cast<std::uint32_t>(i));
         terms_[pools[i]] = {pool.retry, own_defer(pool), own_mode(pool)};
         longest_pause_ms_ = std::max(longest_pause_ms_, base::to_ms(pool.retry.max));
-        if (!pool.name.empty() && pool.name == config.delivery.notify_pool) {
+        if (!pool.name.empty() && pool.name == notify_pool) {
             notify_pool_ = pools[i];
         }
     }

@@ -135,9 +135,9 @@ void Deliveries::keep_notification(
     recipient.address = submission.envelope.reverse_path;
     recipient.notify = set_of(mail::Notify::never);
     if (!look_up(AddressKey(recipient.address), true).way) {
-        if (!config.delivery.postmaster.empty() &&
-            look_up(AddressKey(config.delivery.postmaster), true).way) {
-            recipient.address = config.delivery.postmaster;
+        const std::string& postmaster = config::delivery_key(config, &config::Delivery::postmaster);
+        if (!postmaster.empty() && look_up(AddressKey(postmaster), true).way) {
+            recipient.address = postmaster;
         } else {
             bury(attempt, id, std::move(notification.content));
             return;

@@ -351,6 +351,13 @@ class Notifications(Keeping):
                     self.assertTrue(delivered.sender.startswith("FROM:<>"))
                 self.wait_empty(gateway)
 
+    def test_a_listeners_own_pool_for_them(self):
+        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), rules="a.test a\nb.test b\n", listener={"notify_pool": "b"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        (delivered,) = self.arrived(self.b)
+        self.assertEqual(delivered.recipients, ["TO:<sender@client.test>"])
+        self.wait_empty(gateway)
+
     def test_a_restricted_rule_is_open_to_our_own(self):
         gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), rules="a.test a\nclient.test b restricted\n")
         self.check_queued(self.session(gateway).mail("x@a.test", BODY))

@@ -218,4 +218,15 @@ struct Config {
                      // name, no hosts
 };
 
+/// notify_pool or postmaster where no listener is meant, as of notifications: that of [delivery],
+/// else the first that a listener has.
+inline const std::string& delivery_key(const Config& config, std::string Delivery::*key) {
+    for (const Listener& listener : config.listeners) {
+        if ((config.delivery.*key).empty() && !(listener.delivery.*key).empty()) {
+            return listener.delivery.*key;
+        }
+    }
+    return config.delivery.*key;
+}
+
 }  // namespace postern::config
