@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Whole gateways on the simulated ring, network and disk, each under a seed of its own: senders, smart hosts that refuse, die and
-# come back, writes that fail, power cuts followed by recovery, reloads. What was promised must be delivered, kept or told of.
+# come back, writes that fail, power cuts followed by recovery, reloads, a wall clock that is set, places that are short. What was
+# promised must be delivered, kept or told of.
 #
 # usage: tests/sim.sh [N [FIRST]]      (default: 2000 seeds from 1 on; $POSTERN_BUILD: a build to take, default build-debug, made)
 #   exit 1: a line for each breach, and the command that repeats it

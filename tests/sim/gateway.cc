@@ -203,7 +203,9 @@ class Gateway {
             choices_.chance(1, 2) ? "pass" : "spool");
         configuration_ += choices_.chance(1, 2) ? "[relay]\nnetworks = [\"10.0.0.0/8\"]\n" : "";
         configuration_ += "[retry]\nfirst = \"10 s\"\nmax = \"2 min\"\n";
-        configuration_ += "[limits]\nbody_memory = \"16 MiB\"\nconnections_per_client = 0\n";
+        configuration_ += fmt::format(
+            "[limits]\nbody_memory = \"{}\"\nconnections_per_client = 0\n",
+            choices_.chance(1, 4) ? "1 MiB" : "16 MiB");
         configuration_ += "[spool]\npath = \"/spool\"\nmin_free = \"1 MiB\"\n";
         for (std::size_t i = 0; i < 3; ++i) {
             Host& host = hosts_[i];
@@ -222,7 +224,9 @@ class Gateway {
             configuration_ += shard::test::pool(
                 name,
                 first_host_port + static_cast<int>(i),
-                choices_.chance(1, 3) ? "recipients_max = 1\n" : "");
+                std::string(choices_.chance(1, 3) ? "recipients_max = 1\n" : "") +
+                    (choices_.chance(1, 4) ? "connections = 1\n" : "") +
+                    (choices_.chance(1, 4) ? "pipeline = 1\n" : ""));
         }
     }
 
@@ -260,6 +264,7 @@ class Gateway {
         World world(choices_.next(), faults);
         world_ = &world;
         world.step(resume_);
+        world.set_wall_clock(wall_offset_);
         disk_.set_octets_max(disk_octets);
         for (std::size_t i = 0; i < 3; ++i) {
             come_back(i);
@@ -294,6 +299,12 @@ class Gateway {
         const io::Address address = *io::Address::parse("127.0.0.1", gateway_port);
         shard::WorkerSettings settings;
         settings.bounds = shard::worker_bounds(all.snapshot->config, 100);
+        if (choices_.chance(1, 5)) {  // places for messages are short
+            settings.bounds.submissions = 1 + static_cast<std::uint32_t>(choices_.below(5));
+        }
+        if (choices_.chance(1, 8)) {
+            settings.bounds.connections = 1 + static_cast<std::uint32_t>(choices_.below(3));
+        }
         settings.listeners = {{0, *io::open_listener(address)}};
         auto made =
             shard::Worker::create(settings, *all.snapshot, *all.common, control_, *all.lines);
@@ -325,6 +336,13 @@ class Gateway {
             world.at(world.now() + base::Duration(choices_.below(60'000'000'000)), [this, &all] {
                 reload(all);
             });
+        }
+        if (choices_.chance(1, 3)) {
+            for (std::size_t i = 0; i < 1 + choices_.below(3); ++i) {
+                world.at(
+                    world.now() + base::Duration(choices_.below(90'000'000'000)),
+                    [this, &world] { set_wall_clock(world); });
+            }
         }
         if (!last) {
             world.at(world.now() + base::Duration(choices_.below(60'000'000'000)), [] {
@@ -374,6 +392,17 @@ class Gateway {
         shard::identify_pools(*all.next, all.snapshot.get(), all.identity);
         shard::number_listeners(*all.next, all.snapshot.get(), *all.common);
         all.worker->publish(*all.next, {});
+    }
+
+    /// Somebody sets the wall clock, or what keeps it has gone wrong: by moments, hours or days,
+    /// either way, or right again.
+    void set_wall_clock(World& world) {
+        const base::Duration by[] = {0s, 1s, 1h, 24h};
+        wall_offset_ = by[choices_.below(4)] * static_cast<std::int64_t>(choices_.below(10));
+        if (choices_.chance(1, 2)) {
+            wall_offset_ = -wall_offset_;
+        }
+        world.set_wall_clock(wall_offset_);
     }
 
     void prepare_segments(spool::Segments& segments) {
@@ -585,6 +614,7 @@ class Gateway {
     std::deque<Sent> sent_;
     std::vector<std::unique_ptr<Sender>> senders_;
     base::Instant resume_{};
+    base::Duration wall_offset_{};  // longer than a life
     GatewayRun run_;
 };
 

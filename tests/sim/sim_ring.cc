@@ -134,17 +134,8 @@ base::Instant Ring::now() const {
     return implementation_->now;
 }
 
-namespace {
-
-base::WallTime wall_at(base::Instant instant) {
-    constexpr base::Duration first_of_january_2026 = std::chrono::seconds(1'767'225'600);
-    return base::WallTime(first_of_january_2026 + instant.time_since_epoch());
-}
-
-}  // namespace
-
 base::WallTime Ring::wall_now() const {
-    return wall_at(implementation_->now);
+    return implementation_->world.wall_at(implementation_->now);
 }
 
 std::uint64_t Ring::random() {
@@ -581,7 +572,8 @@ const Ring::Counters& Ring::counters() const {
 
 base::WallTime wall_time() {
     const Crossing crossing;
-    return wall_at(sim::World::current().now());
+    const sim::World& world = sim::World::current();
+    return world.wall_at(world.now());
 }
 
 base::Instant monotonic_time() {

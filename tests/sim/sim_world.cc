@@ -69,6 +69,11 @@ void World::at(base::Instant when, std::function<void()> what) {
     events_.emplace(std::max(when, now_), std::move(what));
 }
 
+base::WallTime World::wall_at(base::Instant instant) const {
+    constexpr base::Duration first_of_january_2026 = std::chrono::seconds(1'767'225'600);
+    return base::WallTime(first_of_january_2026 + instant.time_since_epoch() + wall_offset_);
+}
+
 base::Instant World::after_latency() {
     const auto most = static_cast<std::uint64_t>(faults_.latency_max.count());
     return now_ + base::Duration(most == 0 ? 0 : random_.below(most));

@@ -136,6 +136,12 @@ class World {
     void at(base::Instant when, std::function<void()> what);
     base::Instant after_latency();
     base::Instant after_disk();
+
+    /// The wall clock is set so far from where it would be; who measures time by now()
+    /// notices nothing.
+    void set_wall_clock(base::Duration offset) { wall_offset_ = offset; }
+
+    base::WallTime wall_at(base::Instant instant) const;
     /// Moves the clock to what happens next and lets all of that moment happen, or to `until` if
     /// that is earlier.
     void step(base::Instant until);
@@ -166,6 +172,7 @@ class World {
     io::Random random_;
     Faults faults_;
     base::Instant now_;
+    base::Duration wall_offset_{};
     std::multimap<base::Instant, std::function<void()>> events_;
     std::map<int, std::shared_ptr<Socket>> descriptors_;
     std::multimap<std::string, std::weak_ptr<Socket>>
