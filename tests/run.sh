@@ -4,14 +4,15 @@
 # usage: tests/run.sh [--unit | --all]
 #   (neither)  unit tests (with sanitizers, build-asan/) and system tests (release, build/): under ten minutes
 #   --unit     unit tests only
-#   --all      then each fuzz target for 20 seconds behind its corpus, and instructions against the committed figures
+#   --all      then each fuzz target for 20 seconds behind its corpus, 2,000 seeds of whole gateways, and instructions against the
+#              committed figures
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
 
 case ${1:-} in
     "" | --unit | --all) ;;
-    *) sed -n '4,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+    *) sed -n '4,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 mode=${1:-}
 
@@ -47,6 +48,7 @@ if [[ $mode != --unit ]]; then
     counted tests/system/run.py
     if [[ $mode == --all ]]; then
         counted tests/fuzz.sh 20
+        counted tests/sim.sh 2000
         deploy/packages.sh bench
         deploy/build.sh bench
         counted bench/instructions.py --check

@@ -4,7 +4,7 @@
 # promised must be delivered, kept or told of.
 #
 # usage: tests/sim.sh [N [FIRST]]      (default: 2000 seeds from 1 on; $POSTERN_BUILD: a build to take, default build-debug, made)
-#   exit 1: a line for each breach, and the command that repeats it
+#   exit 1: a line for each breach, and the command that repeats it; the last line is 'N passed, N failed', a seed being one
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seeds=${1:-2000}
@@ -21,4 +21,5 @@ seq "$first" "$chunk" $((end - 1)) |
         count=$(('"$end"' - {})); ((count < chunk)) || count=$chunk
         "$build/tests/sim/sim-gateway" {} "$count"' | tee /dev/stderr | awk '
     / seeds, .* failed: / { seeds += $1; failed += $3; delivered += $11; twice += $13 }
-    END { printf "%d seeds, %d failed: %d delivered, %d of them twice\n", seeds, failed, delivered, twice; exit failed > 0 || seeds != '"$seeds"' }'
+    END { printf "%d seeds: %d delivered, %d of them twice\n%d passed, %d failed\n", seeds, delivered, twice, seeds - failed, '"$seeds"' - seeds + failed
+          exit failed > 0 || seeds != '"$seeds"' }'
