@@ -313,12 +313,13 @@ base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
     segment.state = Segment::State::in_use;
     segment.hold(0);  // its writer's
     while (segments_.size() > header.slots) {
-        // One that does not go stands there unused at the next start.
         io::close_file(segments_.back().file);
         const std::string path = path_of(segments_.back());
         segments_.pop_back();
-        if (base::Result<void> removed = io::remove_file(path); !removed) {
-            return removed;
+        if (!io::remove_file(path)) {
+            // It stands there unused at the next start, or another takes its name; those before it
+            // go another time, lest there be a gap.
+            break;
         }
     }
     return {};

@@ -175,6 +175,7 @@ void Spool::Implementation::on_news() {
     }
     awaits_segment = false;  // if there is none yet, flush() asks again
     if (news.no_segment && !segments.has_ready(worker)) {
+        let_go_of_what_is_over();
         give_up();
     } else if (!refused.empty()) {
         refuse(std::exchange(refused, {}));

@@ -80,6 +80,7 @@ struct Spool::Implementation final : Hearer {
     void commit(const Written& written);
     void write_failed();
     void give_up();
+    void let_go_of_what_is_over();
     void refuse(const std::vector<Kept*>& told);
     void end_intake(Intake& intake);
     void drop_parts(Intake& intake, std::size_t from);
@@ -124,6 +125,7 @@ struct Spool::Implementation final : Hearer {
     std::size_t buffer_size = 0;
     std::size_t buffer_needed = 0;  // the largest record that is known of needs it
     std::size_t write_size = 0;
+    bool has_written = false;      // or tried to, since the start
     std::vector<Written> records;  // of the write under way
     std::vector<Ghost> ghosts_in_write;
     std::vector<journal::Recipient> recipients_scratch;

@@ -149,6 +149,7 @@ void Spool::Implementation::begin_write() {
     }
     const std::span<const char> octets = batch.seal();
     write_size = octets.size();
+    has_written = true;
     ring.write(writing, segment->file.descriptor, octets, segment->used);
 }
 
@@ -508,6 +509,25 @@ void Spool::Implementation::give_up() {
         end_intake(*intake);
     }
     refuse(told);
+}
+
+/// After a start without room for one more segment nothing can be written before a file goes. It
+/// may, when all in it is over, and nobody needs to have read so (format.md, the writer's duty 5):
+/// what is known of these messages from before the start is all that is on the disk. Their done
+/// records wait on, for the files that stay.
+void Spool::Implementation::let_go_of_what_is_over() {
+    if (has_written) {
+        return;
+    }
+    for (Kept* kept = wishes.front(); kept != nullptr; kept = wishes.next(*kept)) {
+        const std::span<const PartPlace> parts = KeptAccess::parts(std::as_const(*kept));
+        const Segment* const its = KeptAccess::place(*kept).segment;
+        const bool in_one = std::all_of(
+            parts.begin(), parts.end(), [its](const auto& part) { return part.segment == its; });
+        if (KeptAccess::over(*kept) && in_one) {
+            release_places(*kept);
+        }
+    }
 }
 
 void Spool::Implementation::refuse(const std::vector<Kept*>& told) {

@@ -240,6 +240,10 @@ struct DiskAccess {
     }
 
     static base::Result<void> remove(const std::string& path) {
+        World& world = World::current();
+        if (world.happens(world.faults().remove_fails)) {
+            return failed("cannot remove " + path, EIO);
+        }
         return Disk::current().files.erase(path) == 1 ? base::Result<void>()
                                                       : failed("cannot remove " + path, ENOENT);
     }

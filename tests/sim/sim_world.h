@@ -38,6 +38,7 @@ struct Faults {
     unsigned read_fails = 0;           // of a file
     unsigned read_fails_at_start = 0;  // io::read_file; not drawn
     unsigned create_fails = 0;         // a file is not made though there is room
+    unsigned remove_fails = 0;         // a file stays; not drawn
     base::Duration disk_latency_max{};
 
     /// Each fault absent, rare or frequent, as the generator will have it.

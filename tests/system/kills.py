@@ -148,18 +148,25 @@ class Kills(SystemTest):
         self.wait_empty()
 
     def test_the_disk_is_full(self):
-        """The smart host is away until nothing more is taken. (A start on a disk without room for another segment is in
-        deploy/operating.md: what is over cannot be written down there.)"""
+        """The smart host is away until nothing more is taken; the gateway is killed then, and starts on a full disk."""
         disk = self.place.add(Disk(self.place))
         self.start("queue", workers=1, spool={"path": str(disk.folder / "spool"), "min_free": "8 MiB"})
         load = self.load(6, "--size", "64 KiB")
         wait_for(lambda: self.mail_code() == 452, "that no mail is taken")
+        self.kill()
+        wait_for(lambda: self.mail_code() == 452, "that no mail is taken behind a start")
         self.start_host()
         report = self.judge(load, IN_FLIGHT, "queue, on a full disk")
         refusals = {code for step in ("mail", "rcpt", "body") for code in report["answers"][step] if code[0] in "45"}
         self.assertEqual(refusals, {"452"}, report)
         self.wait_empty()
         wait_for(lambda: self.mail_code() == 250, "that mail is taken again")
+        self.kill()
+        wait_for(lambda: self.gw.ask("/ready").status == 200, "the next start")
+        time.sleep(2)
+        numbers = self.gw.numbers()
+        self.assertEqual(numbers["postern_spool_messages"], 0)
+        self.assertEqual(sum(value for name, value in numbers.items() if name.startswith("postern_host_messages_total")), 0, numbers)
 
     def mail_code(self):
         return self.session(self.gw).mail("x@here.test").code

@@ -202,6 +202,98 @@ TEST(Segments, FilesThatNobodyNeedsAnyMoreGo) {
     EXPECT_EQ(life.hand().messages.size(), 10u);
 }
 
+TEST(Segments, OneThatIsNotNeededAnyMoreAndDoesNotGoHindersNobody) {
+    sim::Disk disk;
+    sim::Faults faults;
+    Life life(1, faults);
+    ASSERT_TRUE(life.keep(1, 200, 20'000));
+    faults.remove_fails = 1000;
+    life.world.set_faults(faults);
+    for (const auto& [number, kept] : std::map(life.hand().messages)) {
+        life.hand().spool.finish(*kept);
+    }
+    ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+    for (std::uint64_t number = 201; number <= 260; ++number) {
+        life.hand().keep(number, text_of_size(number, 20'000));
+        ASSERT_TRUE(life.settle());
+        life.hand().spool.finish(*life.hand().messages.at(number));
+    }
+    EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+    EXPECT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+}
+
+/// Keeps messages until the disk takes no more; the number of those that are safe.
+std::uint64_t fill(Life& life, sim::Disk& disk, io::Random& random) {
+    EXPECT_TRUE(life.keep(1, 40, 20'000));
+    std::uint64_t octets = 0;
+    for (const auto& [path, file] : disk.files) {
+        octets += file->octets.size();
+    }
+    disk.set_octets_max(octets + 1'000'000);
+    for (std::uint64_t number = 41; life.hand().spool.takes(); ++number) {
+        const std::size_t size = random.chance(1, 10) ? 300'000 : 1 + random.below(30'000);
+        life.hand().keep(number, text_of_size(number, size));
+        EXPECT_TRUE(life.run_until([&] { return life.hand().contents.empty(); }));
+        if (random.chance(1, 5)) {
+            const auto any = life.hand().messages.lower_bound(random.below(number));
+            any->second->recipients()[0].attempts = 9;
+            life.hand().spool.note(*any->second);
+        }
+    }
+    return life.hand().safe_.size();
+}
+
+TEST(Segments, AStartOnAFullDiskIsOverOnceWhatWaitsIs) {
+    for (std::uint64_t seed = 1; seed <= 20; ++seed) {
+        SCOPED_TRACE(seed);
+        sim::Disk disk;
+        io::Random random(seed);
+        std::uint64_t count = 0;
+        {
+            Life life(seed);
+            count = fill(life, disk, random);
+        }
+        std::set<std::uint64_t> stay;
+        std::set<std::uint64_t> over;
+        {
+            Life life(seed);
+            ASSERT_TRUE(life.recover());
+            ASSERT_EQ(life.hand().messages.size(), count);
+            // All of it, or what is older, or here and there one stays.
+            const std::uint64_t last = random.chance(1, 3) ? ~std::uint64_t{0} : random.below(200);
+            const unsigned stays = random.chance(1, 2) ? 0 : 10;
+            for (const auto& [number, kept] : life.hand().messages) {
+                if (number > last || random.chance(stays, 100)) {
+                    stay.insert(number);
+                } else {
+                    life.hand().spool.finish(*kept);
+                }
+            }
+            if (last > 1000 && stays == 0) {
+                ASSERT_TRUE(life.run_until([&] { return life.hand().over.size() == count; }));
+                EXPECT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+                EXPECT_TRUE(life.hand().spool.takes());
+            } else {
+                life.run_until([&] { return random.chance(1, 2000); });
+            }
+            over = life.hand().over;
+            disk.cut_power(random);
+        }
+        disk.set_octets_max(std::uint64_t{1} << 30);
+        Life life(seed);
+        ASSERT_TRUE(life.recover());
+        EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+        for (const auto& [number, kept] : life.hand().messages) {
+            EXPECT_FALSE(over.contains(number)) << number << " came back";
+            stay.erase(number);
+            life.hand().load(number);
+            ASSERT_TRUE(life.settle());
+            EXPECT_EQ(life.hand().loads.at(number).error, "");
+        }
+        EXPECT_TRUE(stay.empty()) << stay.size() << " are lost";
+    }
+}
+
 TEST(Segments, AFirstBlockThatCannotBeReadKeepsNobodyFromStarting) {
     sim::Disk disk;
     {
