@@ -23,7 +23,7 @@ MUTATIONS = {
     "false-250": (
         "the sender of a message that could not be written is told 250",
         "src/shard/deliveries.cc",
-        "        const mail::Reply reply = trouble ? sync_answer(attempt.kind) : not_kept;\n",
+        "        const mail::Reply reply = trouble ? sync_answer(attempt.kind, attempt.reply) : not_kept;\n",
         "        const mail::Reply reply{250, {2, 0, 0}, trouble ? not_kept.text : \"queued\"};\n",
     ),
     "lost-wish": (
@@ -59,8 +59,8 @@ MUTATIONS = {
     "temporary-is-final": (
         "a recipient that was put off is taken for refused, and nobody is told",
         "src/shard/kept_mail.cc",
-        "    if (reply.permanent()) {\n        recipient.state = State::refused;\n",
-        "    if (reply.code >= 400) {\n        recipient.state = State::delivered;\n",
+        "    if (reply.permanent()) {\n        return State::refused;\n",
+        "    if (reply.code >= 400) {\n        return State::delivered;\n",
     ),
     "late-answer": (
         "an answer that comes when the message is on the disk does not count",
@@ -85,7 +85,7 @@ MUTATIONS = {
     "silent-refusal": (
         "a recipient that was refused is told of to nobody",
         "src/shard/kept_mail.cc",
-        "        tell_sender(attempt, failed, notify::Action::failed);\n",
+        "        tell_sender(attempt, attempt.failed, notify::Action::failed);\n",
         "",
     ),
     "recovery-stops": (

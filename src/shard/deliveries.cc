@@ -40,6 +40,12 @@ bool any_answer(const mail::Submission& submission, Is is) {
     return false;
 }
 
+/// Nobody has got it, nor will by another try.
+bool is_final_refusal(const mail::Outcome& outcome) {
+    return outcome.kind == Kind::divided ||
+           (outcome.kind == Kind::refused && outcome.reply.permanent());
+}
+
 bool any_refused(const mail::Submission& submission) {
     return any_answer(submission, [](const mail::Reply& answer) { return answer.code >= 400; });
 }
@@ -188,17 +194,25 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
 }
 
 void Deliveries::answer(mail::Submission& submission, const mail::Outcome& outcome) {
-    const mail::Reply reply = sync_answer(outcome);
+    if (outcome.kind == Kind::accepted && !outcome.host_has_dsn) {
+        tell_relayed(submission, outcome);
+    }
+    note_answer(submission, outcome);
+    world_.tell(submission, sync_answer(outcome));
+}
+
+/// What the smart host said is what the sender is told.
+void Deliveries::note_answer(const mail::Submission& submission, const mail::Outcome& outcome) {
     const std::string_view pool = parts_.generations.pool_name(submission.pool);
     if (outcome.kind == Kind::divided) {
         parts_.refusals.keep(submission, pool, parts_.ring.now());
     }
-    if (outcome.kind == Kind::accepted && !outcome.host_has_dsn) {
-        tell_relayed(submission, outcome);
-    }
     parts_.lines.message(
-        world_.listener_of(submission.client).name, submission, pool, outcome, reply);
-    world_.tell(submission, reply);
+        world_.listener_of(submission.client).name,
+        submission,
+        pool,
+        outcome,
+        sync_answer(outcome));
 }
 
 void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outcome) {
@@ -249,6 +263,9 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
                 outcome,
                 outcome.reply);
             world_.tell(submission, outcome.reply);
+        } else if (submission.inbound_owner != nullptr && is_final_refusal(outcome)) {
+            attempt->withdrawn = true;
+            note_answer(submission, outcome);
         }
         return;
     }
@@ -321,6 +338,7 @@ void Deliveries::store(
 void Deliveries::stored(spool::Kept& kept, bool safe) {
     if (const auto telling = tellings_.find(&kept); telling != tellings_.end()) {
         Attempt* const attempt = telling->second.attempt;
+        const notify::Action action = telling->second.action;
         tellings_.erase(telling);
         if (safe) {
             queue_.add(kept);
@@ -330,7 +348,7 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
             spool::Kept::destroy(&kept);
         }
         if (attempt != nullptr) {
-            told(*attempt, safe);
+            told(*attempt, action, safe);
         }
         return;
     }
@@ -338,6 +356,11 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
     mail::Submission& submission = *attempt.submission;
     if (!safe) {
         not_stored(attempt);
+        return;
+    }
+    if (attempt.withdrawn) {
+        withdrawn_.push_back(&attempt);
+        spool_->finish(kept);
         return;
     }
     if (!std::exchange(attempt.told, true)) {
@@ -356,7 +379,6 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
         world_.tell(submission, reply);
     }
     queue_.add(kept);
-    watch_delay(kept);
     if (attempt.has_outcome) {
         process(attempt);
     } else if (attempt.with_relay) {
@@ -390,8 +412,9 @@ void Deliveries::not_stored(Attempt& attempt) {
     }
     if (!attempt.told) {
         const bool trouble =
-            attempt.has_outcome && attempt.kind != Kind::accepted && attempt.kind != Kind::refused;
-        const mail::Reply reply = trouble ? sync_answer(attempt.kind) : not_kept;
+            attempt.withdrawn || (attempt.has_outcome && attempt.kind != Kind::accepted &&
+                                  attempt.kind != Kind::refused);
+        const mail::Reply reply = trouble ? sync_answer(attempt.kind, attempt.reply) : not_kept;
         parts_.lines.kept(
             "deferred",
             world_.listener_of(submission.client).name,

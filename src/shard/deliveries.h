@@ -3,7 +3,6 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <queue>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -114,7 +113,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
 
     /// What becomes of mail is not written down any more where the disk takes no writes: it is
     /// delivered once more after the next start, where it was delivered.
-    void wait_for_no_disk() { disk_matters_ = false; }
+    void wait_for_no_disk();
 
     /// Of memory, for what is kept.
     std::uint64_t held_octets() const { return spool_ == nullptr ? 0 : spool_->held_octets(); }
@@ -137,6 +136,12 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void remove(spool::Kept& kept, bool notify) override;
 
    private:
+    /// What a recipient of a kept message comes to.
+    struct Fate {
+        std::uint32_t recipient = 0;
+        journal::State state = journal::State::waiting;
+    };
+
     /// One message of the spool that something is being done for.
     struct Attempt {
         enum class Stage : std::uint8_t {
@@ -158,10 +163,9 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
             passed
         } counted = Counted::no;  // by queue_
         bool told = false;        // the sender knows
+        bool withdrawn = false;   // it is to be told what the host said, once no copy is kept
         bool expire = false;      // what waits is given up
-        bool remove = false;      // an operator took it out
-        bool tell_removed = false;
-        bool changed = false;  // something is known that the disk does not know
+        bool changed = false;     // something is known that the disk does not know
         // What the relay said.
         bool has_outcome = false;
         bool host_has_dsn = false;
@@ -169,15 +173,16 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         mail::Reply reply;
         std::string text;  // of `reply`
         std::string host;
-        // Notifications under way, and the recipients that they tell of as failed.
+        // Notifications under way, and whom they tell of as failed.
         std::uint32_t notices = 0;
-        bool notice_lost = false;
-        std::vector<std::uint32_t> failed;
+        bool failure_untold = false;
+        std::vector<Fate> failed;
     };
 
     /// A notification that is being stored.
     struct Telling {
         Attempt* attempt = nullptr;  // whose message it tells of; null: nobody waits for it
+        notify::Action action{};
         std::string content;
     };
 
@@ -216,11 +221,12 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         base::List<mail::Submission, mail::Answering> senders;
     };
 
-    struct DelayNotice {
+    /// When a sender is to be told of a message, though nothing is tried then.
+    struct OwedNotice {
         std::int64_t due_ms;
         journal::Id id;
 
-        bool operator<(const DelayNotice& other) const { return due_ms > other.due_ms; }
+        bool operator<(const OwedNotice& other) const { return due_ms > other.due_ms; }
     };
 
     /// What could not be told is tried again after so long.
@@ -246,6 +252,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     // Fresh mail.
     bool passes(const mail::Submission& submission, const mail::Outcome& outcome) const;
     void answer(mail::Submission& submission, const mail::Outcome& outcome);
+    void note_answer(const mail::Submission& submission, const mail::Outcome& outcome);
     void wait_for_answer(mail::Submission& submission);
     void look_at_senders();
     /// look() has something to do in so much time, at the latest.
@@ -255,7 +262,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void first_try(Attempt& attempt);
 
     // Kept mail.
-    void try_what_is_due();
+    bool try_what_is_due();
     bool begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose);
     bool fill_envelope(mail::Submission& submission, spool::Kept& kept, bool tries);
     bool add_recipient(
@@ -271,16 +278,17 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     const config::Retry& retry_of(const Attempt& attempt) const;
     void remember(Attempt& attempt, const mail::Outcome& outcome);
     void process(Attempt& attempt);
-    void apply(Attempt& attempt, const mail::Recipient& recipient);
-    void refuse(const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply);
+    journal::State apply(const Attempt& attempt, const mail::Recipient& recipient);
+    journal::State refuse(
+        const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply);
     void conclude(Attempt& attempt);
     void free_if_over(Attempt& attempt);
-    void watch_delay(const spool::Kept& kept);
-    void tell_of_delays();
+    void watch_delay(spool::Kept& kept, const config::Retry& retry);
+    void owe_notice(const spool::Kept& kept, std::int64_t due_ms);
+    bool tell_what_is_owed();
 
     // Notifications (notices.cc).
-    void tell_sender(
-        Attempt& attempt, const std::vector<std::uint32_t>& told, notify::Action action);
+    void tell_sender(Attempt& attempt, const std::vector<Fate>& told, notify::Action action);
     void tell_relayed(const mail::Submission& submission, const mail::Outcome& outcome);
     void keep_notification(
         Attempt* attempt,
@@ -290,8 +298,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         base::WallTime arrived,
         std::uint64_t content_size);
     void bury_notification(Attempt& attempt);
-    void bury(Attempt* attempt, std::string_view id, std::string content);
-    void told(Attempt& attempt, bool safe);
+    void bury(Attempt* attempt, notify::Action action, std::string_view id, std::string content);
+    void told(Attempt& attempt, notify::Action action, bool safe);
 
     World& world_;
     const Parts parts_;
@@ -303,8 +311,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     std::int64_t longest_pause_ms_ = 0;
     std::uint32_t notify_pool_ = route::none;
     std::vector<std::unique_ptr<Patience>> patience_;
-    std::priority_queue<DelayNotice> delays_;
-    std::vector<journal::Id> removals_;  // to be told of, when there is memory for it
+    std::vector<Attempt*> withdrawn_;  // whose copies are being ended
+    std::vector<OwedNotice> owed_;     // a heap
     Due due_{*this};
     bool look_ = false;  // something may be due
     bool shutting_down_ = false;

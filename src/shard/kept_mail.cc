@@ -37,14 +37,26 @@ bool any_waits(const Recipients& recipients) {
     });
 }
 
+/// Of whom is the sender still to be told that an operator took them out?
+bool owes_notice(const spool::KeptRecipient& recipient) {
+    return recipient.state == State::removed && !recipient.delay_told;
+}
+
+bool any_owes_notice(const spool::Kept& kept) {
+    const auto recipients = kept.recipients();
+    return std::any_of(recipients.begin(), recipients.end(), owes_notice);
+}
+
 }  // namespace
 
 void Deliveries::recovered(spool::Kept& kept) {
     queue_.add(kept);
-    watch_delay(kept);
     if (any_waits(kept.recipients())) {
+        watch_delay(kept, retry());
         queue_.schedule(kept, now_ms());
         look_ = true;
+    } else if (any_owes_notice(kept)) {
+        owe_notice(kept, now_ms());
     } else {
         queue_.erase(kept);
         spool_->finish(kept);
@@ -52,7 +64,24 @@ void Deliveries::recovered(spool::Kept& kept) {
 }
 
 void Deliveries::finished(spool::Kept& kept) {
+    auto* const attempt = static_cast<Attempt*>(kept.schedule.attempt);
     spool::Kept::destroy(&kept);
+    if (attempt != nullptr) {
+        std::erase(withdrawn_, attempt);
+        world_.tell(*attempt->submission, sync_answer(attempt->kind, attempt->reply));
+        attempt->stage = Attempt::Stage::over;
+        free_if_over(*attempt);
+    }
+}
+
+/// Those who wait for such an answer have been cut off by now.
+void Deliveries::wait_for_no_disk() {
+    disk_matters_ = false;
+    for (Attempt* const attempt : std::exchange(withdrawn_, {})) {
+        attempt->kept->schedule.attempt = nullptr;
+        attempt->stage = Attempt::Stage::over;
+        free_if_over(*attempt);
+    }
 }
 
 std::optional<Queue::Way> Deliveries::way_of(
@@ -84,9 +113,15 @@ void Deliveries::look() {
     }
     look_ = false;
     look_at_senders();
-    if (spool_ != nullptr) {
-        tell_of_delays();
-        try_what_is_due();
+    const base::Instant now = parts_.ring.now();
+    if (spool_ == nullptr || shutting_down_) {
+        return;
+    }
+    if (now < no_memory_until_) {
+        look_in(no_memory_until_ - now);
+    } else if (!tell_what_is_owed() || !try_what_is_due()) {
+        no_memory_until_ = now + memory_pause;
+        look_in(memory_pause);
     }
 }
 
@@ -97,26 +132,10 @@ void Deliveries::look_in(base::Duration wait) {
     }
 }
 
-void Deliveries::try_what_is_due() {
+/// False: memory is short.
+bool Deliveries::try_what_is_due() {
     const base::Instant now = parts_.ring.now();
     const std::int64_t wall_ms = now_ms();
-    if (shutting_down_) {
-        return;
-    }
-    if (now < no_memory_until_) {
-        look_in(no_memory_until_ - now);
-        return;
-    }
-    for (const journal::Id& id : std::exchange(removals_, {})) {
-        if (spool::Kept* const kept = queue_.index().find(id)) {
-            remove(*kept, true);
-        }
-    }
-    if (!removals_.empty()) {
-        no_memory_until_ = now + memory_pause;
-        look_in(memory_pause);
-        return;
-    }
     // Bounded, so that senders are served in between.
     for (unsigned i = 0; i < Queue::window_max; ++i) {
         const Queue::Next next = queue_.next(now, wall_ms);
@@ -124,18 +143,17 @@ void Deliveries::try_what_is_due() {
             break;
         }
         if (!begin(*next.kept, next.pool, next.expired ? Purpose::expire : Purpose::attempt)) {
-            no_memory_until_ = now + memory_pause;
-            look_in(memory_pause);
-            return;
+            return false;
         }
     }
     if (const std::optional<base::Duration> wait = queue_.wait(now, wall_ms)) {
         look_in(*wait);
     }
+    return true;
 }
 
 /// Begins to load a message that is out of the schedule. False: memory is short, and it is in the
-/// schedule again.
+/// schedule again, if somebody waits.
 bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
     const bool tries = purpose == Purpose::attempt;
     mail::Client client;
@@ -144,9 +162,11 @@ bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
     client.trusted = message.trusted;
     client.exempt = true;
     mail::Submission* const submission = parts_.submissions.make(client, parts_.ring.wall_now());
+    // A notification that nobody takes becomes a dead letter, whole.
     const std::uint64_t octets =
-        tries ? kept.content_size()
-              : std::min<std::uint64_t>(kept.content_size(), notify::content_octets_max);
+        tries || message.notification
+            ? kept.content_size()
+            : std::min<std::uint64_t>(kept.content_size(), notify::content_octets_max);
     bool has_memory = false;
     bool nobody = false;
     if (submission != nullptr) {
@@ -167,7 +187,9 @@ bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
         if (tries) {
             queue_.let_go(pool);
         }
-        queue_.schedule(kept, now_ms());
+        if (any_waits(kept.recipients())) {
+            queue_.schedule(kept, now_ms());
+        }
         return has_memory;
     }
     Attempt* const attempt = attempts_.make();
@@ -269,10 +291,24 @@ void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
         parts_.lines.kept("unreadable", kept, result.error().text);
         attempt.submission->body.clear();
     }
-    if (!result && tries) {
-        // Nothing damaged goes out, and nothing is thrown away: the disk may give it later.
+    const bool put_off = attempt.generation != current().generation || shutting_down_;
+    const bool removed = !any_waits(kept.recipients());
+    if (tries && (!result || put_off || removed)) {
         queue_.let_go(attempt.pool);
         attempt.counted = Attempt::Counted::no;
+    }
+    if (!result && kept.message().notification) {
+        // It would be buried empty: the disk may give it later.
+        for (spool::KeptRecipient& recipient : kept.recipients()) {
+            recipient.reply = spool_->shared_text(ReplyText(unreadable).view());
+            recipient.next_try_ms = now_ms() + base::to_ms(untold_pause);
+        }
+        attempt.failure_untold = true;
+        conclude(attempt);
+        return;
+    }
+    if (!result && tries) {
+        // Nothing damaged goes out, and nothing is thrown away: the disk may give it later.
         attempt.has_outcome = true;
         attempt.kind = Kind::refused;
         attempt.reply = unreadable;
@@ -280,17 +316,11 @@ void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
         process(attempt);
         return;
     }
-    if (tries && (attempt.generation != current().generation || attempt.remove || shutting_down_)) {
-        queue_.let_go(attempt.pool);
-        attempt.counted = Attempt::Counted::no;
-        if (attempt.remove) {
-            process(attempt);
-        } else {
-            conclude(attempt);
-        }
+    if (tries && put_off && !removed) {
+        conclude(attempt);
         return;
     }
-    if (!tries) {
+    if (!tries || removed) {
         process(attempt);
         return;
     }
@@ -321,14 +351,13 @@ config::Retry Deliveries::retry_for(
     return way ? way->retry : retry();
 }
 
-void Deliveries::refuse(
+State Deliveries::refuse(
     const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply) {
     const config::Retry& retry = retry_of(attempt);
     recipient.reply = spool_->shared_text(ReplyText(reply).view());
     ++recipient.attempts;
     if (reply.permanent()) {
-        recipient.state = State::refused;
-        return;
+        return State::refused;
     }
     // Growing pauses: twice the last one each time.
     constexpr unsigned doublings_max = 20;
@@ -336,31 +365,30 @@ void Deliveries::refuse(
                                << std::min<unsigned>(recipient.attempts - 1, doublings_max);
     recipient.next_try_ms = std::min(
         now_ms() + std::min(pause, base::to_ms(retry.max)), expiry_ms(*attempt.kept, retry));
+    return State::waiting;
 }
 
-void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
+/// What the relay said makes of a recipient that it was given.
+State Deliveries::apply(const Attempt& attempt, const mail::Recipient& recipient) {
     spool::KeptRecipient& kept = attempt.kept->recipients()[recipient.number];
-    if (kept.state != State::waiting) {
-        return;
-    }
     const mail::Reply& own = recipient.answer;
+    const bool taken = attempt.kind == Kind::accepted && own.code < 400;
+    if (kept.state != State::waiting && !(taken && kept.state == State::removed)) {
+        return kept.state;
+    }
+    if (taken) {
+        ++kept.attempts;
+        kept.reply = spool_->shared_text(ReplyText(attempt.reply).view());
+        return State::delivered;
+    }
     switch (attempt.kind) {
         case Kind::accepted:
         case Kind::divided:
-            if (own.code >= 400) {
-                refuse(attempt, kept, own);
-            } else if (attempt.kind == Kind::accepted) {
-                ++kept.attempts;
-                kept.state = State::delivered;
-                kept.reply = spool_->shared_text(ReplyText(attempt.reply).view());
-            }
-            return;
+            return own.code >= 400 ? refuse(attempt, kept, own) : State::waiting;
         case Kind::refused:
-            refuse(attempt, kept, own.code >= 400 ? own : attempt.reply);
-            return;
+            return refuse(attempt, kept, own.code >= 400 ? own : attempt.reply);
         case Kind::unknown:
-            refuse(attempt, kept, sync_answer(attempt.kind));
-            return;
+            return refuse(attempt, kept, sync_answer(attempt.kind));
         case Kind::unreachable:
         case Kind::unresolved:
         case Kind::busy:
@@ -368,82 +396,80 @@ void Deliveries::apply(Attempt& attempt, const mail::Recipient& recipient) {
         case Kind::dropped:
             // The pool's trouble, and its pause: the message is ready for when it is over.
             kept.reply = spool_->shared_text(ReplyText(sync_answer(attempt.kind)).view());
-            return;
+            break;
     }
+    return State::waiting;
 }
 
-/// What has been found out becomes the message's state, and its sender is told.
+/// What has been found out becomes the message's state, and its sender is told. Whom it is told of
+/// as failed waits until that is on stable storage: what is written down meanwhile does not say
+/// that it has been told.
 void Deliveries::process(Attempt& attempt) {
     spool::Kept& kept = *attempt.kept;
-    std::vector<std::uint32_t> before;
     const std::span<spool::KeptRecipient> all = kept.recipients();
-    for (std::uint32_t i = 0; i < all.size(); ++i) {
-        if (all[i].state == State::waiting) {
-            before.push_back(i);
-        }
+    std::vector<State> found;
+    for (const spool::KeptRecipient& recipient : all) {
+        found.push_back(recipient.state);
     }
     if (attempt.has_outcome) {
         for (const mail::Recipient* r = attempt.submission->envelope.first_recipient; r != nullptr;
              r = r->next) {
-            apply(attempt, *r);
+            found[r->number] = apply(attempt, *r);
         }
     }
     const std::int64_t now = now_ms();
     const bool may_expire = attempt.expire || attempt.has_outcome;
     const std::int64_t delay_due_ms = kept.arrival_ms() + delay_ms(retry_of(attempt));
     bool any_expired = false;
-    std::vector<std::uint32_t> failed;
-    std::vector<std::uint32_t> relayed;
-    std::vector<std::uint32_t> delayed;
-    for (const std::uint32_t i : before) {
+    std::vector<Fate> relayed;
+    std::vector<Fate> delayed;
+    for (std::uint32_t i = 0; i < all.size(); ++i) {
         spool::KeptRecipient& recipient = all[i];
-        if (recipient.state == State::waiting && attempt.remove) {
-            recipient.state = State::removed;
-            recipient.reply = spool_->shared_text(ReplyText(removed).view());
-        } else if (
-            recipient.state == State::waiting && may_expire &&
-            now >= expiry_ms(kept, retry_for(kept, recipient))) {
-            any_expired = true;
-            recipient.state = State::expired;
-            if (recipient.reply == nullptr) {
-                recipient.reply = spool_->shared_text(ReplyText(expired).view());
-            }
-        }
-        switch (recipient.state) {
+        const bool expires = found[i] == State::waiting && may_expire &&
+                             now >= expiry_ms(kept, retry_for(kept, recipient));
+        any_expired = any_expired || expires;
+        const Fate fate{i, expires ? State::expired : found[i]};
+        switch (fate.state) {
             case State::waiting:
                 if (now >= delay_due_ms && !std::exchange(recipient.delay_told, true)) {
                     attempt.changed = true;
-                    delayed.push_back(i);
+                    delayed.push_back(fate);
                 }
                 break;
             case State::delivered:
-                if (!attempt.host_has_dsn) {
-                    relayed.push_back(i);
+                if (std::exchange(recipient.state, fate.state) != fate.state &&
+                    !attempt.host_has_dsn) {
+                    relayed.push_back(fate);
                 }
                 break;
             case State::removed:
-                if (attempt.tell_removed) {
-                    failed.push_back(i);
+                if (owes_notice(recipient)) {
+                    attempt.failed.push_back(fate);
                 }
                 break;
             case State::refused:
             case State::expired:
-                failed.push_back(i);
+                if (recipient.state != State::waiting) {
+                    break;
+                }
+                if (recipient.reply == nullptr) {
+                    recipient.reply = spool_->shared_text(ReplyText(expired).view());
+                }
+                attempt.failed.push_back(fate);
                 break;
         }
     }
-    if (any_expired || attempt.remove) {
-        parts_.lines.kept(attempt.remove ? "removed" : "expired", kept, attempt.text);
+    if (any_expired) {
+        parts_.lines.kept("expired", kept, attempt.text);
     }
     attempt.stage = Attempt::Stage::telling;
-    attempt.failed = failed;
     attempt.notices = 1;  // until all of them are under way
     if (kept.message().notification) {
-        if (!failed.empty()) {
+        if (!attempt.failed.empty()) {
             bury_notification(attempt);
         }
     } else {
-        tell_sender(attempt, failed, notify::Action::failed);
+        tell_sender(attempt, attempt.failed, notify::Action::failed);
         tell_sender(attempt, relayed, notify::Action::relayed);
         tell_sender(attempt, delayed, notify::Action::delayed);
     }
@@ -455,24 +481,29 @@ void Deliveries::process(Attempt& attempt) {
 /// Nothing is done for the message any more: it is over, or waits for its next time.
 void Deliveries::conclude(Attempt& attempt) {
     spool::Kept& kept = *attempt.kept;
-    if (attempt.notice_lost) {
-        // Who could not be told yet of a failure will be, when it happens again.
-        for (const std::uint32_t i : attempt.failed) {
-            spool::KeptRecipient& recipient = kept.recipients()[i];
-            recipient.state = State::waiting;
-            recipient.next_try_ms = now_ms() + base::to_ms(untold_pause);
+    const std::int64_t again_ms = now_ms() + base::to_ms(untold_pause);
+    for (const Fate& fate : attempt.failed) {
+        spool::KeptRecipient& recipient = kept.recipients()[fate.recipient];
+        if (!attempt.failure_untold) {
+            recipient.state = fate.state;
+            recipient.delay_told = recipient.delay_told || fate.state == State::removed;
+        } else {
+            recipient.next_try_ms = again_ms;  // and told when it fails again
         }
     }
     kept.schedule.attempt = nullptr;
     attempt.stage = Attempt::Stage::over;
-    if (!any_waits(kept.recipients())) {
-        queue_.erase(kept);
-        spool_->finish(kept);
-    } else {
+    if (any_waits(kept.recipients())) {
         if (attempt.changed || attempt.has_outcome) {
             spool_->note(kept);
         }
+        watch_delay(kept, retry_of(attempt));
         queue_.schedule(kept, now_ms());
+    } else if (any_owes_notice(kept)) {
+        owe_notice(kept, attempt.failure_untold ? again_ms : now_ms());
+    } else {
+        queue_.erase(kept);
+        spool_->finish(kept);
     }
     look_ = true;
     free_if_over(attempt);
@@ -487,38 +518,63 @@ void Deliveries::free_if_over(Attempt& attempt) {
     }
 }
 
-// --- delays -------------------------------------------------------------------------------------
+// --- what senders are told though nothing is tried ----------------------------------------------
 
-/// Its sender may want to know when it is not delivered for long, though nothing is tried then.
-void Deliveries::watch_delay(const spool::Kept& kept) {
+/// Its sender may want to know when it is not delivered for long.
+void Deliveries::watch_delay(spool::Kept& kept, const config::Retry& retry) {
     const bool wanted =
         std::any_of(kept.recipients().begin(), kept.recipients().end(), [](const auto& recipient) {
             return (recipient.notify & set_of(mail::Notify::delay)) != 0 && !recipient.delay_told &&
                    recipient.state == State::waiting;
         });
-    if (wanted && !kept.reverse_path().empty()) {
-        delays_.push({kept.arrival_ms() + delay_ms(retry()), kept.id()});
-        look_ = true;
+    if (wanted && !kept.reverse_path().empty() && !kept.schedule.watched) {
+        kept.schedule.watched = true;
+        owe_notice(kept, kept.arrival_ms() + delay_ms(retry));
     }
 }
 
-void Deliveries::tell_of_delays() {
+void Deliveries::owe_notice(const spool::Kept& kept, std::int64_t due_ms) {
+    owed_.push_back({due_ms, kept.id()});
+    std::push_heap(owed_.begin(), owed_.end());
+    look_ = true;
+    // Those of messages that are over go when they are half of all.
+    constexpr std::size_t owed_min = 1024;
+    if (owed_.size() > owed_min && owed_.size() > 2 * queue_.index().size()) {
+        std::erase_if(owed_, [this](const OwedNotice& owed) {
+            return queue_.index().find(owed.id) == nullptr;
+        });
+        std::make_heap(owed_.begin(), owed_.end());
+    }
+}
+
+/// False: memory is short.
+bool Deliveries::tell_what_is_owed() {
     const std::int64_t now = now_ms();
-    while (!delays_.empty() && delays_.top().due_ms <= now) {
-        const journal::Id id = delays_.top().id;
-        delays_.pop();
+    // Bounded, so that senders are served in between.
+    for (unsigned i = 0; i < Queue::window_max && !owed_.empty() && owed_.front().due_ms <= now;
+         ++i) {
+        const journal::Id id = owed_.front().id;
+        std::pop_heap(owed_.begin(), owed_.end());
+        owed_.pop_back();
         spool::Kept* const kept = queue_.index().find(id);
-        if (kept != nullptr && kept->schedule.attempt == nullptr) {
-            const std::uint32_t pool = queue_.pool_of(*kept).value_or(route::none);
-            queue_.unschedule(*kept);
-            if (!begin(*kept, pool, Purpose::tell)) {
-                delays_.push({now + base::to_ms(1s), id});
-            }
+        if (kept == nullptr) {
+            continue;
+        }
+        kept->schedule.watched = false;
+        if (kept->schedule.attempt != nullptr) {
+            continue;  // it is looked at when that ends
+        }
+        const std::uint32_t pool = queue_.pool_of(*kept).value_or(route::none);
+        queue_.unschedule(*kept);
+        if (!begin(*kept, pool, Purpose::tell)) {
+            owe_notice(*kept, now);
+            return false;
         }
     }
-    if (!delays_.empty()) {
-        look_in(std::chrono::milliseconds(delays_.top().due_ms - now));
+    if (!owed_.empty()) {
+        look_in(std::chrono::milliseconds(std::max<std::int64_t>(0, owed_.front().due_ms - now)));
     }
+    return true;
 }
 
 // --- for people ---------------------------------------------------------------------------------
@@ -553,27 +609,30 @@ void Deliveries::hold(spool::Kept& kept, bool held) {
     }
 }
 
-/// No recipient that waits gets it.
+/// No recipient that waits gets it, unless a smart host has it already. That its sender is to be
+/// told is written down, and holds behind a restart.
 void Deliveries::remove(spool::Kept& kept, bool notify) {
-    auto* attempt = static_cast<Attempt*>(kept.schedule.attempt);
-    if (attempt == nullptr && !notify) {
+    parts_.lines.kept("removed", kept, {});
+    const bool attempted = kept.schedule.attempt != nullptr;
+    if (!attempted) {
         queue_.unschedule(kept);
-        parts_.lines.kept("removed", kept, {});
+    }
+    if (!attempted && !notify) {
         queue_.erase(kept);
         spool_->finish(kept);
         return;
     }
-    if (attempt == nullptr) {
-        const std::uint32_t pool = queue_.pool_of(kept).value_or(route::none);
-        queue_.unschedule(kept);
-        if (!begin(kept, pool, Purpose::tell)) {
-            removals_.push_back(kept.id());
-            return;
+    for (spool::KeptRecipient& recipient : kept.recipients()) {
+        if (recipient.state == State::waiting) {
+            recipient.state = State::removed;
+            recipient.delay_told = !notify;
+            recipient.reply = spool_->shared_text(ReplyText(removed).view());
         }
-        attempt = static_cast<Attempt*>(kept.schedule.attempt);
     }
-    attempt->remove = true;
-    attempt->tell_removed = notify;
+    spool_->note(kept);
+    if (!attempted) {
+        owe_notice(kept, now_ms());
+    }
 }
 
 }  // namespace postern::shard

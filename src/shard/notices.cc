@@ -28,12 +28,12 @@ base::WallTime wall_time_of(std::int64_t ms) {
 
 /// Of recipients of a kept message, those of whom its sender wants to know.
 void Deliveries::tell_sender(
-    Attempt& attempt, const std::vector<std::uint32_t>& told, notify::Action action) {
+    Attempt& attempt, const std::vector<Fate>& told, notify::Action action) {
     const spool::Kept& kept = *attempt.kept;
     const mail::Submission& submission = *attempt.submission;
     std::vector<notify::RecipientReport> reports;
-    for (const std::uint32_t i : told) {
-        const spool::KeptRecipient& recipient = kept.recipients()[i];
+    for (const Fate& fate : told) {
+        const spool::KeptRecipient& recipient = kept.recipients()[fate.recipient];
         if (!notify::is_wanted(submission.envelope, recipient.notify, action)) {
             continue;
         }
@@ -139,7 +139,7 @@ void Deliveries::keep_notification(
         if (!postmaster.empty() && look_up(AddressKey(postmaster), true).way) {
             recipient.address = postmaster;
         } else {
-            bury(attempt, id, std::move(notification.content));
+            bury(attempt, action, id, std::move(notification.content));
             return;
         }
     }
@@ -148,7 +148,7 @@ void Deliveries::keep_notification(
     parts_.lines.kept(
         "notification", *kept, std::string("tells of ") + std::string(submission.id()));
     const auto [telling, is_new] =
-        tellings_.emplace(kept, Telling{attempt, std::move(notification.content)});
+        tellings_.emplace(kept, Telling{attempt, action, std::move(notification.content)});
     POSTERN_ASSERT(is_new, "a notification was made twice");
     if (attempt != nullptr) {
         ++attempt->notices;
@@ -159,29 +159,34 @@ void Deliveries::keep_notification(
 /// A notification that can not be delivered: nobody else is told, and it is not thrown away.
 void Deliveries::bury_notification(Attempt& attempt) {
     parts_.lines.kept("dead letter", *attempt.kept, attempt.text);
-    bury(&attempt, journal::text_of(attempt.kept->id()), content_of(attempt.submission->body));
+    bury(
+        &attempt,
+        notify::Action::failed,
+        journal::text_of(attempt.kept->id()),
+        content_of(attempt.submission->body));
 }
 
 /// `attempt`: waits for it; null: nobody does.
-void Deliveries::bury(Attempt* attempt, std::string_view id, std::string content) {
+void Deliveries::bury(
+    Attempt* attempt, notify::Action action, std::string_view id, std::string content) {
     ++burying_;
     if (attempt != nullptr) {
         ++attempt->notices;
     }
     parts_.segments->bury(
-        std::string(id) + ".eml", std::move(content), [this, attempt](bool saved) {
-            post(parts_.mailbox, [this, attempt, saved] {
+        std::string(id) + ".eml", std::move(content), [this, attempt, action](bool saved) {
+            post(parts_.mailbox, [this, attempt, action, saved] {
                 --burying_;
                 if (attempt != nullptr) {
-                    told(*attempt, saved);
+                    told(*attempt, action, saved);
                 }
             });
         });
 }
 
 /// One of those that the attempt waits for is on stable storage, or could not be.
-void Deliveries::told(Attempt& attempt, bool safe) {
-    attempt.notice_lost = attempt.notice_lost || !safe;
+void Deliveries::told(Attempt& attempt, notify::Action action, bool safe) {
+    attempt.failure_untold = attempt.failure_untold || (action == notify::Action::failed && !safe);
     if (--attempt.notices == 0) {
         conclude(attempt);
     }

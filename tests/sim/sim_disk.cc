@@ -82,6 +82,10 @@ void Disk::write(
 
 void Disk::end_write(std::list<Write>::iterator write) {
     World& world = World::current();
+    if (held_) {
+        world.at(world.now() + std::chrono::milliseconds(10), [this, write] { end_write(write); });
+        return;
+    }
     POSTERN_ASSERT(
         std::string_view(write->octets.data(), write->octets.size()) == write->as_given,
         "octets changed while they were being written");

@@ -63,6 +63,9 @@ class Disk {
     /// So many octets may be in all files together.
     void set_octets_max(std::uint64_t octets) { octets_max_ = octets; }
 
+    /// While they are held, no write of a ring ends.
+    void hold_writes(bool held) { held_ = held; }
+
     std::uint64_t writes() const { return writes_; }
 
     std::size_t open_descriptors() const { return descriptors_.size(); }
@@ -86,6 +89,7 @@ class Disk {
 
     std::uint64_t octets_max_;
     std::uint64_t writes_ = 0;
+    bool held_ = false;
     std::map<int, std::shared_ptr<File>> descriptors_;  // null: a folder that is locked
     std::set<std::string> locked_;
     std::map<int, std::string> locks_;

@@ -48,7 +48,8 @@ struct Recipient {
     std::uint32_t attempts = 0;
     mail::NotifySet notify = 0;
     State state = State::waiting;
-    bool delay_told = false;  // the sender knows that it waits
+    bool delay_told = false;  // the sender knows that it waits; of one that was removed: knows
+                              // that, or is not to
 };
 
 /// What is new of one recipient.

@@ -33,7 +33,7 @@ struct KeptRecipient {
     std::uint32_t attempts = 0;
     mail::NotifySet notify = 0;
     journal::State state = journal::State::waiting;
-    bool delay_told = false;
+    bool delay_told = false;  // as journal::Recipient says it
 };
 
 /// A record, or a piece of one, in a segment that it holds on to.
@@ -92,7 +92,8 @@ class Kept final : public base::ListLink<ToWrite>, public base::ListLink<Waiting
         void* attempt = nullptr;
         std::uint32_t index = 0;  // in its heap
         std::uint32_t lane : 24 = 0;
-        std::uint32_t state : 8 = 0;
+        std::uint32_t state : 7 = 0;
+        std::uint32_t watched : 1 = 0;  // its sender's being told of a delay has a time
     } schedule;
 
    private:
