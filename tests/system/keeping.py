@@ -45,7 +45,11 @@ class Keeping(Delivery):
         return sum(value for name, value in gateway.numbers().items() if name.startswith("postern_spool_writes_total"))
 
     def wait_empty(self, gateway, seconds=20):
-        wait_for(lambda: self.kept(gateway) == 0, "the spool to be empty", seconds)
+        def empty():
+            spool = json.loads(gateway.ask("/health").text)["spool"]
+            return not spool["recovering"] and spool["messages"] == 0
+
+        wait_for(empty, "the spool to be empty", seconds)
 
     def arrived(self, host, count=1, seconds=20):
         """The messages that the host took, when there are so many."""

@@ -210,10 +210,14 @@ class Killed(Keeping):
         over.set()
         for sender in senders:
             sender.join()
-        self.wait_empty(gateway, 60)
-        got = {r for m in self.a.messages for r in m.recipients}
         self.assertGreater(len(promised), 50)
-        self.assertEqual([to for to in promised if to not in got], [])
+
+        def lost():
+            got = {r for m in self.a.messages for r in m.recipients}
+            return [to for to in promised if to not in got]
+
+        wait_for(lambda: not lost(), f"what was promised: {lost()}", 60)
+        self.wait_empty(gateway, 60)
 
 
 class Rules(Keeping):
