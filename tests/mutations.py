@@ -88,6 +88,12 @@ MUTATIONS = {
         "        tell_sender(attempt, attempt.failed, notify::Action::failed);\n",
         "",
     ),
+    "no-barrier": (
+        "bodies go to some groups before the others are asked",
+        "src/shard/grouped_mail.cc",
+        "            part->waits = true;\n",
+        "",
+    ),
     "recovery-stops": (
         "the last message of a recovery is left out",
         "src/shard/kept_mail.cc",

@@ -59,6 +59,8 @@ class Owner final : public smtp::ClientOwner {
 
     bool sender_gone(smtp::Transfer&) override { return false; }
 
+    void held(smtp::Transfer&) override {}
+
     void settled(smtp::Transfer&, const smtp::Verdict& verdict) override {
         accepted += verdict.kind == smtp::Verdict::Kind::accepted ? 1 : 0;
     }

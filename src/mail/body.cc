@@ -4,6 +4,9 @@
 #include <cstring>
 #include <memory>
 #include <new>
+#include <utility>
+
+#include "postern/base/assert.h"
 
 namespace postern::mail {
 
@@ -122,7 +125,19 @@ Slice* Body::add_slice() {
     return last_;
 }
 
+void Body::refer_to(const Body& other) {
+    POSTERN_ASSERT(first_chunk_ == nullptr, "a body with content was made another's");
+    refers_ = true;
+    first_chunk_ = other.first_chunk_;
+    last_ = other.last_;
+    slice_count_ = other.slice_count_;
+    size_ = other.size_;
+}
+
 void Body::clear() {
+    if (std::exchange(refers_, false)) {
+        first_chunk_ = nullptr;
+    }
     while (first_chunk_ != nullptr) {
         const base::BlockRef block = base::BlockRef::adopt(first_chunk_);
         Chunk* chunk = Chunk::of(first_chunk_);

@@ -188,6 +188,10 @@ bool Connection::sender_gone(smtp::Transfer& transfer) {
     return corridor_.world.sender_gone(*transfer.submission);
 }
 
+void Connection::held(smtp::Transfer& transfer) {
+    corridor_.world.held(*transfer.submission);
+}
+
 // --- what became of messages
 // -------------------------------------------------------------------------------------------------
 
@@ -261,9 +265,9 @@ void Connection::released(smtp::Transfer& released) {
 }
 
 // The sender must have its answer now, whatever the host still says.
-void Connection::give_up(Transfer& transfer) {
+void Connection::give_up(Transfer& transfer, mail::Outcome::Kind kind) {
     mail::Outcome outcome;
-    outcome.kind = mail::Outcome::Kind::unreachable;
+    outcome.kind = kind;
     if (transfer.goes_again) {  // refused here, and still waiting for what else the host says of it
         transfer.goes_again = false;
     } else {
@@ -276,6 +280,11 @@ void Connection::give_up(Transfer& transfer) {
     corridor_.settle(transfer, outcome);
     look_again();
     update();
+}
+
+void Connection::go_on(Transfer& transfer) {
+    smtp::ClientSession::go_on(transfer);
+    look_again();
 }
 
 // --- its life
@@ -427,8 +436,15 @@ base::Instant Connection::next_deadline() const {
         case Stage::closing:
             break;
     }
-    const bool body = session_.awaited() == smtp::ClientSession::Awaited::body_reply;
-    return session_.awaited_since() + (body ? timeouts.data_done : timeouts.reply);
+    switch (session_.awaited()) {
+        case smtp::ClientSession::Awaited::nothing:  // a message is held: it is not the host's turn
+            return corridor_.ring.now() + timeouts.reply;
+        case smtp::ClientSession::Awaited::reply:
+            return session_.awaited_since() + timeouts.reply;
+        case smtp::ClientSession::Awaited::body_reply:
+            break;
+    }
+    return session_.awaited_since() + timeouts.data_done;
 }
 
 void Connection::on_deadline() {

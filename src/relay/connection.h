@@ -35,7 +35,10 @@ class Connection final : public base::ListLink<Staged>,
     void quit();
     /// At once; what was on its way is settled when the stream has closed.
     void close();
-    void give_up(Transfer& transfer);
+    /// `kind`: of the outcome, where its last octet has not been given out.
+    void give_up(Transfer& transfer, mail::Outcome::Kind kind);
+    /// The body of one that is held goes.
+    void go_on(Transfer& transfer);
 
     const smtp::ClientSession& session() const { return session_; }
 
@@ -58,6 +61,7 @@ class Connection final : public base::ListLink<Staged>,
     // smtp::ClientOwner
     smtp::Transfer* next() override;
     bool sender_gone(smtp::Transfer& transfer) override;
+    void held(smtp::Transfer& transfer) override;
     void settled(smtp::Transfer& transfer, const smtp::Verdict& verdict) override;
     void released(smtp::Transfer& transfer) override;
 

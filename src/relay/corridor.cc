@@ -12,7 +12,7 @@ Transfer::Deadline::Deadline(Transfer& t)
           if (due.connection == nullptr) {
               due.pool->waited_too_long(due);
           } else {
-              due.connection->give_up(due);
+              due.connection->give_up(due, mail::Outcome::Kind::unreachable);
           }
       }),
       transfer(t) {}
@@ -55,7 +55,7 @@ void Corridor::give_up_unsent() {
         if (Connection* const connection = transfer->connection;
             connection != nullptr && !transfer->whole()) {
             if (transfer->deadline.set()) {
-                connection->give_up(*transfer);
+                connection->give_up(*transfer, mail::Outcome::Kind::unreachable);
             }
             if (!std::binary_search(owing.begin(), owing.end(), connection)) {
                 connection->close();

@@ -124,6 +124,25 @@ void Relay::submit(mail::Submission& submission) {
     implementation_->pool(submission.pool).submit(submission);
 }
 
+bool Relay::holds(const mail::Submission& submission) const {
+    const auto* const transfer = static_cast<const Transfer*>(submission.relay_owner);
+    return transfer != nullptr && transfer->connection != nullptr && transfer->held();
+}
+
+void Relay::go_on(mail::Submission& submission) {
+    submission.waits = false;
+    if (holds(submission)) {
+        auto& transfer = *static_cast<Transfer*>(submission.relay_owner);
+        transfer.connection->go_on(transfer);
+    }
+}
+
+void Relay::call_off(mail::Submission& submission) {
+    POSTERN_ASSERT(holds(submission), "what is not held was called off");
+    auto& transfer = *static_cast<Transfer*>(submission.relay_owner);
+    transfer.connection->give_up(transfer, mail::Outcome::Kind::divided);
+}
+
 void Relay::flush() {
     Corridor& corridor = implementation_->corridor;
     for (Pool* pool = corridor.waiting.front(); pool != nullptr;) {

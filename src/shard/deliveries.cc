@@ -61,7 +61,8 @@ Deliveries::Deliveries(World& world, const Parts& parts)
               : std::make_unique<spool::Spool>(
                     parts.ring, parts.mailbox, *this, *parts.segments, parts.worker, parts.meters)),
       queue_(*this),
-      attempts_(1U << 20) {}
+      attempts_(1U << 20),
+      grouped_(1U << 20) {}
 
 // What is kept stays on the disk; its memory goes.
 Deliveries::~Deliveries() {
@@ -112,6 +113,9 @@ void Deliveries::submit(mail::Submission& submission) {
     if (spool_ != nullptr && (submission.mode == mail::Mode::queue || submission.spool_first)) {
         submission.divide = mail::Divide::always;
         store(submission, false, nullptr);
+        return;
+    }
+    if (submission.in_groups && submit_groups(submission)) {
         return;
     }
     if (submission.mode == mail::Mode::hybrid && keeps()) {
@@ -169,16 +173,13 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
         return true;
     }
     switch (outcome.kind) {
-        case Kind::refused: {
-            const config::Defer defer =
-                terms_of(submission.pool)
-                    .defer.value_or(world_.listener_of(submission.client).delivery.defer);
-            return outcome.reply.permanent() || defer == config::Defer::pass ||
+        case Kind::refused:
+            return outcome.reply.permanent() ||
+                   defer_of(submission.pool, submission) == config::Defer::pass ||
                    (submission.divide != mail::Divide::always &&
                     any_answer(submission, [](const mail::Reply& answer) {
                         return answer.code >= 400 && !answer.temporary();
                     }));
-        }
         case Kind::accepted:
         case Kind::divided:
         case Kind::dropped:
@@ -191,6 +192,10 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
             break;
     }
     return false;
+}
+
+config::Defer Deliveries::defer_of(std::uint32_t pool, const mail::Submission& submission) const {
+    return terms_of(pool).defer.value_or(world_.listener_of(submission.client).delivery.defer);
 }
 
 void Deliveries::answer(mail::Submission& submission, const mail::Outcome& outcome) {
@@ -216,6 +221,10 @@ void Deliveries::note_answer(const mail::Submission& submission, const mail::Out
 }
 
 void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outcome) {
+    if (submission.grouped != nullptr) {
+        group_settled(submission, outcome);
+        return;
+    }
     static_cast<base::ListLink<mail::Answering>&>(submission).unlink();
     const bool answered = outcome.kind == Kind::accepted || outcome.kind == Kind::refused ||
                           outcome.kind == Kind::divided;
@@ -234,7 +243,7 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
         }
         return;
     }
-    remember(*attempt, outcome);
+    attempt->remember(outcome);
     const Queue::Came came = answered || outcome.kind == Kind::unknown ? Queue::Came::answer
                              : outcome.kind == Kind::busy              ? Queue::Came::congested
                                                                        : Queue::Came::trouble;
@@ -278,14 +287,28 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
     process(*attempt);
 }
 
+/// A group's submission is of no more use than its message.
 void Deliveries::released(mail::Submission& submission) {
+    if (auto* const message = static_cast<Grouped*>(submission.grouped);
+        message != nullptr && &message->whole != &submission) {
+        group_released(*message);
+        return;
+    }
     auto* attempt = static_cast<Attempt*>(submission.attempt);
     if (attempt == nullptr) {
-        world_.free(submission);
+        discard(submission);
         return;
     }
     attempt->with_relay = false;
     free_if_over(*attempt);
+}
+
+/// Nobody needs it any more.
+void Deliveries::discard(mail::Submission& submission) {
+    if (submission.grouped != nullptr) {
+        forget_groups(submission);
+    }
+    world_.free(submission);
 }
 
 /// Begins to bring a sender's message to stable storage.
@@ -330,7 +353,7 @@ void Deliveries::store(
     attempt->with_relay = with_relay;
     submission.attempt = attempt;
     if (outcome != nullptr) {
-        remember(*attempt, *outcome);
+        attempt->remember(*outcome);
     }
     spool_->keep(*attempt->kept, journal::Content(submission.body));
 }
@@ -383,6 +406,9 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
         process(attempt);
     } else if (attempt.with_relay) {
         attempt.stage = Attempt::Stage::trying;
+        if (submission.grouped != nullptr) {
+            groups_kept(attempt);
+        }
     } else {
         first_try(attempt);
     }
@@ -408,6 +434,9 @@ void Deliveries::not_stored(Attempt& attempt) {
         submission.id_size = static_cast<std::uint8_t>(id_size);
         submission.attempt = nullptr;
         attempts_.destroy(&attempt);
+        if (submission.grouped != nullptr) {
+            groups_not_kept(*static_cast<Grouped*>(submission.grouped));
+        }
         return;
     }
     if (!attempt.told) {

@@ -10,6 +10,7 @@
 
 #include "address_key.h"
 #include "generations.h"
+#include "groups.h"
 #include "kept_refusals.h"
 #include "lines.h"
 #include "postern/base/object_pool.h"
@@ -36,6 +37,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
        public:
         /// The sender's final answer. Does nothing where the sender has gone.
         virtual void tell(mail::Submission& submission, const mail::Reply& reply) = 0;
+        /// Looked at before bodies go, of a message that goes in several transactions.
+        virtual bool has_gone(mail::Submission& submission) = 0;
         /// Nobody needs it any more.
         virtual void free(mail::Submission& submission) = 0;
         /// Memory for the body of one that is tried again, of the bound on all bodies.
@@ -81,12 +84,13 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     // --- fresh mail, and the relay ---------------------------------------------------------------
     /// A sender's message is whole. It is answered by World::tell, never from inside this call.
     void submit(mail::Submission& submission);
+    void held(mail::Submission& part);
     void settled(mail::Submission& submission, const mail::Outcome& outcome);
     void released(mail::Submission& submission);
 
     /// Its sender's staying is of no matter any more.
     bool promised(const mail::Submission& submission) const {
-        return submission.attempt != nullptr;
+        return submission.attempt != nullptr || submission.grouped != nullptr;
     }
 
     // --- spool::World ----------------------------------------------------------------------------
@@ -142,8 +146,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         journal::State state = journal::State::waiting;
     };
 
-    /// One message of the spool that something is being done for.
-    struct Attempt {
+    /// One message of the spool that something is being done for; with what the relay said.
+    struct Attempt : Said {
         enum class Stage : std::uint8_t {
             storing,  // a sender's message: it awaits World::stored
             trying,   // the relay has it
@@ -154,7 +158,6 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         spool::Kept* kept = nullptr;
         mail::Submission* submission = nullptr;
         Stage stage = Stage::storing;
-        std::uint32_t pool = 0;
         std::uint64_t generation = 0;  // in whose rules it was looked up
         bool with_relay = false;       // which needs the submission still
         enum class Counted : std::uint8_t {
@@ -166,13 +169,6 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         bool withdrawn = false;   // it is to be told what the host said, once no copy is kept
         bool expire = false;      // what waits is given up
         bool changed = false;     // something is known that the disk does not know
-        // What the relay said.
-        bool has_outcome = false;
-        bool host_has_dsn = false;
-        mail::Outcome::Kind kind{};
-        mail::Reply reply;
-        std::string text;  // of `reply`
-        std::string host;
         // Notifications under way, and whom they tell of as failed.
         std::uint32_t notices = 0;
         bool failure_untold = false;
@@ -260,6 +256,30 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
     void not_stored(Attempt& attempt);
     void first_try(Attempt& attempt);
+    config::Defer defer_of(std::uint32_t pool, const mail::Submission& submission) const;
+    void discard(mail::Submission& submission);
+
+    // The same, in several transactions (grouped_mail.cc).
+    bool submit_groups(mail::Submission& whole);
+    bool make_groups(Grouped& message);
+    void forget_groups(mail::Submission& whole);
+    void group_settled(mail::Submission& part, const mail::Outcome& outcome);
+    void group_released(Grouped& message);
+    void look_at(Grouped& message);
+    void look_at_groups();
+    void advance(Grouped& message);
+    void decide(Grouped& message);
+    void let_go(Grouped& message);
+    void groups_kept(Attempt& attempt);
+    void groups_not_kept(Grouped& message);
+    void write_delivered(Attempt& attempt, const Group& group);
+    void finish(Grouped& message);
+    void keep_refusals(Grouped& message);
+    void tell_of_groups(Grouped& message, const mail::Reply& reply);
+    void log_groups(const Grouped& message, std::string_view listener, const mail::Reply* reply);
+    void log_group(const Group& group, std::string_view listener, const mail::Reply* reply);
+    void settle_groups(Grouped& message);
+    bool is_kept(const Sum& sum, const mail::Submission& whole) const;
 
     // Kept mail.
     bool try_what_is_due();
@@ -275,12 +295,16 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
 
     Queue::Way way_to(std::uint32_t pool) const { return {pool, terms_of(pool).retry}; }
 
-    const config::Retry& retry_of(const Attempt& attempt) const;
-    void remember(Attempt& attempt, const mail::Outcome& outcome);
+    static const Said& said_of(const Attempt& attempt, std::uint32_t recipient);
+    const config::Retry& retry_of(const Said& said) const;
     void process(Attempt& attempt);
-    journal::State apply(const Attempt& attempt, const mail::Recipient& recipient);
+    journal::State apply(
+        const Attempt& attempt, const Said& said, const mail::Recipient& recipient);
     journal::State refuse(
-        const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply);
+        const Attempt& attempt,
+        const Said& said,
+        spool::KeptRecipient& recipient,
+        const mail::Reply& reply);
     void conclude(Attempt& attempt);
     void free_if_over(Attempt& attempt);
     void watch_delay(spool::Kept& kept, const config::Retry& retry);
@@ -306,6 +330,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     std::unique_ptr<spool::Spool> spool_;
     Queue queue_;
     base::ObjectPool<Attempt> attempts_;
+    base::ObjectPool<Grouped> grouped_;
+    std::vector<Grouped*> looked_at_;  // something has happened to a group
     std::unordered_map<spool::Kept*, Telling> tellings_;
     std::vector<Terms> terms_;  // by number in the relay
     std::int64_t longest_pause_ms_ = 0;

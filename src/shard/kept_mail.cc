@@ -112,6 +112,7 @@ void Deliveries::look() {
         return;
     }
     look_ = false;
+    look_at_groups();
     look_at_senders();
     const base::Instant now = parts_.ring.now();
     if (spool_ == nullptr || shutting_down_) {
@@ -329,20 +330,15 @@ void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
     parts_.relay.submit(*attempt.submission);
 }
 
-/// What the relay said outlives its call.
-void Deliveries::remember(Attempt& attempt, const mail::Outcome& outcome) {
-    attempt.has_outcome = true;
-    attempt.kind = outcome.kind;
-    attempt.host_has_dsn = outcome.host_has_dsn;
-    attempt.text = outcome.reply.text;
-    attempt.reply = outcome.reply;
-    attempt.reply.text = attempt.text;
-    attempt.host = outcome.host;
+/// What the relay said about one of the message's recipients.
+const Said& Deliveries::said_of(const Attempt& attempt, std::uint32_t recipient) {
+    const auto* const message = static_cast<const Grouped*>(attempt.submission->grouped);
+    return message == nullptr ? attempt : static_cast<const Said&>(message->group_of(recipient));
 }
 
 /// Of the pool that it was for; of an orphan, the general ones.
-const config::Retry& Deliveries::retry_of(const Attempt& attempt) const {
-    return attempt.pool < terms_.size() ? terms_of(attempt.pool).retry : retry();
+const config::Retry& Deliveries::retry_of(const Said& said) const {
+    return said.pool < terms_.size() ? terms_of(said.pool).retry : retry();
 }
 
 config::Retry Deliveries::retry_for(
@@ -352,8 +348,11 @@ config::Retry Deliveries::retry_for(
 }
 
 State Deliveries::refuse(
-    const Attempt& attempt, spool::KeptRecipient& recipient, const mail::Reply& reply) {
-    const config::Retry& retry = retry_of(attempt);
+    const Attempt& attempt,
+    const Said& said,
+    spool::KeptRecipient& recipient,
+    const mail::Reply& reply) {
+    const config::Retry& retry = retry_of(said);
     recipient.reply = spool_->shared_text(ReplyText(reply).view());
     ++recipient.attempts;
     if (reply.permanent()) {
@@ -369,33 +368,34 @@ State Deliveries::refuse(
 }
 
 /// What the relay said makes of a recipient that it was given.
-State Deliveries::apply(const Attempt& attempt, const mail::Recipient& recipient) {
+State Deliveries::apply(
+    const Attempt& attempt, const Said& said, const mail::Recipient& recipient) {
     spool::KeptRecipient& kept = attempt.kept->recipients()[recipient.number];
     const mail::Reply& own = recipient.answer;
-    const bool taken = attempt.kind == Kind::accepted && own.code < 400;
+    const bool taken = said.kind == Kind::accepted && own.code < 400;
     if (kept.state != State::waiting && !(taken && kept.state == State::removed)) {
         return kept.state;
     }
     if (taken) {
         ++kept.attempts;
-        kept.reply = spool_->shared_text(ReplyText(attempt.reply).view());
+        kept.reply = spool_->shared_text(ReplyText(said.reply).view());
         return State::delivered;
     }
-    switch (attempt.kind) {
+    switch (said.kind) {
         case Kind::accepted:
         case Kind::divided:
-            return own.code >= 400 ? refuse(attempt, kept, own) : State::waiting;
+            return own.code >= 400 ? refuse(attempt, said, kept, own) : State::waiting;
         case Kind::refused:
-            return refuse(attempt, kept, own.code >= 400 ? own : attempt.reply);
+            return refuse(attempt, said, kept, own.code >= 400 ? own : said.reply);
         case Kind::unknown:
-            return refuse(attempt, kept, sync_answer(attempt.kind));
+            return refuse(attempt, said, kept, sync_answer(said.kind));
         case Kind::unreachable:
         case Kind::unresolved:
         case Kind::busy:
         case Kind::untrusted:
         case Kind::dropped:
             // The pool's trouble, and its pause: the message is ready for when it is over.
-            kept.reply = spool_->shared_text(ReplyText(sync_answer(attempt.kind)).view());
+            kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
             break;
     }
     return State::waiting;
@@ -412,9 +412,18 @@ void Deliveries::process(Attempt& attempt) {
         found.push_back(recipient.state);
     }
     if (attempt.has_outcome) {
-        for (const mail::Recipient* r = attempt.submission->envelope.first_recipient; r != nullptr;
-             r = r->next) {
-            found[r->number] = apply(attempt, *r);
+        const auto apply_all = [&](const Said& said, const mail::Submission& submission) {
+            for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+                 r = r->next) {
+                found[r->number] = apply(attempt, said, *r);
+            }
+        };
+        if (const auto* const message = static_cast<Grouped*>(attempt.submission->grouped)) {
+            for (const Group& group : message->groups) {
+                apply_all(group, *group.submission);
+            }
+        } else {
+            apply_all(attempt, *attempt.submission);
         }
     }
     const std::int64_t now = now_ms();
@@ -438,7 +447,7 @@ void Deliveries::process(Attempt& attempt) {
                 break;
             case State::delivered:
                 if (std::exchange(recipient.state, fate.state) != fate.state &&
-                    !attempt.host_has_dsn) {
+                    !said_of(attempt, i).host_has_dsn) {
                     relayed.push_back(fate);
                 }
                 break;
@@ -514,7 +523,7 @@ void Deliveries::free_if_over(Attempt& attempt) {
         mail::Submission& submission = *attempt.submission;
         submission.attempt = nullptr;
         attempts_.destroy(&attempt);
-        world_.free(submission);
+        discard(submission);
     }
 }
 

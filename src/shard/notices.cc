@@ -44,10 +44,11 @@ void Deliveries::tell_sender(
             report.reply = reply_of(*recipient.reply);
         }
         if (attempt.has_outcome) {
-            const bool of_host = attempt.kind == mail::Outcome::Kind::accepted ||
-                                 attempt.kind == mail::Outcome::Kind::refused ||
-                                 attempt.kind == mail::Outcome::Kind::divided;
-            report.host = of_host ? std::string_view(attempt.host) : std::string_view();
+            const Said& said = said_of(attempt, fate.recipient);
+            const bool of_host = said.kind == mail::Outcome::Kind::accepted ||
+                                 said.kind == mail::Outcome::Kind::refused ||
+                                 said.kind == mail::Outcome::Kind::divided;
+            report.host = of_host ? std::string_view(said.host) : std::string_view();
             report.last_attempt = parts_.ring.wall_now();
         }
         if (action == notify::Action::delayed) {

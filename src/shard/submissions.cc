@@ -9,6 +9,7 @@ Submissions::Submissions(const WorkerBounds& bounds, std::uint64_t nonce)
       tail(tail_block_octets, bounds.tail_blocks),
       chain(chain_block_octets, bounds.chain_blocks),
       submissions_(bounds.submissions),
+      parts_below_(bounds.submissions / 2),
       ids_(nonce) {}
 
 mail::Submission* Submissions::make(const mail::Client& client, base::WallTime now) {
@@ -29,6 +30,31 @@ mail::Submission* Submissions::make(const mail::Client& client, base::WallTime n
     submission->client.login = *login;
     submission->id_size = ids_.next(now, submission->id_text);
     return submission;
+}
+
+mail::Submission* Submissions::make_part(const mail::Submission& whole) {
+    mail::Submission* const part =
+        used() < parts_below_ ? submissions_.make(arena, tail, chain) : nullptr;
+    if (part == nullptr) {
+        return nullptr;
+    }
+    part->envelope = whole.envelope;
+    part->envelope.first_recipient = part->envelope.last_recipient = nullptr;
+    part->envelope.recipient_count = 0;
+    part->body.refer_to(whole.body);
+    part->has_eight_bit = whole.has_eight_bit;
+    part->has_utf8_header = whole.has_utf8_header;
+    part->id_text = whole.id_text;
+    part->id_size = whole.id_size;
+    part->client = whole.client;
+    part->began = whole.began;
+    part->body_began = whole.body_began;
+    part->completed = whole.completed;
+    part->deadline = whole.deadline;
+    part->generation = whole.generation;
+    part->takes_recipients = false;
+    part->mode = whole.mode;
+    return part;
 }
 
 }  // namespace postern::shard

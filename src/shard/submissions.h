@@ -20,6 +20,10 @@ class Submissions {
     /// the log wants to know who it was. nullptr: memory is short.
     mail::Submission* make(const mail::Client& client, base::WallTime now);
 
+    /// The same message for some of its recipients, which are still to be added. The whole one
+    /// outlives it. nullptr: memory is short.
+    mail::Submission* make_part(const mail::Submission& whole);
+
     /// An ID for a message of our own; returns its length.
     std::uint8_t next_id(base::WallTime now, std::array<char, 32>& into) {
         return ids_.next(now, into);
@@ -38,6 +42,7 @@ class Submissions {
 
    private:
     base::ObjectPool<mail::Submission> submissions_;
+    std::uint32_t parts_below_;  // while so many are used, parts are made: new messages come first
     MessageIds ids_;
 };
 

@@ -10,6 +10,7 @@
 #include "deliveries.h"
 #include "errand.h"
 #include "generations.h"
+#include "groups.h"
 #include "kept_refusals.h"
 #include "lines.h"
 #include "listener_settings.h"
@@ -179,9 +180,15 @@ class Worker::Implementation final : public inbound::World,
         return !deliveries_.promised(submission) && inbound_.sender_gone(submission);
     }
 
+    void held(mail::Submission& submission) override { deliveries_.held(submission); }
+
     void trouble(std::string_view pool, std::string_view host, std::string_view what) override;
 
     // --- Deliveries::World ---
+    bool has_gone(mail::Submission& submission) override {
+        return inbound_.sender_gone(submission);
+    }
+
     void tell(mail::Submission& submission, const mail::Reply& reply) override;
     void free(mail::Submission& submission) override;
     bool reserve_again(mail::Submission& submission, std::uint64_t octets) override;
@@ -194,6 +201,8 @@ class Worker::Implementation final : public inbound::World,
     void take(const Snapshot& next, const std::vector<OpenedListener>& opened);
     void take_listeners(const Snapshot& next, const std::vector<OpenedListener>& opened);
     void unpin(mail::Submission& submission);
+    void hold_groups(mail::Submission& submission);
+    void let_groups_go(mail::Submission& submission);
     void let_pool_go(mail::Submission& submission);
 
     const Snapshot& current() const { return generations_.current(); }
@@ -391,6 +400,25 @@ void Worker::Implementation::unpin(mail::Submission& submission) {
     }
 }
 
+/// Before `unpin`: the pools of all its groups stay until it is done with.
+void Worker::Implementation::hold_groups(mail::Submission& submission) {
+    if (!submission.in_groups || !submission.takes_recipients) {
+        return;
+    }
+    if (generations_.find(submission.generation) == nullptr) {
+        submission.in_groups = false;
+        submission.spool_first = true;  // and tried by the rules that are in force then
+        return;
+    }
+    for_each_other_pool(submission, [this](std::uint32_t pool) { relay_.hold(pool); });
+}
+
+void Worker::Implementation::let_groups_go(mail::Submission& submission) {
+    if (submission.in_groups && !submission.takes_recipients) {
+        for_each_other_pool(submission, [this](std::uint32_t pool) { relay_.let_go(pool); });
+    }
+}
+
 // --- senders ------------------------------------------------------------------------------------
 
 mail::Reply Worker::Implementation::arrived(mail::Client& client, const io::Address& address) {
@@ -511,9 +539,17 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
     if (!first && (mode != submission.mode || (pool != submission.pool && !keeps))) {
         return mode != submission.mode ? other_mode : other_group;
     }
-    bool spool_first = !first && pool != submission.pool;
-    if (submission.envelope.recipient_count >= relay_.recipients_max(pool)) {
-        if (!keeps) {
+    const std::uint32_t most = relay_.recipients_max(pool);
+    const bool full = submission.envelope.recipient_count >= most;
+    const bool apart = full || (!first && pool != submission.pool);
+    if (full && !keeps) {
+        return too_many_for_host;
+    }
+    bool spool_first = apart && mode == mail::Mode::queue;
+    if (apart && mode == mail::Mode::hybrid &&
+        transactions_to(submission.envelope, pool, most) >
+            std::min(waiting_at_pool_max, snapshot.pools[action.target].connections_max)) {
+        if (!submission.client.trusted) {
             return too_many_for_host;
         }
         spool_first = true;
@@ -530,7 +566,7 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
             kept_.take(submission, recipient, generations_.pool_name(pool), ring_->now())) {
         return *kept;
     }
-    if (first && !shares_.may_choose(pool, submissions_.used())) {
+    if ((first || apart) && !shares_.may_choose(pool, submissions_.used())) {
         tally_.limit_reached(submission.client, metrics::Limit::pool_share);
         if (!keeps) {
             return pool_has_its_share;
@@ -555,10 +591,11 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
         submission.holds_pool = true;
         submission.pool = pool;
         submission.mode = mode;
-        submission.spool_first = false;
+        submission.spool_first = submission.in_groups = false;
         relay_.hold(pool);
     }
     submission.spool_first = submission.spool_first || spool_first;
+    submission.in_groups = submission.in_groups || (apart && mode == mail::Mode::hybrid);
     return verifier_.asks(pool) ? verifier_.look(submission, recipient) : mail::Reply{};
 }
 
@@ -576,6 +613,7 @@ bool Worker::Implementation::reserve(
     }
     shares_.pinned(submission.pool, more);
     submission.reserved_octets = octets;
+    hold_groups(submission);
     unpin(submission);  // no recipient comes behind the beginning of a body
     return true;
 }
@@ -604,6 +642,7 @@ void Worker::Implementation::let_pool_go(mail::Submission& submission) {
 }
 
 void Worker::Implementation::free(mail::Submission& submission) {
+    let_groups_go(submission);
     unpin(submission);
     if (submission.reserved_octets != 0) {
         bodies_.give_back(budget_network(submission), submission.reserved_octets);

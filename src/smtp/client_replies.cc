@@ -213,7 +213,8 @@ void ClientSession::rcpt_reply(Transfer& transfer, const HostReply& reply) {
 }
 
 // Section 3: all accepted, the body goes; none, the sender has the first answer if all are 5xx,
-// else the first 4xx; else divided, unless it may go to some.
+// else the first 4xx; else divided, unless it may go to some. Where others must be asked too, those
+// accepted wait for what they say.
 void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& reply) {
     const mail::Envelope& envelope = transfer.submission->envelope;
     if (transfer.submission->is_question && transfer.accepted_ > 0) {
@@ -223,6 +224,11 @@ void ClientSession::all_rcpts_answered(Transfer& transfer, const HostReply& repl
         verdict.reply = reply_for_sender(reply, true, room);
         verdict.host_said = reply.said();
         settle(transfer, verdict);
+        return;
+    }
+    if (transfer.submission->waits && transfer.accepted_ > 0) {
+        transfer.held_ = true;
+        owner_.held(transfer);
         return;
     }
     if (transfer.accepted_ == envelope.recipient_count ||

@@ -213,10 +213,11 @@ void ClientSession::begin(Transfer& transfer, base::Instant now) {
     }
     transfer.on_idle_ = mail_count_ > 0 && transfers_.empty();
     transfer.one_flight_ = capabilities_.pipelining && envelope.recipient_count == 1 &&
+                           !submission->waits &&
                            !(transfer.on_idle_ && now - progress_ > fresh_for);
     transfer.settled_ = transfer.lone_dot_ = transfer.go_ahead_ = false;
     transfer.mail_refused_ = transfer.rcpt_refused_ = false;
-    transfer.body_begun_ = transfer.whole_ = false;
+    transfer.held_ = transfer.body_begun_ = transfer.whole_ = false;
     transfer.asked_ = transfer.answered_ = transfer.accepted_ = 0;
     transfer.rcpt_to_write_ = transfer.rcpt_to_answer_ = envelope.first_recipient;
     transfer.cursor_ = submission->body.begin();
@@ -528,6 +529,12 @@ void ClientSession::quit() {
     POSTERN_ASSERT(idle(), "QUIT while a message is on its way");
     state_ = State::quitting;
     to_write_opening_ = true;
+}
+
+void ClientSession::go_on(Transfer& transfer) {
+    POSTERN_ASSERT(transfer.held(), "a body that was not held was told to go");
+    transfer.held_ = false;
+    transfer.go_ahead_ = true;
 }
 
 bool ClientSession::give_up(Transfer& transfer) {

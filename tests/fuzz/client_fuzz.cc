@@ -43,6 +43,8 @@ class Traffic final : public smtp::ClientOwner {
         }
         gone_ = (choice & 64) != 0 ? messages_[1].get() : nullptr;
         give_up_ = (choice & 128) != 0;
+        messages_[0]->made.waits = give_up_;
+        messages_[2]->made.waits = gone_ != nullptr;
     }
 
     void hear(std::string_view said) {
@@ -108,6 +110,13 @@ class Traffic final : public smtp::ClientOwner {
     }
 
     bool sender_gone(smtp::Transfer& transfer) override { return &transfer == gone_; }
+
+    void held(smtp::Transfer& transfer) override {
+        check(transfer.held(), "a message is held, and says that it is not");
+        if (&transfer != messages_[0].get()) {  // that one may wait until it is given up
+            smtp::ClientSession::go_on(transfer);
+        }
+    }
 
     void settled(smtp::Transfer& transfer, const smtp::Verdict& verdict) override {
         auto& message = static_cast<Message&>(transfer);

@@ -39,6 +39,8 @@ struct Sent {
     std::string content;
     std::vector<std::string> accepted;  // recipients, by RCPT's answer
     int code = 0;                       // of the answer to the body; 0: none came
+    base::Instant whole{};              // the body was written
+    base::Instant told{};               // the answer came
     unsigned life = 0;
 };
 
@@ -50,7 +52,8 @@ class Sender {
         const io::Address& to,
         std::vector<Sent*> messages,
         std::vector<std::vector<std::string>> recipients)
-        : messages_(std::move(messages)),
+        : world_(world),
+          messages_(std::move(messages)),
           recipients_(std::move(recipients)),
           peer_(world, to, [this](Peer&) { move(); }) {}
 
@@ -114,10 +117,12 @@ class Sender {
                     return;
                 }
                 step_ = Step::body;
+                messages_[current_]->whole = world_.now();
                 peer_.write(messages_[current_]->content + ".\r\n");
                 return;
             case Step::body:
                 messages_[current_]->code = code;
+                messages_[current_]->told = world_.now();
                 next();
                 return;
         }
@@ -150,6 +155,7 @@ class Sender {
         peer_.write("MAIL FROM:<" + messages_[current_]->from + ">\r\n");
     }
 
+    World& world_;
     const std::vector<Sent*> messages_;
     const std::vector<std::vector<std::string>> recipients_;
     Step step_ = Step::greeting;
@@ -194,14 +200,17 @@ class Gateway {
         lossless_ = choices_.chance(1, 4);
         quiet_ = choices_.chance(1, 6);
         const char* const modes[] = {"sync", "hybrid", "queue"};
+        const bool passes = choices_.chance(1, 2);
+        deadline_ = choices_.chance(1, 3) ? 20s : choices_.chance(1, 2) ? 1s : 100ms;
+        const std::size_t mode = choices_.chance(1, 6) ? 0 : 1 + choices_.below(2);
+        trusted_ = choices_.chance(1, 2);
+        hybrid_ = mode == 1;
         configuration_ = fmt::format(
-            "[delivery]\nmode = \"{}\"\nhybrid_deadline = \"{}\"\ndefer = \"{}\"\n",
-            modes[choices_.chance(1, 6) ? 0 : 1 + choices_.below(2)],
-            choices_.chance(1, 3)   ? "20 s"
-            : choices_.chance(1, 2) ? "1 s"
-                                    : "100 ms",
-            choices_.chance(1, 2) ? "pass" : "spool");
-        configuration_ += choices_.chance(1, 2) ? "[relay]\nnetworks = [\"10.0.0.0/8\"]\n" : "";
+            "[delivery]\nmode = \"{}\"\nhybrid_deadline = \"{} ms\"\ndefer = \"{}\"\n",
+            modes[mode],
+            base::to_ms(deadline_),
+            passes ? "pass" : "spool");
+        configuration_ += trusted_ ? "[relay]\nnetworks = [\"10.0.0.0/8\"]\n" : "";
         configuration_ += "[retry]\nfirst = \"10 s\"\nmax = \"2 min\"\n";
         configuration_ += fmt::format(
             "[limits]\nbody_memory = \"{}\"\nconnections_per_client = 0\n",
@@ -468,6 +477,10 @@ class Gateway {
             for (std::size_t i = 0; i < end->model.deliveries.size(); ++i) {
                 deliveries_.push_back({std::move(end->model.deliveries[i]), end->taken_at[i]});
             }
+            for (std::size_t i = 0; i < end->model.refused.size(); ++i) {
+                const auto& [from, to] = end->model.refused[i];
+                refused_at_.emplace(std::pair(from, to), end->refused_at[i]);
+            }
         }
         for (Host& host : hosts_) {
             host.listener.reset();
@@ -557,6 +570,12 @@ class Gateway {
                     run_.wrong +=
                         fmt::format("{} came {} times to {}\n", sent.token, count, recipient);
                 }
+                if (exact && told && !trusted_ && hybrid_ && was_refused_first(sent, recipient)) {
+                    run_.wrong += fmt::format(
+                        "{} was refused to {} at RCPT, and its sender was notified\n",
+                        sent.token,
+                        recipient);
+                }
                 if (exact && sent.code >= 400 && count > 0) {
                     run_.wrong += fmt::format(
                         "{} was refused with {} and came to {}\n",
@@ -571,6 +590,13 @@ class Gateway {
                 }
             }
         }
+    }
+
+    /// Before its sender was told anything, and in time.
+    bool was_refused_first(const Sent& sent, const std::string& recipient) const {
+        const auto [begin, end] = refused_at_.equal_range(std::pair(sent.from, recipient));
+        return sent.told < sent.whole + deadline_ &&
+               std::any_of(begin, end, [&](const auto& one) { return one.second < sent.told; });
     }
 
     /// Tokens of what is still kept. Behind an orderly end nothing should be.
@@ -603,6 +629,9 @@ class Gateway {
     io::Random choices_;
     bool lossless_ = false;  // nothing happens behind which an answer may be lost
     bool quiet_ = false;     // nothing goes wrong at all
+    bool trusted_ = false;   // the senders
+    bool hybrid_ = false;
+    base::Duration deadline_{};
     std::string configuration_;
     Disk disk_{disk_octets};
     World* world_ = nullptr;
@@ -610,6 +639,7 @@ class Gateway {
     Host hosts_[3];
     std::vector<std::unique_ptr<HostEnd>> ends_;
     std::vector<Taken> deliveries_;
+    std::multimap<std::pair<std::string, std::string>, base::Instant> refused_at_;  // at RCPT
     std::vector<base::Instant> cuts_;
     std::deque<Sent> sent_;
     std::vector<std::unique_ptr<Sender>> senders_;

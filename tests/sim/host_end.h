@@ -27,6 +27,7 @@ struct HostEnd {
     void move() {
         model.feed(std::exchange(peer.received, {}));
         taken_at.resize(model.deliveries.size(), world_.now());
+        refused_at.resize(model.refused.size(), world_.now());
         say();
         if (!ended && (model.closed || peer.over())) {
             ended = true;
@@ -45,7 +46,8 @@ struct HostEnd {
 
    public:
     const std::size_t host;
-    std::vector<base::Instant> taken_at;  // when each of the model's deliveries was
+    std::vector<base::Instant> taken_at;    // when each of the model's deliveries was
+    std::vector<base::Instant> refused_at;  // and each of its refusals
     smtp::test::Random random;
     smtp::test::HostModel model;
     bool ended = false;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <vector>
 
 #include "tests/sim/host_end.h"
 
@@ -179,6 +180,7 @@ class Traffic final : public relay::World {
         Worker& worker = workers_[choices_.below(workers_.size())];
         submission.deadline = worker.ring->now() + 9min;
         submission.pool = worker.pool;
+        submission.waits = choices_.chance(1, 4);
         worker.relay->submit(submission);
     }
 
@@ -189,9 +191,34 @@ class Traffic final : public relay::World {
         for (Worker& worker : workers_) {
             worker.timers->run(worker.ring->now());
             if (worker.relay != nullptr) {
+                decide(*worker.relay);
                 worker.relay->flush();
             }
             worker.ring->turn(until);
+        }
+    }
+
+    // What others would say decides: the body goes, or nobody has it.
+    void decide(relay::Relay& relay) {
+        for (mail::Submission* const submission : std::exchange(held_, {})) {
+            if (outcomes_.contains(submission) || !submission->waits) {
+                continue;
+            }
+            if (choices_.chance(3, 4) || !relay.holds(*submission)) {
+                held_.push_back(submission);
+                continue;
+            }
+            bool all = true;
+            for (const mail::Recipient* r = submission->envelope.first_recipient; r != nullptr;
+                 r = r->next) {
+                all = all && r->answer.positive();
+            }
+            if (all && choices_.chance(3, 4)) {
+                relay.go_on(*submission);
+            } else {
+                relay.call_off(*submission);
+                EXPECT_EQ(outcomes_[submission], Kind::divided);
+            }
         }
     }
 
@@ -249,6 +276,11 @@ class Traffic final : public relay::World {
 
     bool sender_gone(mail::Submission&) override { return choices_.chance(1, 50); }
 
+    void held(mail::Submission& submission) override {
+        EXPECT_TRUE(submission.waits);
+        held_.push_back(&submission);
+    }
+
     void trouble(std::string_view, std::string_view, std::string_view) override {}
 
     io::Random choices_;
@@ -261,6 +293,7 @@ class Traffic final : public relay::World {
     std::vector<std::unique_ptr<HostEnd>> ends_;
     std::vector<std::unique_ptr<Message>> messages_;
     std::map<mail::Submission*, Kind> outcomes_;
+    std::vector<mail::Submission*> held_;
 };
 
 TEST(Relay, NothingIsLostOrDoubledUnderAnySeed) {

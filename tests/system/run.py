@@ -14,7 +14,7 @@ import time
 import unittest
 
 # The longest come first, so that none is left over at the end.
-MODULES = ["real_mail", "queue_delivery", "hybrid_delivery", "kills", "real_notifications", "limits", "smart_hosts", "reload", "senders",
+MODULES = ["real_mail", "queue_delivery", "hybrid_delivery", "hybrid_groups", "kills", "real_notifications", "limits", "smart_hosts", "reload", "senders",
            "hostile", "admin", "pools", "identity", "auth", "tls_to_hosts", "smuggling", "tls", "scripts",
            "peers_direct", "sync_delivery", "package", "named_hosts", "queue_tool", "migrate", "recipients", "contract",
            "allocations", "privileges", "cli"]

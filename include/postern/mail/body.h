@@ -47,6 +47,10 @@ class Body {
     /// Appends a copy of `text`; else as `append`.
     [[nodiscard]] bool append_copy(std::string_view text, bool begins_line, bool has_dot_line);
 
+    /// From now on it holds what `other` does, whose it stays: that one outlives it, and is not
+    /// appended to meanwhile. REQUIRES: it is empty.
+    void refer_to(const Body& other);
+
     void clear();
 
     /// A run that would be the first of its block is referenced only when the block is at most so
@@ -95,6 +99,7 @@ class Body {
     std::uint64_t pinned_ = 0;
     Slice* last_ = nullptr;
     const base::Block* last_referenced_ = nullptr;  // the block that was appended by reference last
+    bool refers_ = false;                           // the chain is another body's
 };
 
 }  // namespace postern::mail

@@ -109,8 +109,10 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
     Mode mode = Mode::sync;  // decided at RCPT, by the first recipient
     Divide divide = Divide::never;
 
-    bool spool_first = false;  // several groups, or a pool that has its share: nobody's answer is
-                               // waited for before it is on stable storage
+    bool spool_first = false;  // a pool that has its share, or more than can wait for each other:
+                               // nobody's answer is waited for before it is on stable storage
+    bool in_groups = false;    // it goes in several transactions, each with some of its recipients
+    bool waits = false;        // one of those: the body goes when Relay::go_on says so
 
     bool is_question = false;  // no message: asks a smart host about its one recipient, by RCPT
 
@@ -120,6 +122,8 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
         nullptr;  // the connection that awaits the answer; null once the sender has it or is gone
     void* relay_owner = nullptr;  // the transfer under way; null before and after
     void* attempt = nullptr;      // shard's: what it does for a message of the spool; null: nothing
+    void* grouped = nullptr;      // shard's: the message in several transactions that this is, or
+                                  // is one of; null: it goes in one
 };
 
 /// How an attempt to hand a submission over ended. Views live for the call in which it is given.

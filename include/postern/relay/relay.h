@@ -95,6 +95,8 @@ class World {
     /// it.
     virtual void released(mail::Submission& submission) = 0;
     virtual bool sender_gone(mail::Submission& submission) = 0;
+    /// The corridor `holds` it from now on.
+    virtual void held(mail::Submission& submission) = 0;
     /// A host's trouble, for the log: what was attempted and why it failed.
     virtual void trouble(std::string_view pool, std::string_view host, std::string_view what) = 0;
 
@@ -157,6 +159,14 @@ class Relay {
     /// transaction of the null sender's MAIL, one RCPT and no body; settled as accepted, or as
     /// refused with the answer to that RCPT.
     void submit(mail::Submission& submission);
+    /// Of one that waits (mail::Submission::waits): each of its recipients has a host's `answer`,
+    /// some of them a yes, and the host awaits the body. It may be lost again, and held anew, as
+    /// long as it is not told to go on; its connection has nothing else to do.
+    bool holds(const mail::Submission& submission) const;
+    /// From now on it waits no more. REQUIRES: not settled.
+    void go_on(mail::Submission& submission);
+    /// No body: RSET, and it is settled as divided, from inside this call. REQUIRES: holds.
+    void call_off(mail::Submission& submission);
     /// Once behind every turn of the ring and run of the timers: hands out what was submitted, and
     /// starts for each connection the one send that holds all that the turn produced for it.
     /// Nothing moves without it.

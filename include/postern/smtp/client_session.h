@@ -76,6 +76,10 @@ class Transfer : public base::ListLink<> {
     /// Its last octet has been given out.
     bool whole() const { return whole_; }
 
+    /// Its RCPTs are answered, some of them by a yes, and its body waits to be told to go
+    /// (mail::Submission::waits).
+    bool held() const { return held_ && !settled_; }
+
     /// A new message is to go by it.
     void renew() { tries_afresh_ = 0; }
 
@@ -95,6 +99,7 @@ class Transfer : public base::ListLink<> {
     bool mail_refused_ = false;
     std::uint8_t tries_afresh_ = 0;  // refused at MAIL by connections that may have had enough
     bool rcpt_refused_ = false;
+    bool held_ = false;
     bool body_begun_ = false;
     bool whole_ = false;       // its last octet has been given out
     std::uint32_t asked_ = 0;  // commands written that have an answer
@@ -144,6 +149,8 @@ class ClientOwner {
     virtual Transfer* next() = 0;
     /// Looked at once, before the write that completes a message.
     virtual bool sender_gone(Transfer& transfer) = 0;
+    /// It is held() from now on.
+    virtual void held(Transfer& transfer) = 0;
     /// Once for each transfer, unless it was given up before.
     virtual void settled(Transfer& transfer, const Verdict& verdict) = 0;
     /// The session holds nothing of it any more. Behind `settled`.
@@ -196,6 +203,8 @@ class ClientSession {
 
     bool secure() const { return secure_; }
 
+    /// The body goes now. REQUIRES: held().
+    static void go_on(Transfer& transfer);
     /// The message must not wait longer: its verdict is the driver's, and `settled` is not called
     /// for it. True: its last octet has been given out. `released` follows when its answers are in
     /// or the connection has ended.

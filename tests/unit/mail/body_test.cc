@@ -103,6 +103,24 @@ TEST_F(BodyTest, knows_its_end) {
     EXPECT_TRUE(body_.ends_with_crlf());
 }
 
+TEST_F(BodyTest, refers_to_what_another_holds) {
+    ASSERT_TRUE(body_.append_copy("x\r\n", true, false));
+    ASSERT_TRUE(body_.append_copy(".y\r\n", true, true));
+    const std::uint32_t used = tail_pool_.used() + chain_pool_.used();
+    {
+        Body other(tail_pool_, chain_pool_);
+        other.refer_to(body_);
+        EXPECT_EQ(other.size(), body_.size());
+        EXPECT_EQ(other.slice_count(), body_.slice_count());
+        EXPECT_EQ(other.pinned(), 0U);
+        EXPECT_TRUE(other.ends_with_crlf());
+        EXPECT_EQ(other.begin().slice(), body_.begin().slice());
+        EXPECT_EQ(tail_pool_.used() + chain_pool_.used(), used);
+    }
+    EXPECT_EQ(content(), "x\r\n.y\r\n");
+    EXPECT_EQ(tail_pool_.used() + chain_pool_.used(), used);
+}
+
 /// Runs of all sizes, referenced and copied: the content is theirs, and the marks are right.
 TEST_F(BodyTest, holds_what_was_appended) {
     for (std::uint32_t seed = 1; seed <= 100; ++seed) {

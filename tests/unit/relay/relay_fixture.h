@@ -71,11 +71,13 @@ class RelayTest : public testing::Test, public World {
         }
     }
 
-    Message& submit(std::string_view content, std::vector<std::string> to = {"r@x"}) {
+    Message& submit(
+        std::string_view content, std::vector<std::string> to = {"r@x"}, bool waits = false) {
         messages.push_back(std::make_unique<Message>(
             pools, "s" + std::to_string(messages.size()) + "@x", to, content));
         mail::Submission& submission = messages.back()->made;
         submission.deadline = ring->now() + sync_limit;
+        submission.waits = waits;
         relay->submit(submission);
         return *messages.back();
     }
@@ -127,6 +129,11 @@ class RelayTest : public testing::Test, public World {
 
     bool sender_gone(mail::Submission& submission) override { return gone == &submission; }
 
+    void held(mail::Submission& submission) override {
+        EXPECT_TRUE(relay->holds(submission));
+        ++was_held[&submission];
+    }
+
     void trouble(std::string_view, std::string_view host, std::string_view what) override {
         trouble_hosts.emplace_back(host);
         troubles.emplace_back(what);
@@ -145,6 +152,7 @@ class RelayTest : public testing::Test, public World {
     std::vector<std::unique_ptr<Message>> messages;
     std::map<mail::Submission*, Ended> ended;
     std::map<mail::Submission*, bool> was_settled;
+    std::map<mail::Submission*, int> was_held;
     std::vector<std::string> troubles;
     std::vector<std::string> trouble_hosts;
     mail::Submission* gone = nullptr;

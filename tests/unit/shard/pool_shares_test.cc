@@ -64,6 +64,8 @@ class PoolSharesTest : public testing::Test, public relay::World {
 
     bool sender_gone(mail::Submission&) override { return false; }
 
+    void held(mail::Submission&) override {}
+
     void trouble(std::string_view, std::string_view, std::string_view) override {}
 
     std::unique_ptr<io::Ring> ring_ = io::test::make_ring();

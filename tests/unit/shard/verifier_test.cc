@@ -187,6 +187,8 @@ class Worker final : public relay::World {
 
     bool sender_gone(mail::Submission&) override { return false; }
 
+    void held(mail::Submission&) override {}
+
     void trouble(std::string_view, std::string_view, std::string_view) override {}
 
     static std::string text_of(const mail::Reply& reply) {

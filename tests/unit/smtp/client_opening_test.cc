@@ -94,6 +94,8 @@ class ClientOpeningTest : public testing::Test, public ClientOwner {
 
     bool sender_gone(Transfer&) override { return false; }
 
+    void held(Transfer&) override {}
+
     void settled(Transfer& transfer, const Verdict& verdict) override {
         auto& message = static_cast<Message&>(transfer);
         message.verdicts.push_back(verdict.kind);

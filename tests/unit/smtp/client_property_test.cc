@@ -64,6 +64,10 @@ class Traffic final : public ClientOwner {
             messages_.push_back(std::make_unique<Message>(
                 pools_, "s" + std::to_string(i) + "@x", to, content, &random_));
             messages_.back()->made.divide = static_cast<mail::Divide>(random_.below(3));
+            if (random_.chance(20)) {
+                messages_.back()->made.waits = true;
+                messages_.back()->made.divide = mail::Divide::always;
+            }
             waiting_.push_back(messages_.back().get());
         }
     }
@@ -95,6 +99,9 @@ class Traffic final : public ClientOwner {
             now_ += 1ms;
             if (session.ending() != ClientSession::Ending::none || random_.chance(cut_percent_)) {
                 break;
+            }
+            if (held_ != nullptr && random_.chance(20)) {
+                decide(session);
             }
             if (!sending) {
                 Output output(pieces, room);
@@ -147,6 +154,20 @@ class Traffic final : public ClientOwner {
             ++delivered_[delivery.from];
             deliveries_.push_back(delivery);
         }
+    }
+
+    // What others are waited for says: the body goes, or nobody has it.
+    void decide(ClientSession& session) {
+        Message& message = *std::exchange(held_, nullptr);
+        ASSERT_TRUE(message.held());
+        if (random_.chance(70)) {
+            message.made.waits = random_.chance(50);  // it matters no more here
+            ClientSession::go_on(message);
+        } else {
+            EXPECT_FALSE(session.give_up(message));
+            message.verdicts.push_back(Verdict::Kind::divided);
+        }
+        EXPECT_FALSE(message.held());
     }
 
     // A message is nowhere or where its verdict says, whole, once.
@@ -203,8 +224,18 @@ class Traffic final : public ClientOwner {
 
     bool sender_gone(Transfer&) override { return random_.chance(gone_percent_); }
 
+    void held(Transfer& transfer) override {
+        EXPECT_EQ(held_, nullptr) << "behind one that is held nothing goes";
+        held_ = static_cast<Message*>(&transfer);
+        EXPECT_TRUE(held_->made.waits);
+    }
+
     void settled(Transfer& transfer, const Verdict& verdict) override {
         auto& message = static_cast<Message&>(transfer);
+        if (held_ == &message) {
+            held_ = nullptr;
+            EXPECT_EQ(verdict.kind, Verdict::Kind::again);
+        }
         EXPECT_EQ(message.released, 0);
         check_answers(message.made, verdict);
         if (verdict.kind == Verdict::Kind::again ||
@@ -288,6 +319,7 @@ class Traffic final : public ClientOwner {
     std::deque<Message*> waiting_;
     std::map<std::string, int> delivered_;
     std::vector<Delivery> deliveries_;
+    Message* held_ = nullptr;
     std::set<Transfer*> again_;  // to be handed out anew once released
 };
 

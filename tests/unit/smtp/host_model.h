@@ -91,6 +91,7 @@ struct Message : Transfer {
     int released = 0;
     bool gone = false;
     bool given_up = false;
+    int held_times = 0;
 };
 
 inline std::string text_of(const mail::Reply& reply) {
@@ -104,6 +105,11 @@ struct Delivery {
     std::vector<std::string> to;
     std::string body;
     bool operator==(const Delivery&) const = default;
+};
+
+struct Refusal {
+    std::string from;
+    std::string to;
 };
 
 /// A smart host: octets in, replies out, each with a roll of the dice. It keeps what it said yes
@@ -129,6 +135,7 @@ class HostModel {
 
     std::string out;  // for the client; taken from its front
     std::vector<Delivery> deliveries;
+    std::vector<Refusal> refused;  // 5xx to RCPT; 552 is as 452 (RFC 5321, 4.5.3.1.10)
     std::vector<std::string> commands;
     std::string breach;  // what the client did that it must not
     bool closed = false;
@@ -235,9 +242,11 @@ class HostModel {
         } else if (line.starts_with("RCPT TO:<")) {
             if (!from_) {
                 say("503 5.5.1 no MAIL");
-            } else if (roll()) {
+            } else if (const std::size_t before = out.size(); roll()) {
                 to_.push_back(between(line));
                 say("250 2.1.5 recipient");
+            } else if (out[before] == '5' && out.compare(before, 3, "552") != 0) {
+                refused.push_back({*from_, between(line)});
             }
         } else if (line == "DATA" && !manners_.chunking) {
             body_.clear();
