@@ -90,7 +90,12 @@ void Deliveries::take(const Snapshot& snapshot, const std::vector<std::uint32_t>
         }
         terms_.resize(std::max<std::size_t>(terms_.size(), pools[i] + 1));
         const config::Pool& pool = snapshot.pool_config(static_cast<std::uint32_t>(i));
-        terms_[pools[i]] = {pool.retry, own_defer(pool), own_mode(pool)};
+        terms_[pools[i]] = {
+            pool.retry,
+            own_defer(pool),
+            own_mode(pool),
+            waiting_max_of(pool.connections, parts_.workers)};
+        waiting_.resize(terms_.size());
         longest_pause_ms_ = std::max(longest_pause_ms_, base::to_ms(pool.retry.max));
         if (!pool.name.empty() && pool.name == notify_pool) {
             notify_pool_ = pools[i];
@@ -150,8 +155,16 @@ void Deliveries::look_at_senders() {
                 break;
             }
             static_cast<base::ListLink<mail::Answering>&>(*submission).unlink();
-            if (submission->inbound_owner != nullptr && keeps()) {
+            // Who has gone tries again: it is kept for nobody.
+            const bool kept =
+                submission->inbound_owner != nullptr && keeps() && !world_.has_gone(*submission);
+            auto* const message = static_cast<Grouped*>(submission->grouped);
+            if (message != nullptr && message->lined) {
+                leave_line(*message, kept);
+            } else if (kept) {
                 store(*submission, true, nullptr);
+            } else if (message != nullptr) {
+                end_waiting(*message);
             }
         }
         waited_for = waited_for || !one->senders.empty();
@@ -382,8 +395,13 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
         return;
     }
     if (attempt.withdrawn) {
-        withdrawn_.push_back(&attempt);
         spool_->finish(kept);
+        if (disk_matters_) {
+            withdrawn_.push_back(&attempt);
+        } else {
+            kept.schedule.attempt = nullptr;
+            tell_withdrawn(attempt);
+        }
         return;
     }
     if (!std::exchange(attempt.told, true)) {

@@ -53,6 +53,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     /// What it works with; all of it outlives it.
     struct Parts {
         std::uint32_t worker;
+        std::uint32_t workers;
         io::Ring& ring;
         io::Timers& timers;
         io::Mailbox& mailbox;
@@ -77,6 +78,9 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         const std::optional<mail::Mode>& rule,
         std::uint32_t pool,
         const config::Listener& listener) const;
+
+    /// So many transactions of one message with the pool, at most, may wait for each other.
+    std::uint32_t waiting_max(std::uint32_t pool) const { return terms_of(pool).waiting_max; }
 
     /// May a message be promised to be kept now? No: `queue` takes none, `hybrid` is as `sync`.
     bool keeps() const { return spool_ != nullptr && spool_->takes(); }
@@ -187,6 +191,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         config::Retry retry;
         std::optional<config::Defer> defer;  // its own
         std::optional<config::Mode> mode;    // its own
+        std::uint32_t waiting_max = 0;       // groups that may wait for others at a time
     };
 
     /// What a kept message is loaded for.
@@ -270,6 +275,15 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void advance(Grouped& message);
     void decide(Grouped& message);
     void let_go(Grouped& message);
+    void end_waiting(Grouped& message);
+    void call_off(const Grouped& message);
+    void ask(Grouped& message);
+    void ask_next();
+    void leave_line(Grouped& message, bool kept);
+    bool begin_waiting(Grouped& message);
+    void stop_waiting(Grouped& message);
+    void turn_away(mail::Submission& whole, const mail::Reply& reply);
+    void tell_turned_away();
     void groups_kept(Attempt& attempt);
     void groups_not_kept(Grouped& message);
     void write_delivered(Attempt& attempt, const Group& group);
@@ -306,6 +320,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         spool::KeptRecipient& recipient,
         const mail::Reply& reply);
     void conclude(Attempt& attempt);
+    void tell_withdrawn(Attempt& attempt);
     void free_if_over(Attempt& attempt);
     void watch_delay(spool::Kept& kept, const config::Retry& retry);
     void owe_notice(const spool::Kept& kept, std::int64_t due_ms);
@@ -331,7 +346,11 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     Queue queue_;
     base::ObjectPool<Attempt> attempts_;
     base::ObjectPool<Grouped> grouped_;
-    std::vector<Grouped*> looked_at_;  // something has happened to a group
+    std::vector<Grouped*> looked_at_;     // something has happened to a group
+    std::vector<std::uint32_t> waiting_;  // groups that wait for others, by pool
+    std::vector<Grouped*> line_;          // those for which there is no room among these
+    bool room_in_line_ = false;           // perhaps
+    std::vector<std::pair<mail::Submission*, mail::Reply>> turned_away_;  // to be told so
     std::unordered_map<spool::Kept*, Telling> tellings_;
     std::vector<Terms> terms_;  // by number in the relay
     std::int64_t longest_pause_ms_ = 0;

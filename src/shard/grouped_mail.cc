@@ -12,6 +12,10 @@ namespace {
 using Kind = mail::Outcome::Kind;
 using Stage = Grouped::Stage;
 
+constexpr mail::Reply no_memory{452, {4, 3, 1}, "memory is short, try again later"};
+constexpr mail::Reply others_wait{
+    451, {4, 4, 5}, "much mail for several smart hosts waits for their answers, try again later"};
+
 /// Of the whole message; to be stored, and told.
 mail::Outcome outcome_of(const Grouped& message, const Sum& sum) {
     mail::Outcome outcome;
@@ -48,9 +52,7 @@ bool Deliveries::submit_groups(mail::Submission& whole) {
     Grouped& message = *grouped_.make(whole);
     whole.grouped = &message;
     if (!make_groups(message)) {
-        forget_groups(whole);
-        whole.spool_first = true;  // memory is short
-        store(whole, false, nullptr);
+        turn_away(whole, no_memory);
         return true;
     }
     if (message.groups.size() == 1) {
@@ -60,11 +62,102 @@ bool Deliveries::submit_groups(mail::Submission& whole) {
     if (keeps()) {
         wait_for_answer(whole);
     }
+    if (begin_waiting(message)) {
+        ask(message);
+    } else if (keeps()) {
+        message.lined = true;
+        line_.push_back(&message);
+    } else {
+        turn_away(whole, others_wait);
+    }
+    return true;
+}
+
+void Deliveries::ask(Grouped& message) {
     for (Group& group : message.groups) {
         ++message.with_relay;
         parts_.relay.submit(*group.submission);
     }
-    return true;
+}
+
+/// Those that stand in line, as far as there is room now.
+void Deliveries::ask_next() {
+    if (!std::exchange(room_in_line_, false)) {
+        return;
+    }
+    std::erase_if(line_, [this](Grouped* message) {
+        message->lined = !begin_waiting(*message);
+        if (!message->lined) {
+            ask(*message);
+        }
+        return !message->lined;
+    });
+}
+
+/// Its time is over before it was asked for. `kept`: it is promised all the same.
+void Deliveries::leave_line(Grouped& message, bool kept) {
+    mail::Submission& whole = message.whole;
+    std::erase(line_, &message);
+    if (kept) {
+        forget_groups(whole);
+        whole.spool_first = true;
+        store(whole, false, nullptr);
+    } else {
+        turn_away(whole, others_wait);
+    }
+}
+
+/// False: it would hold connections that others need.
+bool Deliveries::begin_waiting(Grouped& message) {
+    static constexpr std::uint32_t few =
+        4;  // have room with any pool: most are over in milliseconds
+    for (const Group& group : message.groups) {
+        ++waiting_[group.pool];
+    }
+    message.waits = true;
+    const bool fits =
+        std::all_of(message.groups.begin(), message.groups.end(), [this](const Group& group) {
+            return waiting_[group.pool] <= std::max(terms_of(group.pool).waiting_max, few);
+        });
+    if (!fits) {
+        stop_waiting(message);
+    }
+    return fits;
+}
+
+void Deliveries::stop_waiting(Grouped& message) {
+    if (std::exchange(message.waits, false)) {
+        for (const Group& group : message.groups) {
+            --waiting_[group.pool];
+        }
+        room_in_line_ = true;
+        look_ = look_ || !line_.empty();
+    }
+}
+
+/// It is not asked for: kept for whom we trust, since the others' senders may be forged.
+void Deliveries::turn_away(mail::Submission& whole, const mail::Reply& reply) {
+    forget_groups(whole);
+    if (whole.client.trusted && keeps()) {
+        whole.spool_first = true;
+        store(whole, false, nullptr);
+        return;
+    }
+    turned_away_.emplace_back(&whole, reply);
+    look_ = true;
+}
+
+void Deliveries::tell_turned_away() {
+    for (const auto& [whole, reply] : std::exchange(turned_away_, {})) {
+        parts_.lines.kept(
+            "deferred",
+            world_.listener_of(whole->client).name,
+            *whole,
+            parts_.generations.pool_name(whole->pool),
+            reply);
+        world_.tell(*whole, reply);
+        discard(*whole);
+    }
 }
 
 /// Recipients of a pool stand together, as many as it takes. False: memory is short.
@@ -153,6 +246,8 @@ void Deliveries::look_at_groups() {
         message.to_look_at = false;
         advance(message);
     }
+    ask_next();
+    tell_turned_away();
 }
 
 void Deliveries::advance(Grouped& message) {
@@ -169,13 +264,17 @@ void Deliveries::advance(Grouped& message) {
     }
     if (!over && message.stage == Stage::asked && asked) {
         decide(message);
+    } else if (!over && (message.stage == Stage::divided || message.stage == Stage::dropped)) {
+        call_off(message);
     } else if (over) {
+        stop_waiting(message);
         finish(message);
     }
 }
 
 /// All RCPTs are answered, some of them by a yes.
 void Deliveries::decide(Grouped& message) {
+    stop_waiting(message);
     if (world_.has_gone(message.whole)) {
         message.stage = Stage::dropped;
     } else if (may_go(sum_of(message), message.whole.client.trusted, keeps())) {
@@ -184,15 +283,30 @@ void Deliveries::decide(Grouped& message) {
     } else {
         message.stage = Stage::divided;
     }
+    call_off(message);
+}
+
+/// Nobody has it; what is not held yet is called off as it comes to be.
+void Deliveries::call_off(const Grouped& message) {
     for (const Group& group : message.groups) {
-        if (!group.has_outcome) {
+        if (!group.has_outcome && parts_.relay.holds(*group.submission)) {
             parts_.relay.call_off(*group.submission);
         }
     }
 }
 
+/// The time to wait for all is over, and it is not kept.
+void Deliveries::end_waiting(Grouped& message) {
+    if (message.stage == Stage::asked) {
+        stop_waiting(message);
+        message.stage = world_.has_gone(message.whole) ? Stage::dropped : Stage::divided;
+        call_off(message);
+    }
+}
+
 /// From here on no group waits for another.
 void Deliveries::let_go(Grouped& message) {
+    stop_waiting(message);
     message.stage = Stage::going;
     for (const Group& group : message.groups) {
         if (!group.has_outcome) {
@@ -315,6 +429,8 @@ void Deliveries::settle_groups(Grouped& message) {
         } else if (all) {
             attempt->told = true;  // the hosts were faster than the disk
             tell_of_groups(message, outcome.reply);
+        } else {
+            log_groups(message, {}, nullptr);
         }
         return;
     }

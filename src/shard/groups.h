@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <string>
@@ -67,6 +68,8 @@ struct Grouped {
     std::uint32_t with_relay = 0;              // groups that it needs still
     Stage stage = Stage::asked;
     bool to_look_at = false;
+    bool waits = false;  // its groups count among those that do
+    bool lined = false;  // it stands in line until they may
 };
 
 /// What is known of all recipients together: how many are accepted, or have it; how many are
@@ -95,8 +98,12 @@ Sum sum_of(const Grouped& message);
 /// spool.
 bool may_go(const Sum& sum, bool trusted, bool keeps);
 
-/// So many transactions with one pool, at most, may wait for each other; each holds a connection.
-constexpr std::uint32_t waiting_at_pool_max = 8;
+/// So many transactions with one pool, at most, may wait for others on a worker: each holds a
+/// connection, of those that are the worker's share; half of these stay for mail that does not
+/// wait.
+constexpr std::uint32_t waiting_max_of(std::uint32_t connections, std::uint32_t workers) {
+    return std::clamp(connections / (2 * workers), 1U, 8U);
+}
 
 /// How many it takes for the recipients of the pool, with one more, at `most` a transaction.
 std::uint32_t transactions_to(

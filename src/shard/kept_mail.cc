@@ -68,19 +68,23 @@ void Deliveries::finished(spool::Kept& kept) {
     spool::Kept::destroy(&kept);
     if (attempt != nullptr) {
         std::erase(withdrawn_, attempt);
-        world_.tell(*attempt->submission, sync_answer(attempt->kind, attempt->reply));
-        attempt->stage = Attempt::Stage::over;
-        free_if_over(*attempt);
+        tell_withdrawn(*attempt);
     }
 }
 
-/// Those who wait for such an answer have been cut off by now.
+/// What the host said of a message that was stored meanwhile, and is not kept.
+void Deliveries::tell_withdrawn(Attempt& attempt) {
+    world_.tell(*attempt.submission, sync_answer(attempt.kind, attempt.reply));
+    attempt.stage = Attempt::Stage::over;
+    free_if_over(attempt);
+}
+
+/// Those who wait for such an answer have it now: the disk may never take the record.
 void Deliveries::wait_for_no_disk() {
     disk_matters_ = false;
     for (Attempt* const attempt : std::exchange(withdrawn_, {})) {
         attempt->kept->schedule.attempt = nullptr;
-        attempt->stage = Attempt::Stage::over;
-        free_if_over(*attempt);
+        tell_withdrawn(*attempt);
     }
 }
 
@@ -502,13 +506,15 @@ void Deliveries::conclude(Attempt& attempt) {
     }
     kept.schedule.attempt = nullptr;
     attempt.stage = Attempt::Stage::over;
-    if (any_waits(kept.recipients())) {
-        if (attempt.changed || attempt.has_outcome) {
-            spool_->note(kept);
-        }
+    const bool waits = any_waits(kept.recipients());
+    const bool owes = !waits && any_owes_notice(kept);
+    if ((waits || owes) && (attempt.changed || attempt.has_outcome || !attempt.failed.empty())) {
+        spool_->note(kept);
+    }
+    if (waits) {
         watch_delay(kept, retry_of(attempt));
         queue_.schedule(kept, now_ms());
-    } else if (any_owes_notice(kept)) {
+    } else if (owes) {
         owe_notice(kept, attempt.failure_untold ? again_ms : now_ms());
     } else {
         queue_.erase(kept);

@@ -322,6 +322,7 @@ Worker::Implementation::Implementation(
       deliveries_(
           *this,
           {index_,
+           common.metrics.workers(),
            *ring_,
            timers_,
            mailbox_,
@@ -547,8 +548,7 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
     }
     bool spool_first = apart && mode == mail::Mode::queue;
     if (apart && mode == mail::Mode::hybrid &&
-        transactions_to(submission.envelope, pool, most) >
-            std::min(waiting_at_pool_max, snapshot.pools[action.target].connections_max)) {
+        transactions_to(submission.envelope, pool, most) > deliveries_.waiting_max(pool)) {
         if (!submission.client.trusted) {
             return too_many_for_host;
         }

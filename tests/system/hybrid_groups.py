@@ -355,6 +355,34 @@ class Held(Groups):
         self.assertEqual((len(self.a.seen), len(self.b.seen)), (6, 6))
 
 
+    def test_a_host_that_is_silent_takes_no_other_hosts_connections(self):
+        """What waits for it stands in line before the others' connections are gone, and is kept in the end."""
+        gateway = self.start(b=self.host(rcpt=STALL), pools={"connections": 8}, delivery={"hybrid_deadline": "6 s"})
+        waiting = [self.mail_in_background(gateway) for _ in range(12)]
+        began = time.monotonic()
+        self.check(self.session(gateway).mail("z@a.test", BODY), 250, "2.0.0", "taken")
+        self.assertLess(time.monotonic() - began, 2)
+        self.assertLessEqual(self.a.connections, 5)
+        for _, thread, replies in waiting:
+            thread.join()
+            self.check_queued(replies[0])
+        self.b.rcpt = "250 2.1.5 ok"
+        self.b.drop_connections()
+        self.arrived(self.a, 13), self.arrived(self.b, 12)
+        self.check_nobody_told(gateway)
+
+    def test_who_has_gone_when_the_time_is_over(self):
+        gateway = self.start(b=self.host(rcpt=(3, "250 ok")), delivery={"hybrid_deadline": "1500 ms"})
+        s = self.session(gateway)
+        s.envelope(BOTH)
+        s.command("DATA")
+        s.send(b"Subject: gone\r\n\r\n.\r\n")
+        time.sleep(0.5)
+        s.close()
+        self.check_stays(self.a, 0, 4)
+        self.assertEqual((self.kept(gateway), self.b.seen), (0, []))
+
+
 class Split(Groups):
     """More recipients than the host takes at once."""
 
