@@ -489,6 +489,18 @@ class Gateway {
         senders_.clear();
     }
 
+    /// Of the message, or of the one that a notification tells of: that returns its header, or says
+    /// but who sent it, where the disk did not give that.
+    static std::string token_in(const std::string& content) {
+        if (const std::size_t at = content.find("Subject: tok-"); at != std::string::npos) {
+            return content.substr(at + 9, content.find("\r\n", at) - at - 9);
+        }
+        const std::size_t at = content.find("To: <u");
+        return at == std::string::npos
+                   ? ""
+                   : "tok-" + content.substr(at + 6, content.find('@', at) - at - 6) + ".";
+    }
+
     void check() {
         // Recipients that were delivered, and notifications, by the message's token.
         std::map<std::string, std::multiset<std::string>> arrived;
@@ -500,11 +512,7 @@ class Gateway {
         }
         for (const auto& [delivery, taken_at] : deliveries_) {
             const std::size_t at = delivery.body.find("Subject: tok-");
-            const std::size_t begin = at + 9;
-            const std::string token =
-                at == std::string::npos
-                    ? ""
-                    : delivery.body.substr(begin, delivery.body.find("\r\n", begin) - begin);
+            const std::string token = token_in(delivery.body);
             if (!by_token.contains(token)) {
                 run_.wrong +=
                     "a message arrived that nobody sent: " + delivery.body.substr(0, 200) + "\n";
@@ -533,10 +541,9 @@ class Gateway {
             run_.notified += static_cast<unsigned>(bodies.size());
         }
         for (const auto& [path, file] : disk_.files) {  // of notifications that nobody took
-            const std::size_t at = file->octets.find("Subject: tok-");
-            if (path.starts_with("/spool/dead/") && at != std::string::npos) {
-                notified[file->octets.substr(at + 9, file->octets.find("\r\n", at) - at - 9)]
-                    .push_back(file->octets);
+            if (const std::string token = token_in(file->octets);
+                path.starts_with("/spool/dead/") && !token.empty()) {
+                notified[token].push_back(file->octets);
             }
         }
         const std::set<std::string> in_spool = look_into_spool();
