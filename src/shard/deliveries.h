@@ -282,7 +282,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void leave_line(Grouped& message, bool kept);
     bool begin_waiting(Grouped& message);
     void stop_waiting(Grouped& message);
-    void turn_away(mail::Submission& whole, const mail::Reply& reply);
+    void turn_away(mail::Submission& whole, const mail::Reply& reply, bool kept);
     void tell_turned_away();
     void groups_kept(Attempt& attempt);
     void groups_not_kept(Grouped& message);

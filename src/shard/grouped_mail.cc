@@ -52,7 +52,7 @@ bool Deliveries::submit_groups(mail::Submission& whole) {
     Grouped& message = *grouped_.make(whole);
     whole.grouped = &message;
     if (!make_groups(message)) {
-        turn_away(whole, no_memory);
+        turn_away(whole, no_memory, whole.client.trusted && keeps());
         return true;
     }
     if (message.groups.size() == 1) {
@@ -68,7 +68,7 @@ bool Deliveries::submit_groups(mail::Submission& whole) {
         message.lined = true;
         line_.push_back(&message);
     } else {
-        turn_away(whole, others_wait);
+        turn_away(whole, others_wait, false);
     }
     return true;
 }
@@ -96,33 +96,27 @@ void Deliveries::ask_next() {
 
 /// Its time is over before it was asked for. `kept`: it is promised all the same.
 void Deliveries::leave_line(Grouped& message, bool kept) {
-    mail::Submission& whole = message.whole;
     std::erase(line_, &message);
-    if (kept) {
-        forget_groups(whole);
-        whole.spool_first = true;
-        store(whole, false, nullptr);
-    } else {
-        turn_away(whole, others_wait);
-    }
+    turn_away(message.whole, others_wait, kept);
 }
 
 /// False: it would hold connections that others need.
 bool Deliveries::begin_waiting(Grouped& message) {
-    static constexpr std::uint32_t few =
-        4;  // have room with any pool: most are over in milliseconds
+    // A few have room with any pool: most are over in milliseconds.
+    static constexpr std::uint32_t few = 4;
     for (const Group& group : message.groups) {
         ++waiting_[group.pool];
     }
-    message.waits = true;
-    const bool fits =
+    message.waits =
         std::all_of(message.groups.begin(), message.groups.end(), [this](const Group& group) {
             return waiting_[group.pool] <= std::max(terms_of(group.pool).waiting_max, few);
         });
-    if (!fits) {
-        stop_waiting(message);
+    if (!message.waits) {
+        for (const Group& group : message.groups) {
+            --waiting_[group.pool];
+        }
     }
-    return fits;
+    return message.waits;
 }
 
 void Deliveries::stop_waiting(Grouped& message) {
@@ -135,10 +129,10 @@ void Deliveries::stop_waiting(Grouped& message) {
     }
 }
 
-/// It is not asked for: kept for whom we trust, since the others' senders may be forged.
-void Deliveries::turn_away(mail::Submission& whole, const mail::Reply& reply) {
+/// It is not asked for: stored, where it is `kept`; else its sender is told to come again.
+void Deliveries::turn_away(mail::Submission& whole, const mail::Reply& reply, bool kept) {
     forget_groups(whole);
-    if (whole.client.trusted && keeps()) {
+    if (kept) {
         whole.spool_first = true;
         store(whole, false, nullptr);
         return;

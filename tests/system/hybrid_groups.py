@@ -1,6 +1,7 @@
 """`hybrid` delivery of a message that goes in several transactions, for several pools or more recipients than a host takes: no body goes
 before the answers to all RCPTs are known, and what all of them come to is the sender's answer, or the spool's."""
 
+import json
 import signal
 import threading
 import time
@@ -363,6 +364,8 @@ class Held(Groups):
         self.check(self.session(gateway).mail("z@a.test", BODY), 250, "2.0.0", "taken")
         self.assertLess(time.monotonic() - began, 2)
         self.assertLessEqual(self.a.connections, 5)
+        turns = [self.turns(gateway), time.sleep(0.5), self.turns(gateway)]
+        self.assertLess(turns[2] - turns[0], 500, "who stands in line is not looked at without end")
         for _, thread, replies in waiting:
             thread.join()
             self.check_queued(replies[0])
@@ -370,6 +373,9 @@ class Held(Groups):
         self.b.drop_connections()
         self.arrived(self.a, 13), self.arrived(self.b, 12)
         self.check_nobody_told(gateway)
+
+    def turns(self, gateway):
+        return sum(each["turns"] for each in json.loads(gateway.ask("/health").text)["workers"])
 
     def test_who_has_gone_when_the_time_is_over(self):
         gateway = self.start(b=self.host(rcpt=(3, "250 ok")), delivery={"hybrid_deadline": "1500 ms"})
