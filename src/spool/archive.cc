@@ -10,7 +10,7 @@ namespace postern::spool {
 
 /// Nothing is written, so nobody waits to hear that a segment is not needed any more.
 struct Archive::Implementation final : Unheld {
-    explicit Implementation(const std::string& folder) : files(folder, segment_octets, 0, *this) {}
+    explicit Implementation(const std::string& folder) : files({.folder = folder}, *this) {}
 
     ~Implementation() {
         for (const Kept* kept : messages) {
@@ -19,8 +19,6 @@ struct Archive::Implementation final : Unheld {
     }
 
     void on_unheld() override {}
-
-    static constexpr std::uint64_t segment_octets = std::uint64_t{64} << 20;
 
     Files files;
     std::vector<const Kept*> messages;

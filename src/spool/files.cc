@@ -1,6 +1,7 @@
 #include "files.h"
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
@@ -45,19 +46,21 @@ T drawn() {
 
 }  // namespace
 
-Files::Files(std::string folder, std::uint64_t segment_octets, std::uint32_t spare, Unheld& unheld)
-    : folder_(std::move(folder)),
-      segment_octets_(segment_octets),
-      spare_(spare),
+Files::Files(const SegmentsSettings& settings, Unheld& unheld)
+    : folder_(settings.folder),
+      segment_octets_(settings.segment_octets),
+      first_octets_(settings.first_octets),
+      workers_(settings.workers),
       unheld_(unheld),
       block_(
           static_cast<char*>(std::aligned_alloc(io::file_block_size, io::file_block_size)),
           std::free) {
     POSTERN_ASSERT(block_ != nullptr, "there is no memory for a block");
     POSTERN_ASSERT(
-        segment_octets % io::file_block_size == 0 && segment_octets >= 4 * io::file_block_size &&
-            segment_octets >> 32 == 0,
-        "a segment is some blocks long, and under 4 GiB");
+        first_octets_ % io::file_block_size == 0 && first_octets_ >= 4 * io::file_block_size &&
+            segment_octets_ % first_octets_ == 0 && segment_octets_ >> 32 == 0 &&
+            std::has_single_bit(segment_octets_ / first_octets_),
+        "segments are some blocks long, under 4 GiB, and the first doubled some times");
 }
 
 Files::~Files() {
@@ -165,7 +168,7 @@ base::Result<void> Files::open(Purpose purpose) {
         const journal::HeaderLook look =
             journal::read_header({block_.get(), io::file_block_size}, header);
         segment.size = segment.file.octets;
-        if (look == journal::HeaderLook::unused && segment.file.octets == segment_octets_) {
+        if (look == journal::HeaderLook::unused && may_be_used_again(segment)) {
             segment.state = Segment::State::dirty;
         } else if (look == journal::HeaderLook::good && header.host == host_) {
             segment.epoch = header.epoch;
@@ -220,30 +223,75 @@ base::Result<void> Files::open_host(bool is_there) {
     return {};
 }
 
-Segment* Files::find(Segment::State state) {
+Segment* Files::find(Segment::State state, std::uint64_t octets) {
     const auto found = std::find_if(segments_.begin(), segments_.end(), [&](const Segment& each) {
-        return each.state == state;
+        return each.state == state && each.file.octets >= octets;
     });
     return found == segments_.end() ? nullptr : &*found;
 }
 
+std::uint64_t Files::octets_behind(std::uint32_t begun) const {
+    std::uint64_t octets = first_octets_;
+    for (; begun > 0 && octets < segment_octets_; --begun) {
+        octets *= 2;
+    }
+    return octets;
+}
+
+/// It has one of the lengths that segments have.
+bool Files::may_be_used_again(const Segment& segment) const {
+    const std::uint64_t octets = segment.file.octets;
+    return octets <= segment_octets_ && octets % first_octets_ == 0 &&
+           std::has_single_bit(octets / first_octets_);
+}
+
+base::Result<Segment*> Files::clean(std::uint64_t octets, bool may_make) {
+    trouble.clear();
+    Segment* shorter = nullptr;
+    Segment* longer = nullptr;
+    for (Segment& segment : segments_) {
+        if (segment.state != Segment::State::dirty) {
+            continue;
+        }
+        if (segment.file.octets == octets) {
+            return zero(segment);
+        }
+        (segment.file.octets < octets ? shorter : longer) = &segment;
+    }
+    base::Result<Segment*> made =
+        base::Error{"no segment can be made: the disk is below spool.min_free"};
+    if (may_make) {
+        made = shorter != nullptr ? replace(*shorter, octets) : create(octets);
+    }
+    if (made) {
+        return made;
+    }
+    trouble = made.error().text;
+    if (longer != nullptr) {
+        return zero(*longer);
+    }
+    if (shorter != nullptr) {
+        return zero(*shorter);
+    }
+    return may_make && octets > first_octets_ ? create(first_octets_) : made;
+}
+
 /// Made under another name first: a segment is never half there.
-base::Result<Segment*> Files::create() {
+base::Result<Segment*> Files::create(std::uint64_t octets) {
     Segment& segment = segments_.emplace_back(unheld_);
     segment.slot = static_cast<std::uint32_t>(segments_.size() - 1);
-    base::Result<void> made = replace(segment);
+    base::Result<Segment*> made = replace(segment, octets);
     if (!made) {
         segments_.pop_back();
-        return made.error();
     }
-    return &segment;
+    return made;
 }
 
 /// Another file takes the segment's place.
-base::Result<void> Files::replace(Segment& segment) {
+base::Result<Segment*> Files::replace(Segment& segment, std::uint64_t octets) {
     const std::string path = path_of(segment);
     const std::string draft = path + std::string(draft_suffix);
-    base::Result<io::BlockFile> created = io::create_file(draft, segment_octets_);
+    base::Result<io::BlockFile> created = io::create_file(draft, octets);
     if (!created) {
         return created.error();
     }
@@ -259,7 +307,7 @@ base::Result<void> Files::replace(Segment& segment) {
     }
     if (!named) {
         io::close_file(*created);
-        return named;
+        return named.error();
     }
     if (segment.file.descriptor >= 0) {
         io::close_file(segment.file);
@@ -268,16 +316,20 @@ base::Result<void> Files::replace(Segment& segment) {
     direct_ = direct_ && created->direct;
     segment.aside = false;
     segment.state = Segment::State::clean;
-    return {};
+    return &segment;
 }
 
-base::Result<void> Files::zero(Segment& segment) {
+base::Result<Segment*> Files::zero(Segment& segment) {
     POSTERN_ASSERT(segment.state == Segment::State::dirty, "what is zeroed is to be zeroed");
     // What an earlier process found zeroed, or half zeroed, begins anew.
     base::Result<void> zeroed =
         io::zero_file(segment.file, path_of(segment), segment.earlier ? 0 : io::file_block_size);
-    segment.state = zeroed ? Segment::State::clean : Segment::State::broken;
-    return zeroed;
+    if (!zeroed) {
+        segment.state = Segment::State::broken;
+        return zeroed.error();
+    }
+    segment.state = Segment::State::clean;
+    return &segment;
 }
 
 base::Result<void> Files::begin(Segment& segment, std::uint32_t worker) {
@@ -334,7 +386,7 @@ std::uint32_t Files::slots_needed(const Segment& beginning) const {
     }
     std::size_t slots = segments_.size();
     while (slots > 0 && is_unused(segments_[slots - 1]) && &segments_[slots - 1] != &beginning &&
-           unused > slots - unused + spare_) {
+           unused > slots - unused + workers_) {
         --slots;
         --unused;
     }
@@ -342,8 +394,9 @@ std::uint32_t Files::slots_needed(const Segment& beginning) const {
 }
 
 base::Result<void> Files::end(Segment& segment) {
-    if (segment.aside || segment.file.octets != segment_octets_) {
-        return replace(segment);
+    if (segment.aside || !may_be_used_again(segment)) {
+        base::Result<Segment*> replaced = replace(segment, first_octets_);
+        return replaced ? base::Result<void>() : replaced.error();
     }
     std::memset(block_.get(), 0, io::file_block_size);
     base::Result<void> zeroed =

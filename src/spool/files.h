@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "postern/journal/format.h"
+#include "postern/spool/segments.h"
 #include "segment.h"
 
 namespace postern::spool {
@@ -14,8 +15,9 @@ namespace postern::spool {
 /// of the segments.
 class Files {
    public:
-    /// `spare`: so many files that hold nothing are kept, and as many as hold something.
-    Files(std::string folder, std::uint64_t segment_octets, std::uint32_t spare, Unheld& unheld);
+    /// As many files that hold nothing are kept as there are workers, and as many as hold
+    /// something.
+    Files(const SegmentsSettings& settings, Unheld& unheld);
     ~Files();
     Files(const Files&) = delete;
     Files& operator=(const Files&) = delete;
@@ -40,13 +42,16 @@ class Files {
     /// Of those that hold nothing.
     std::uint64_t unused_octets() const;
 
-    /// A file that holds nothing, zeroed or not; null: none.
-    Segment* find(Segment::State state);
+    /// The first in that state, of so many octets at least; null: none.
+    Segment* find(Segment::State state, std::uint64_t octets = 0);
+    /// Octets of a segment for a worker that has begun so many since the start.
+    std::uint64_t octets_behind(std::uint32_t begun) const;
 
-    /// A new one of zeros, at the end.
-    base::Result<Segment*> create();
-    /// One that is dirty becomes clean.
-    base::Result<void> zero(Segment& segment);
+    /// Some file becomes clean, of so many octets: one that is dirty, or takes the place of a
+    /// shorter one, or is new. Where none can be made, or `may_make` is not set, any that is dirty,
+    /// or a shorter new one; why is in `trouble` then.
+    base::Result<Segment*> clean(std::uint64_t octets, bool may_make);
+    std::string trouble;
     /// A life begins, and files that nobody needs any more go: one that is clean is in use.
     base::Result<void> begin(Segment& segment, std::uint32_t worker);
     /// A life ends: what was in it is gone for ever. REQUIRES: nothing needs it (format.md, the
@@ -61,11 +66,15 @@ class Files {
    private:
     base::Result<void> open_host(bool is_there);
     std::uint32_t slots_needed(const Segment& beginning) const;
-    base::Result<void> replace(Segment& segment);
+    bool may_be_used_again(const Segment& segment) const;
+    base::Result<Segment*> zero(Segment& segment);
+    base::Result<Segment*> create(std::uint64_t octets);
+    base::Result<Segment*> replace(Segment& segment, std::uint64_t octets);
 
     std::string folder_;
     std::uint64_t segment_octets_;
-    std::uint32_t spare_;
+    std::uint64_t first_octets_;
+    std::uint32_t workers_;
     Unheld& unheld_;
     int lock_ = -1;
     journal::HostId host_;

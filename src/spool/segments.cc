@@ -70,10 +70,7 @@ void Segments::bury(std::string name, std::string content, std::function<void(bo
 // --- the workers' side ---------------------------------------------------------------------------
 
 Segments::Implementation::Implementation(const SegmentsSettings& given)
-    : min_free(given.min_free),
-      settings(given),
-      files_(given.folder, given.segment_octets, given.workers, *this),
-      ports_(given.workers) {}
+    : min_free(given.min_free), settings(given), files_(given, *this), ports_(given.workers) {}
 
 Segments::Implementation::~Implementation() {
     if (thread_.joinable()) {
@@ -319,26 +316,36 @@ bool Segments::Implementation::prepare() {
 bool Segments::Implementation::prepare_for(std::uint32_t worker) {
     Port& port = ports_[worker];
     const base::Instant now = io::monotonic_time();
-    if (now >= try_again_) {
+    if (now >= port.try_again) {
         base::Result<void> went;
-        if (Segment* clean = files_.find(Segment::State::clean)) {
+        const std::uint64_t octets = files_.octets_behind(port.begun);
+        Segment* clean = files_.find(Segment::State::clean, octets);
+        if (clean == nullptr) {
+            look_at_room();
+            const base::Result<Segment*> cleaned = files_.clean(octets, !below_min_free);
+            clean = cleaned ? *cleaned : files_.find(Segment::State::clean);
+            if (!cleaned) {
+                went = cleaned.error();
+            }
+            if (clean == nullptr || clean->file.octets < octets) {
+                // A shorter one is better than none; but who has no use for it would ask again at
+                // once.
+                port.try_again = now + look_interval;
+            }
+            if (clean != nullptr && !files_.trouble.empty() && !below_min_free) {
+                fail(files_.trouble);
+            }
+        }
+        if (clean != nullptr) {
             went = files_.begin(*clean, worker);
             if (went) {
                 full = false;
+                ++port.begun;
                 port.ready.store(clean, std::memory_order_release);
                 const std::lock_guard guard(lock_);
                 if (std::exchange(port.awaits, false)) {
                     post(port);
                 }
-            }
-        } else if (Segment* dirty = files_.find(Segment::State::dirty)) {
-            went = files_.zero(*dirty);
-        } else {
-            look_at_room();
-            if (below_min_free) {
-                went = base::Error{"no segment can be made: the disk is below spool.min_free"};
-            } else if (base::Result<Segment*> made = files_.create(); !made) {
-                went = made.error();
             }
         }
         if (went) {
@@ -351,7 +358,7 @@ bool Segments::Implementation::prepare_for(std::uint32_t worker) {
         }
         fail(went.error().text);
         full = true;
-        try_again_ = now + look_interval;
+        port.try_again = now + look_interval;
     }
     const std::lock_guard guard(lock_);
     if (port.awaits && now - port.awaits_since >= patience) {
@@ -523,6 +530,7 @@ bool Segments::Implementation::free_one() {
         }
         if (base::Result<void> ended = files_.end(*segment); !ended) {
             fail(ended.error().text);
+            continue;  // until the next look
         }
         some_unheld_ = true;  // others may go, now that this one has
         return true;

@@ -99,6 +99,9 @@ struct Segments::Implementation final : Unheld {
         void deliver() override;
         std::atomic<Segment*> ready{nullptr};
         std::atomic<bool> posted{false};
+        // the thread's
+        std::uint32_t begun = 0;    // segments since the start
+        base::Instant try_again{};  // to make one ready, where that failed
         // under lock_
         io::Mailbox* mailbox = nullptr;
         Hearer* hearer = nullptr;
@@ -132,7 +135,6 @@ struct Segments::Implementation final : Unheld {
     bool said_buffered_ = false;
     base::Instant next_look_{};
     std::uint64_t looks_ = 0;
-    base::Instant try_again_{};  // to make a segment ready, where that failed
     std::deque<Port> ports_;
     std::atomic<bool> some_unheld_{false};
 

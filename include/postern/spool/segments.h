@@ -19,6 +19,10 @@ struct SegmentsSettings {
     std::uint64_t min_free = 0;  // octets: below it no mail is kept
     std::uint32_t workers = 1;
     std::uint64_t segment_octets = std::uint64_t{64} << 20;
+    /// What a worker begins first after a start has so many, each further one twice as many as the
+    /// one before, up to `segment_octets`: a slow disk is not busy with zeros while the first
+    /// messages come, and who keeps little takes little room. A power of two goes between them.
+    std::uint64_t first_octets = std::uint64_t{4} << 20;
 };
 
 /// What people are shown of a spool. Values of one moment.

@@ -34,6 +34,7 @@ class SpoolOnDisk : public testing::TestWithParam<const char*> {
         settings.folder = folder_ + "/spool";
         settings.workers = workers;
         settings.segment_octets = std::uint64_t{1} << 20;
+        settings.first_octets = settings.segment_octets / 4;
         auto opened = Segments::open(settings);
         EXPECT_TRUE(opened) << (opened ? "" : opened.error().text);
         std::unique_ptr<Segments> segments = std::move(*opened);

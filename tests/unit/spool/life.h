@@ -14,19 +14,22 @@
 
 namespace postern::spool::test {
 
-/// A life of a process over a simulated disk: its segments and workers.
+/// A life of a process over a simulated disk: its segments and workers. A worker's first segment is
+/// so many doublings shorter than those that follow.
 struct Life {
     explicit Life(
         std::uint64_t seed,
         const sim::Faults& faults = {},
         std::uint32_t workers = 1,
         std::uint64_t segment_octets = std::uint64_t{256} << 10,
-        const io::RingOptions& options = {})
+        const io::RingOptions& options = {},
+        std::uint64_t doublings = 0)
         : world(seed, faults), registry(workers) {
         SegmentsSettings settings;
         settings.folder = "/spool";
         settings.workers = workers;
         settings.segment_octets = segment_octets;
+        settings.first_octets = segment_octets >> doublings;
         auto opened = Segments::open(settings);
         while (!opened && faults.create_fails + faults.read_fails_at_start > 0) {
             opened = Segments::open(settings);  // started until it starts

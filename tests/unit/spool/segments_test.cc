@@ -165,6 +165,50 @@ TEST(Segments, AFileThatCannotBeReadNowWaitsForAnotherStart) {
     EXPECT_FALSE(life.hand().messages.contains(1));
 }
 
+/// A start on a slow disk does not write much before there is mail.
+TEST(Segments, GrowWithWhatIsKept) {
+    sim::Disk disk;
+    const auto octets = [&] {
+        std::vector<std::size_t> all;
+        for (const auto& [path, file] : disk.files) {
+            if (path.starts_with("/spool/segment-")) {
+                all.push_back(file->octets.size() >> 10);
+            }
+        }
+        return all;
+    };
+    using Octets = std::vector<std::size_t>;
+    const auto live = [&](std::uint64_t seed) {
+        return std::make_unique<Life>(
+            seed, sim::Faults{}, 1, std::uint64_t{256} << 10, io::RingOptions{}, 2);
+    };
+    {
+        const auto life = live(1);
+        ASSERT_TRUE(life->recover());
+        EXPECT_EQ(octets(), Octets({64}));
+        ASSERT_TRUE(life->keep(1, 1, 1000));
+        ASSERT_TRUE(life->run_until([&] { return octets().size() == 2; }));
+        EXPECT_EQ(octets(), Octets({64, 128}));
+        ASSERT_TRUE(life->keep(2, 100, 10'000));
+        Octets now = octets();
+        ASSERT_GT(now.size(), 4u);
+        EXPECT_EQ(now.back(), 256u);
+        now.resize(3);
+        EXPECT_EQ(now, Octets({64, 128, 256}));
+        const auto all = life->hand().messages;
+        for (const auto& [number, kept] : all) {
+            life->hand().spool.finish(*kept);
+        }
+        ASSERT_TRUE(life->run_until([&] { return Life::lives_on_disk() <= 2; }));
+    }
+    const Octets before = octets();
+    const auto life = live(2);
+    ASSERT_TRUE(life->recover());
+    ASSERT_TRUE(life->keep(101, 101, 1000));
+    EXPECT_EQ(octets().front(), 64u) << "one that is short and unused is taken again";
+    EXPECT_LE(octets().size(), before.size());
+}
+
 TEST(Segments, FilesThatNobodyNeedsAnyMoreGo) {
     sim::Disk disk;
     const auto files = [&] {
