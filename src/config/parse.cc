@@ -519,7 +519,10 @@ void Reader::check_limits(const Limits& limits, Place place) {
             "limits.message_size: a client network has an eighth of body_memory, so from clients "
             "that are not in "
             "relay.networks no message over " +
-                base::format_size(most) + " can come");
+                base::format_size(most) +
+                " can come, or, in queue, where they go to the disk as they arrive, hardly any "
+                "over "
+                "body_memory");
     }
 }
 

@@ -117,6 +117,8 @@ void Connection::on_due(io::Timer& self) {
         connection.go_on();
     } else if (connection.closing_ || connection.stream_.sending()) {
         connection.close();  // it does not read what we say
+    } else if (connection.pauses()) {
+        connection.set_deadline(connection.terms_->settings.data_timeout);  // it waits for us
     } else if (connection.shaking_hands()) {
         connection.tls_failed("timeout in the handshake");
     } else if (connection.stage_ != Stage::session) {
@@ -313,6 +315,9 @@ bool Connection::want_input() {
         line_size_ = static_cast<std::uint16_t>(received_.size());
         received_ = {};
     }
+    if (pauses()) {
+        return false;
+    }
     if (secure_ != nullptr && secure_->has_input()) {
         if (decrypt()) {
             return true;
@@ -419,7 +424,7 @@ void Connection::wait_for_sender(base::Duration timeout) {
     if (submission_ != nullptr && submission_->body_began != base::Instant{}) {
         const inbound::ListenerSettings& settings = terms_->settings;
         const bool by_data = session_.in_body() && session_.by_data();
-        const auto ms = submission_->body.size() * 1000 / body_octets_a_second_min;
+        const auto ms = submission_->content_size() * 1000 / body_octets_a_second_min;
         deadline = std::min(
             deadline,
             submission_->body_began + settings.data_timeout +
@@ -433,6 +438,18 @@ void Connection::wait_for_sender(base::Duration timeout) {
 void Connection::go_on() {
     slowed_ = false;
     wait_for_sender(terms_->settings.command_timeout);
+    if (!stream_.sending()) {
+        run();
+    }
+}
+
+/// What has come of the body is in its place.
+void Connection::go_on_with_body() {
+    if (closing_ || stream_.receiving() || waits() || slowed_) {
+        return;  // it has not come to that
+    }
+    wait_for_sender(
+        session_.in_body() ? terms_->settings.data_timeout : terms_->settings.command_timeout);
     if (!stream_.sending()) {
         run();
     }
@@ -482,7 +499,7 @@ void Connection::close() {
 
 void Connection::hurry() {
     const base::Instant soon = corridor_.ring.now() + Inbound::pressed_wait;
-    if (stage_ == Stage::session && Timer::set() && deadline() > soon) {
+    if (stage_ == Stage::session && !pauses() && Timer::set() && deadline() > soon) {
         corridor_.timers.set(*this, soon);
     }
 }

@@ -39,6 +39,7 @@ class Connection final : private io::StreamOwner,
     void answer(const mail::Reply& reply);
     void answer_recipient(const mail::Reply& reply);
     void authenticated(const mail::Reply& reply);
+    void go_on_with_body();
     bool sender_gone();
     /// The sender is waited for a little longer, and no more.
     void hurry();
@@ -87,6 +88,9 @@ class Connection final : private io::StreamOwner,
         return session_.awaits_answer() || session_.awaits_recipient() ||
                session_.awaits_password_check();
     }
+
+    /// Nothing is received before go_on_with_body.
+    bool pauses() const { return submission_ != nullptr && submission_->pauses; }
 
     // In connection_message.cc.
     void begin_submission(smtp::Exchange& exchange);

@@ -166,6 +166,12 @@ void Inbound::answer_recipient(mail::Submission& submission, const mail::Reply& 
     static_cast<Connection*>(submission.inbound_owner)->answer_recipient(reply);
 }
 
+void Inbound::go_on(mail::Submission& submission) {
+    if (submission.inbound_owner != nullptr) {
+        static_cast<Connection*>(submission.inbound_owner)->go_on_with_body();
+    }
+}
+
 void Inbound::authenticated(PasswordCheck& check, const mail::Reply& reply) {
     if (check.inbound_owner != nullptr) {
         static_cast<Connection*>(check.inbound_owner)->authenticated(reply);

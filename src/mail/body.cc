@@ -134,6 +134,18 @@ void Body::refer_to(const Body& other) {
     size_ = other.size_;
 }
 
+void Body::take(Body& other) {
+    POSTERN_ASSERT(
+        first_chunk_ == nullptr && !other.refers_,
+        "a body takes what is another's own, and has nothing before");
+    first_chunk_ = std::exchange(other.first_chunk_, nullptr);
+    last_ = other.last_;
+    slice_count_ = other.slice_count_;
+    size_ = other.size_;
+    pinned_ = other.pinned_;
+    other.clear();
+}
+
 void Body::clear() {
     if (std::exchange(refers_, false)) {
         first_chunk_ = nullptr;

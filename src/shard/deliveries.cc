@@ -13,20 +13,8 @@ using namespace std::chrono_literals;
 using Kind = mail::Outcome::Kind;
 using State = journal::State;
 
-constexpr mail::Reply not_kept{
-    452, {4, 3, 1}, "the message can not be brought to stable storage now, try again later"};
-
 /// How often senders that wait for an answer are looked at: hybrid_deadline holds so exactly.
 constexpr base::Duration patience_look = 50ms;
-
-bool has_dot_line(const mail::Body& body) {
-    for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
-        if (at.slice()->has_dot_line) {
-            return true;
-        }
-    }
-    return false;
-}
 
 /// Has a recipient such an answer?
 template <class Is>
@@ -62,7 +50,8 @@ Deliveries::Deliveries(World& world, const Parts& parts)
                     parts.ring, parts.mailbox, *this, *parts.segments, parts.worker, parts.meters)),
       queue_(*this),
       attempts_(1U << 20),
-      grouped_(1U << 20) {}
+      grouped_(1U << 20),
+      arriving_(1U << 20) {}
 
 // What is kept stays on the disk; its memory goes.
 Deliveries::~Deliveries() {
@@ -115,6 +104,14 @@ mail::Mode Deliveries::mode_of(
 // --- fresh mail ---------------------------------------------------------------------------------
 
 void Deliveries::submit(mail::Submission& submission) {
+    if (auto* const arriving = static_cast<Arriving*>(submission.arriving)) {
+        submission.divide = mail::Divide::always;
+        arriving->whole = true;
+        if (arriving->piece.size() == 0) {
+            store_rest(*arriving);
+        }
+        return;
+    }
     if (spool_ != nullptr && (submission.mode == mail::Mode::queue || submission.spool_first)) {
         submission.divide = mail::Divide::always;
         store(submission, false, nullptr);
@@ -321,10 +318,22 @@ void Deliveries::discard(mail::Submission& submission) {
     if (submission.grouped != nullptr) {
         forget_groups(submission);
     }
+    if (beyond_ == &submission) {
+        beyond_ = nullptr;
+    }
     world_.free(submission);
 }
 
-/// Begins to bring a sender's message to stable storage.
+bool Deliveries::has_dot_line(const mail::Body& body) {
+    for (mail::Body::Cursor at = body.begin(); at.slice() != nullptr; at.advance()) {
+        if (at.slice()->has_dot_line) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Begins to bring a sender's message to stable storage, or what of it is not there yet.
 void Deliveries::store(
     mail::Submission& submission, bool with_relay, const mail::Outcome* outcome) {
     const mail::Envelope& envelope = submission.envelope;
@@ -337,7 +346,9 @@ void Deliveries::store(
     message.trusted = submission.client.trusted;
     message.has_eight_bit = submission.has_eight_bit;
     message.has_utf8_header = submission.has_utf8_header;
-    message.has_dot_line = has_dot_line(submission.body);
+    auto* const arriving = static_cast<Arriving*>(submission.arriving);
+    message.has_dot_line =
+        has_dot_line(submission.body) || (arriving != nullptr && arriving->has_dot_line);
     message.reverse_path = envelope.reverse_path;
     message.envid = envelope.envelope_id;
     message.client = submission.client.address;
@@ -359,7 +370,7 @@ void Deliveries::store(
     POSTERN_ASSERT(id.has_value(), "an ID of ours is none");
     Attempt* const attempt = attempts_.make();
     POSTERN_ASSERT(attempt != nullptr, "more attempts than there can be messages");
-    attempt->kept = spool::Kept::make(*id, message, submission.body.size(), recipients);
+    attempt->kept = spool::Kept::make(*id, message, submission.content_size(), recipients);
     attempt->kept->schedule.attempt = attempt;
     attempt->submission = &submission;
     attempt->pool = submission.pool;
@@ -368,7 +379,13 @@ void Deliveries::store(
     if (outcome != nullptr) {
         attempt->remember(*outcome);
     }
-    spool_->keep(*attempt->kept, journal::Content(submission.body));
+    const journal::Content content(submission.body);
+    if (arriving == nullptr) {
+        spool_->keep(*attempt->kept, content);
+    } else {
+        spool_->keep(*attempt->kept, *arriving->begun, content);
+        end_arriving(*arriving);
+    }
 }
 
 void Deliveries::stored(spool::Kept& kept, bool safe) {

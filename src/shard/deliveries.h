@@ -43,6 +43,15 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         virtual void free(mail::Submission& submission) = 0;
         /// Memory for the body of one that is tried again, of the bound on all bodies.
         virtual bool reserve_again(mail::Submission& submission, std::uint64_t octets) = 0;
+        /// More of its body may be received: it pauses no more.
+        virtual void go_on(mail::Submission& submission) = 0;
+        /// Of memory that was reserved for a submission, but is not counted there any more.
+        virtual void give_back(const mail::Submission& submission, std::uint64_t octets) = 0;
+        /// Room on the disk for what of a message arrives there before it is whole. False: it has
+        /// to stay in memory.
+        virtual bool reserve_on_disk(const mail::Submission& submission, std::uint64_t octets) = 0;
+        virtual void give_back_on_disk(
+            const mail::Submission& submission, std::uint64_t octets) = 0;
         /// Of the configuration in force: the listener's that the client came by.
         virtual const config::Listener& listener_of(const mail::Client& client) const = 0;
 
@@ -64,6 +73,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         Lines& lines;
         KeptRefusals& refusals;
         metrics::Meters& meters;
+        std::uint64_t piece_octets;  // of a body that goes to the spool as it arrives
     };
 
     Deliveries(World& world, const Parts& parts);
@@ -86,6 +96,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool keeps() const { return spool_ != nullptr && spool_->takes(); }
 
     // --- fresh mail, and the relay ---------------------------------------------------------------
+    bool grown(mail::Submission& submission, bool memory_is_short);
+    void forget_arriving(mail::Submission& submission);
     /// A sender's message is whole. It is answered by World::tell, never from inside this call.
     void submit(mail::Submission& submission);
     void held(mail::Submission& part);
@@ -99,6 +111,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
 
     // --- spool::World ----------------------------------------------------------------------------
     void stored(spool::Kept& kept, bool safe) override;
+    void piece_written(void* whose, bool safe) override;
     void loaded(spool::Kept& kept, const base::Result<void>& result) override;
     void finished(spool::Kept& kept) override;
     void recovered(spool::Kept& kept) override;
@@ -124,7 +137,11 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void wait_for_no_disk();
 
     /// Of memory, for what is kept.
-    std::uint64_t held_octets() const { return spool_ == nullptr ? 0 : spool_->held_octets(); }
+    std::uint64_t held_octets() const {
+        return spool_ == nullptr
+                   ? 0
+                   : spool_->held_octets() + (beyond_ == nullptr ? 0 : beyond_->body.pinned());
+    }
 
     /// Nothing is being written or tried.
     bool idle() const {
@@ -179,6 +196,17 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         std::vector<Fate> failed;
     };
 
+    /// A sender's message that is in the spool in part.
+    struct Arriving {
+        mail::Submission* submission = nullptr;
+        spool::Intake* begun = nullptr;     // null: the spool has forgotten it
+        mail::Body piece;                   // that is being written; empty: none
+        std::uint64_t reserved_octets = 0;  // for that
+        std::uint64_t on_disk_octets = 0;   // or on the way there
+        bool has_dot_line = false;          // something in front of the body has
+        bool whole = false;                 // its sender awaits the answer
+    };
+
     /// A notification that is being stored.
     struct Telling {
         Attempt* attempt = nullptr;  // whose message it tells of; null: nobody waits for it
@@ -230,6 +258,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         bool operator<(const OwedNotice& other) const { return due_ms > other.due_ms; }
     };
 
+    static constexpr mail::Reply not_kept{
+        452, {4, 3, 1}, "the message can not be brought to stable storage now, try again later"};
     /// What could not be told is tried again after so long.
     static constexpr base::Duration untold_pause = std::chrono::minutes(1);
 
@@ -261,8 +291,16 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
     void not_stored(Attempt& attempt);
     void first_try(Attempt& attempt);
+    static bool has_dot_line(const mail::Body& body);
     config::Defer defer_of(std::uint32_t pool, const mail::Submission& submission) const;
     void discard(mail::Submission& submission);
+
+    // While it arrives (arriving_mail.cc).
+    bool has_piece(const mail::Submission& submission) const;
+    void write_piece(Arriving& arriving);
+    void let_piece_go(Arriving& arriving);
+    void store_rest(Arriving& arriving);
+    void end_arriving(Arriving& arriving);
 
     // The same, in several transactions (grouped_mail.cc).
     bool submit_groups(mail::Submission& whole);
@@ -296,8 +334,9 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool is_kept(const Sum& sum, const mail::Submission& whole) const;
 
     // Kept mail.
-    bool try_what_is_due();
+    void try_what_is_due();
     bool begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose);
+    bool reserve(mail::Submission& submission, std::uint64_t octets);
     bool fill_envelope(mail::Submission& submission, spool::Kept& kept, bool tries);
     bool add_recipient(
         mail::Submission& submission,
@@ -324,7 +363,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void free_if_over(Attempt& attempt);
     void watch_delay(spool::Kept& kept, const config::Retry& retry);
     void owe_notice(const spool::Kept& kept, std::int64_t due_ms);
-    bool tell_what_is_owed();
+    void tell_what_is_owed();
 
     // Notifications (notices.cc).
     void tell_sender(Attempt& attempt, const std::vector<Fate>& told, notify::Action action);
@@ -346,6 +385,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     Queue queue_;
     base::ObjectPool<Attempt> attempts_;
     base::ObjectPool<Grouped> grouped_;
+    base::ObjectPool<Arriving> arriving_;
     std::vector<Grouped*> looked_at_;     // something has happened to a group
     std::vector<std::uint32_t> waiting_;  // groups that wait for others, by pool
     std::vector<Grouped*> line_;          // those for which there is no room among these
@@ -362,8 +402,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool look_ = false;  // something may be due
     bool shutting_down_ = false;
     bool disk_matters_ = true;
-    base::Instant no_memory_until_{};
-    unsigned burying_ = 0;  // dead letters that are being written
+    const mail::Submission* beyond_ = nullptr;  // loaded past the bound on memory
+    unsigned burying_ = 0;                      // dead letters that are being written
     route::DecisionText text_{};
 };
 

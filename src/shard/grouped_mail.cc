@@ -246,15 +246,15 @@ void Deliveries::look_at_groups() {
 
 void Deliveries::advance(Grouped& message) {
     const auto* const attempt = static_cast<const Attempt*>(message.whole.attempt);
-    if (message.stage == Stage::asked && attempt != nullptr &&
-        attempt->stage == Attempt::Stage::storing) {
-        return;  // once it is promised nobody waits for anybody
-    }
+    const bool storing = attempt != nullptr && attempt->stage == Attempt::Stage::storing;
     bool over = true;
     bool asked = true;
     for (const Group& group : message.groups) {
         over = over && group.has_outcome;
         asked = asked && (group.has_outcome || parts_.relay.holds(*group.submission));
+    }
+    if (!over && message.stage == Stage::asked && storing) {
+        return;  // once it is promised nobody waits for anybody
     }
     if (!over && message.stage == Stage::asked && asked) {
         decide(message);
@@ -423,6 +423,9 @@ void Deliveries::settle_groups(Grouped& message) {
         } else if (all) {
             attempt->told = true;  // the hosts were faster than the disk
             tell_of_groups(message, outcome.reply);
+        } else if (whole.inbound_owner != nullptr && sum.accepted + sum.temporary == 0) {
+            attempt->withdrawn = true;  // nobody has it, nor will by another try
+            log_groups(message, world_.listener_of(whole.client).name, &sum.telling);
         } else {
             log_groups(message, {}, nullptr);
         }

@@ -19,10 +19,12 @@ constexpr mail::Reply expired{450, {4, 4, 7}, "it could not be delivered in time
 constexpr mail::Reply unreadable{451, {4, 3, 0}, "it can not be read from the spool now"};
 constexpr mail::Reply removed{550, {5, 7, 1}, "an operator has removed it from the queue"};
 
-/// What is tried when memory for bodies is short waits for so long.
-constexpr base::Duration memory_pause = 100ms;
 /// Blocks of content are larger than what they hold: so much more is reserved.
 constexpr std::uint64_t load_surplus = 128 * 1024;
+/// While memory is short what expires is looked at no sooner than that.
+constexpr base::Duration memory_pause = 100ms;
+/// And what could not be told, since memory was short, is told after so long.
+constexpr base::Duration untold_again = 1s;
 /// A sender who asked for it is told of a delay after so long, or a quarter of the time to expiry.
 constexpr base::Duration delay_after = 4h;
 
@@ -118,15 +120,9 @@ void Deliveries::look() {
     look_ = false;
     look_at_groups();
     look_at_senders();
-    const base::Instant now = parts_.ring.now();
-    if (spool_ == nullptr || shutting_down_) {
-        return;
-    }
-    if (now < no_memory_until_) {
-        look_in(no_memory_until_ - now);
-    } else if (!tell_what_is_owed() || !try_what_is_due()) {
-        no_memory_until_ = now + memory_pause;
-        look_in(memory_pause);
+    if (spool_ != nullptr && !shutting_down_) {
+        tell_what_is_owed();
+        try_what_is_due();
     }
 }
 
@@ -137,8 +133,7 @@ void Deliveries::look_in(base::Duration wait) {
     }
 }
 
-/// False: memory is short.
-bool Deliveries::try_what_is_due() {
+void Deliveries::try_what_is_due() {
     const base::Instant now = parts_.ring.now();
     const std::int64_t wall_ms = now_ms();
     // Bounded, so that senders are served in between.
@@ -147,18 +142,19 @@ bool Deliveries::try_what_is_due() {
         if (next.kept == nullptr) {
             break;
         }
-        if (!begin(*next.kept, next.pool, next.expired ? Purpose::expire : Purpose::attempt)) {
-            return false;
+        const Purpose purpose = next.expired ? Purpose::expire : Purpose::attempt;
+        if (!begin(*next.kept, next.pool, purpose) && next.expired) {
+            look_in(memory_pause);  // there may be many
+            return;
         }
     }
     if (const std::optional<base::Duration> wait = queue_.wait(now, wall_ms)) {
         look_in(*wait);
     }
-    return true;
 }
 
-/// Begins to load a message that is out of the schedule. False: memory is short, and it is in the
-/// schedule again, if somebody waits.
+/// Begins to load a message that is out of the schedule. False: memory is short, and where somebody
+/// waits it is in the schedule again, for a little later.
 bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
     const bool tries = purpose == Purpose::attempt;
     mail::Client client;
@@ -177,22 +173,20 @@ bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
     if (submission != nullptr) {
         submission->pool = pool == route::none ? 0 : pool;
         submission->id_size = journal::id_to_text(kept.id(), submission->id_text);
-        has_memory = fill_envelope(*submission, kept, tries) &&
-                     world_.reserve_again(*submission, octets + load_surplus);
-        nobody = tries && submission->envelope.recipient_count == 0;
+        has_memory = fill_envelope(*submission, kept, tries);
+        nobody = has_memory && tries && submission->envelope.recipient_count == 0;
+        has_memory = nobody || (has_memory && reserve(*submission, octets + load_surplus));
     }
     if (!has_memory || nobody) {
         if (submission != nullptr) {
             world_.free(*submission);
         }
-        if (tries && !nobody) {
-            queue_.put_back(kept, pool);
-            return false;
-        }
         if (tries) {
             queue_.let_go(pool);
         }
-        if (any_waits(kept.recipients())) {
+        if (!has_memory) {
+            queue_.put_off(kept, tries ? pool : route::none, parts_.ring.now(), now_ms());
+        } else if (any_waits(kept.recipients())) {
             queue_.schedule(kept, now_ms());
         }
         return has_memory;
@@ -209,6 +203,20 @@ bool Deliveries::begin(spool::Kept& kept, std::uint32_t pool, Purpose purpose) {
     submission->attempt = attempt;
     kept.schedule.attempt = attempt;
     spool_->load(kept, submission->body, octets);
+    return true;
+}
+
+/// Memory for a body. Were the bound a bound for all of them, mail that is larger than what is left
+/// of it would wait for ever, and new mail would come first as often as it likes: one at a time is
+/// loaded past it (and stands in the sum of `postern check`), and hinders nobody.
+bool Deliveries::reserve(mail::Submission& submission, std::uint64_t octets) {
+    if (world_.reserve_again(submission, octets)) {
+        return true;
+    }
+    if (beyond_ != nullptr) {
+        return false;
+    }
+    beyond_ = &submission;
     return true;
 }
 
@@ -562,8 +570,7 @@ void Deliveries::owe_notice(const spool::Kept& kept, std::int64_t due_ms) {
     }
 }
 
-/// False: memory is short.
-bool Deliveries::tell_what_is_owed() {
+void Deliveries::tell_what_is_owed() {
     const std::int64_t now = now_ms();
     // Bounded, so that senders are served in between.
     for (unsigned i = 0; i < Queue::window_max && !owed_.empty() && owed_.front().due_ms <= now;
@@ -582,14 +589,14 @@ bool Deliveries::tell_what_is_owed() {
         const std::uint32_t pool = queue_.pool_of(*kept).value_or(route::none);
         queue_.unschedule(*kept);
         if (!begin(*kept, pool, Purpose::tell)) {
-            owe_notice(*kept, now);
-            return false;
+            owe_notice(*kept, now + base::to_ms(untold_again));
+            look_in(memory_pause);
+            return;
         }
     }
     if (!owed_.empty()) {
         look_in(std::chrono::milliseconds(std::max<std::int64_t>(0, owed_.front().due_ms - now)));
     }
-    return true;
 }
 
 // --- for people ---------------------------------------------------------------------------------

@@ -22,6 +22,18 @@ constexpr std::uint64_t mib = 1ULL << 20;
 constexpr std::uint64_t large_envelopes_octets = 64 * mib;
 /// What yescrypt takes as Debian sets it is half of it.
 constexpr std::uint64_t hashing_octets = 32 * mib;
+/// No message that is kept is longer, and so much of a buffer may stay empty when one is loaded.
+constexpr std::uint64_t kept_octets_max = std::uint64_t{4} << 30;
+constexpr std::uint32_t load_loss = 4096;
+
+/// A listener may have its own limits.
+std::uint64_t message_octets_max(const config::Config& config) {
+    std::uint64_t most = config.limits.message_size.octets;
+    for (const config::Listener& listener : config.listeners) {
+        most = std::max(most, listener.limits.message_size.octets);
+    }
+    return most;
+}
 
 std::uint32_t blocks(std::uint64_t octets, std::uint32_t block) {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(octets / block, 1U << 30));
@@ -38,8 +50,11 @@ WorkerBounds worker_bounds(const config::Config& config, std::uint32_t connectio
     bounds.arena_blocks = bounds.submissions + blocks(large_envelopes_octets, arena_block_octets);
     bounds.tail_blocks = blocks(body, tail_block_octets) + 64;
     bounds.chain_blocks = blocks(body, chain_block_octets) + 64;
+    // What bounds them is limits.body_memory; one kept message, of any size, is loaded beside that.
+    // What is not used takes no memory.
     bounds.ring.body_buffers_max =
-        blocks(body, bounds.ring.body_buffer_size) + 2 * bounds.ring.body_buffers_offered;
+        blocks(body + kept_octets_max, bounds.ring.body_buffer_size - load_loss) +
+        2 * bounds.ring.body_buffers_offered;
     return bounds;
 }
 
@@ -116,17 +131,17 @@ std::vector<MemoryHolder> memory_sum(
              "a TLS session on every connection, while idle, and sealed answers that are not "
              "read"});
     }
-    // A worker's own table of networks, and the two of all.
+    // A worker's own two tables of networks, and the three of all.
     sum.push_back(
         {Holder::clients,
-         (workers + 2) * std::uint64_t{shared::CountTable::memory(connections)} +
+         (2 * workers + 3) * std::uint64_t{shared::CountTable::memory(connections)} +
              shared::RateTable::memory(Common::rated_clients_max),
          "what each client has open, and has done in the last minute; mapped as it is used"});
     sum.push_back(
         {Holder::spool,
-         workers * spool::Spool::buffer_octets_max(),
-         "records on their way to the disk, for each worker; each message that waits takes some "
-         "0.4 KiB besides"});
+         workers * (spool::Spool::buffer_octets_max() + message_octets_max(config)),
+         "for each worker records on their way to the disk, and a message that is loaded though "
+         "memory for bodies is short; each message that waits takes some 0.4 KiB besides"});
     return sum;
 }
 

@@ -14,6 +14,11 @@ constexpr base::Duration orphan_look = std::chrono::minutes(10);
 /// The clock is steered by less than this at a time.
 constexpr base::Duration clock_step = std::chrono::seconds(1);
 
+/// A message for which there was no memory is looked at again after so long, and others of its
+/// pool.
+constexpr base::Duration memory_pause = std::chrono::seconds(1);
+constexpr base::Duration lane_rest = std::chrono::milliseconds(100);
+
 /// So many recipients of a message are looked up to find a pool that answers.
 constexpr unsigned looked_at_max = 32;
 
@@ -146,7 +151,7 @@ bool Queue::has_room(const Lane& lane) {
 }
 
 bool Queue::may_try(const Lane& lane, base::Instant now) {
-    return has_room(lane) && now >= lane.opens();
+    return has_room(lane) && now >= lane.opens() && now >= lane.rests_until;
 }
 
 Queue::Next Queue::next(base::Instant now, std::int64_t now_ms) {
@@ -208,7 +213,7 @@ std::optional<base::Duration> Queue::wait(base::Instant now, std::int64_t now_ms
             continue;
         }
         if (has_room(lane)) {
-            at(lane.pause == base::Duration{} ? base::Duration{} : lane.closed_until - now);
+            at(std::max(lane.opens(), lane.rests_until) - now);
         }
         at(std::chrono::milliseconds(expiry_ms(lane.oldest().top(), lane.retry) - now_ms));
     }
@@ -272,12 +277,20 @@ void Queue::let_go(std::uint32_t pool) {
     --its.trying;
 }
 
-void Queue::put_back(spool::Kept& kept, std::uint32_t pool) {
-    let_go(pool);
-    Lane& its = lane(pool);
-    kept.schedule.state = shared;  // perhaps
-    kept.schedule.lane = pool & 0xffffffU;
-    its.shared.push(kept);
+void Queue::put_off(spool::Kept& kept, std::uint32_t pool, base::Instant now, std::int64_t now_ms) {
+    POSTERN_ASSERT(state_of(kept) == nowhere, "what is put off is not in the schedule");
+    if (pool < lanes_.size()) {
+        lanes_[pool].rests_until = now + lane_rest;
+    }
+    const auto recipients = kept.recipients();
+    const bool any_waits = std::any_of(recipients.begin(), recipients.end(), [](const auto& each) {
+        return each.state == journal::State::waiting;
+    });
+    if (any_waits && !kept.held()) {
+        kept.schedule.state = delayed;
+        kept.schedule.due_ms = now_ms + base::to_ms(memory_pause);
+        delayed_.push(kept);
+    }
 }
 
 void Queue::answered(std::uint32_t pool) {

@@ -106,9 +106,12 @@ class Queue {
     /// And one of passing().
     void passed(std::uint32_t pool, Came came, base::Instant now);
     /// What was given by next() could not be tried, for no reason of the pool's: it is not being
-    /// tried any more; and stands in the schedule where it did.
+    /// tried any more.
     void let_go(std::uint32_t pool);
-    void put_back(spool::Kept& kept, std::uint32_t pool);
+    /// There was no memory for a message: it comes again in a second, if somebody waits, and others
+    /// of the pool, which may be smaller, before it, but not at once. `pool`: where it was to be
+    /// tried; route::none: nowhere. REQUIRES: not scheduled.
+    void put_off(spool::Kept& kept, std::uint32_t pool, base::Instant now, std::int64_t now_ms);
     /// Another message was answered by the pool's hosts.
     void answered(std::uint32_t pool);
 
@@ -150,6 +153,7 @@ class Queue {
         std::uint32_t window = 1;
         base::Duration pause{};        // 0: it answers
         base::Instant closed_until{};  // while it does not
+        base::Instant rests_until{};   // since memory was short
     };
 
     Lane& lane(std::uint32_t pool);

@@ -62,19 +62,19 @@ void Tally::handshake(const mail::Client& client, inbound::Handshake outcome) {
 }
 
 void Tally::began(const mail::Submission& submission) {
-    DTRACE_PROBE2(postern, began, submission.id_text.data(), submission.body.size());
+    DTRACE_PROBE2(postern, began, submission.id_text.data(), submission.content_size());
     meters_.recorder.note(ring_.now(), Event::began, 0, submission.id());
 }
 
 void Tally::submitted(const mail::Submission& submission) {
-    const std::uint64_t octets = submission.body.size();
+    const std::uint64_t octets = submission.content_size();
     DTRACE_PROBE2(postern, submitted, submission.id_text.data(), octets);
     listener(submission.client).add<Metric::listener_bytes>(static_cast<std::int64_t>(octets));
     meters_.recorder.note(ring_.now(), Event::submitted, octets, submission.id());
 }
 
 void Tally::abandoned(const mail::Submission& submission) {
-    DTRACE_PROBE2(postern, abandoned, submission.id_text.data(), submission.body.size());
+    DTRACE_PROBE2(postern, abandoned, submission.id_text.data(), submission.content_size());
     meters_.recorder.note(ring_.now(), Event::abandoned, 0, submission.id());
 }
 

@@ -192,6 +192,17 @@ class Worker::Implementation final : public inbound::World,
     void tell(mail::Submission& submission, const mail::Reply& reply) override;
     void free(mail::Submission& submission) override;
     bool reserve_again(mail::Submission& submission, std::uint64_t octets) override;
+    void give_back(const mail::Submission& submission, std::uint64_t octets) override;
+
+    bool reserve_on_disk(const mail::Submission& submission, std::uint64_t octets) override {
+        return arriving_.take(budget_network(submission), octets, false);
+    }
+
+    void give_back_on_disk(const mail::Submission& submission, std::uint64_t octets) override {
+        arriving_.give_back(budget_network(submission), octets);
+    }
+
+    void go_on(mail::Submission& submission) override { inbound_.go_on(submission); }
 
     const config::Listener& listener_of(const mail::Client& client) const override {
         return current().listeners[client.listener].config;
@@ -253,6 +264,7 @@ class Worker::Implementation final : public inbound::World,
     io::Mailbox mailbox_;
     Submissions submissions_;
     shared::BudgetLease bodies_;
+    shared::BudgetLease arriving_;  // on the disk
     Tally tally_;
     ClientLimits limits_;
     Lines lines_;
@@ -292,6 +304,7 @@ Worker::Implementation::Implementation(
       mailbox_(*ring_),
       submissions_(settings.bounds, ring_->random()),
       bodies_(common.bodies, common.connections_max),
+      arriving_(common.arriving, common.connections_max),
       tally_(common.metrics.worker(settings.index), *ring_),
       limits_(common, tally_),
       lines_(buffer, *ring_, timers_),
@@ -332,7 +345,8 @@ Worker::Implementation::Implementation(
            generations_,
            lines_,
            kept_,
-           common.metrics.worker(settings.index)}),
+           common.metrics.worker(settings.index),
+           settings.piece_octets}),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {
@@ -615,7 +629,8 @@ bool Worker::Implementation::reserve(
     submission.reserved_octets = octets;
     hold_groups(submission);
     unpin(submission);  // no recipient comes behind the beginning of a body
-    return true;
+    return first ||
+           deliveries_.grown(submission, common_.bodies.leased() > common_.bodies.bound() / 2);
 }
 
 bool Worker::Implementation::received(const mail::Submission& submission, std::uint64_t octets) {
@@ -644,10 +659,8 @@ void Worker::Implementation::let_pool_go(mail::Submission& submission) {
 void Worker::Implementation::free(mail::Submission& submission) {
     let_groups_go(submission);
     unpin(submission);
-    if (submission.reserved_octets != 0) {
-        bodies_.give_back(budget_network(submission), submission.reserved_octets);
-        shares_.let_go(submission.pool, submission.reserved_octets);
-    }
+    deliveries_.forget_arriving(submission);
+    give_back(submission, submission.reserved_octets);
     let_pool_go(submission);
     submissions_.destroy(submission);
 }
@@ -665,6 +678,13 @@ bool Worker::Implementation::reserve_again(mail::Submission& submission, std::ui
     shares_.pinned(submission.pool, octets);
     submission.reserved_octets = octets;
     return true;
+}
+
+void Worker::Implementation::give_back(const mail::Submission& submission, std::uint64_t octets) {
+    if (octets != 0) {
+        bodies_.give_back(budget_network(submission), octets);
+        shares_.let_go(submission.pool, octets);
+    }
 }
 
 void Worker::Implementation::refused(

@@ -36,7 +36,7 @@ void Mover::Record::read_on() {
 
 Mover::~Mover() {
     for (const auto& record : records_) {
-        if (!record->of_copy) {
+        if (!record->of_copy && !record->of_part) {
             KeptAccess::set_moving(*record->kept, false);
         }
     }
@@ -49,12 +49,19 @@ bool Mover::under_way() const {
 
 void Mover::begin_round() {
     in_round_ = true;
+    parts_wait_ = false;
     next_ = spool_.all.front();
 }
 
 void Mover::forget(Kept& kept) {
     if (next_ == &kept) {
         next_ = spool_.all.next(kept);
+    }
+}
+
+void Mover::forget(const Intake& intake) {
+    if (arriving_ == &intake) {
+        arriving_ = nullptr;
     }
 }
 
@@ -65,8 +72,10 @@ void Mover::go_on() {
     used_ = 0;
     pieces_.clear();
     int looked_at = 0;
-    while (next_ != nullptr && looked_at++ < looked_at_max && collect(*next_)) {
-        next_ = spool_.all.next(*next_);
+    if (parts_wait_ || !collect_part()) {
+        while (next_ != nullptr && looked_at++ < looked_at_max && collect(*next_)) {
+            next_ = spool_.all.next(*next_);
+        }
     }
     if (!records_.empty()) {
         for (const auto& record : records_) {
@@ -114,7 +123,59 @@ bool Mover::collect(Kept& kept) {
     return false;  // alone
 }
 
+/// Were a message that is not whole yet left where it is, the segment would stay as long as it
+/// takes to arrive, and all that came behind it. True: a part of one is read.
+bool Mover::collect_part() {
+    for (base::List<Intake>* const list : {&spool_.pausing, &spool_.intakes}) {
+        for (Intake* intake = list->front(); intake != nullptr; intake = list->next(*intake)) {
+            if (intake->arrives && !intake->copies_part && !KeptAccess::over(*intake->kept) &&
+                collect_part_of(*intake)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool Mover::collect_part_of(Intake& intake) {
+    const auto found =
+        std::find_if(intake.parts.begin(), intake.parts.end(), [](const PartPlace& part) {
+            return clears(part.segment) && !part.segment->unreadable;
+        });
+    if (found == intake.parts.end()) {
+        return false;
+    }
+    constexpr std::uint32_t header_size = journal::RecordHeader::size_octets;
+    Intake& copy = spool_.begin(intake.kept->id(), nullptr);
+    copy.copies_part = true;
+    const bool reads =
+        read(*copy.kept, {found->segment, found->offset, header_size + found->size, header_size});
+    ++copies_;
+    part_copy_ = &copy;
+    arriving_ = &intake;
+    part_ = static_cast<std::size_t>(found - intake.parts.begin());
+    if (!reads || records_.empty()) {
+        spool_.end_intake(copy);  // a writer of another size made it
+        return false;
+    }
+    records_.back()->of_part = true;
+    return true;
+}
+
 bool Mover::add(Kept& kept, const Source& source) {
+    const std::size_t before = records_.size();
+    if (!read(kept, source)) {
+        return false;
+    }
+    if (records_.size() > before && !KeptAccess::moving(kept)) {
+        KeptAccess::set_moving(kept, true);
+        ++copies_;
+    }
+    return true;
+}
+
+/// False: there is no room for it beside the others.
+bool Mover::read(Kept& kept, const Source& source) {
     const std::uint32_t from = source.offset / block_size * block_size;
     const std::uint32_t size =
         (source.offset + source.size - from + block_size - 1) / block_size * block_size;
@@ -136,10 +197,6 @@ bool Mover::add(Kept& kept, const Source& source) {
     record->size = size;
     used_ += size;
     records_.push_back(std::move(record));
-    if (!KeptAccess::moving(kept)) {
-        KeptAccess::set_moving(kept, true);
-        ++copies_;
-    }
     return true;
 }
 
@@ -196,13 +253,13 @@ void Mover::on_all_read() {
         if (record->of_copy && intake_ == nullptr) {
             continue;  // the copy has ended, and the message may have
         }
+        if (record->of_part) {
+            take_part(*record);
+            continue;
+        }
         Kept& kept = *record->kept;
         if (!good(*record)) {
-            spool_.segments.report(
-                "message " + journal::text_of(kept.id()) + " cannot be copied from " +
-                journal::segment_file_name(record->source.segment->slot) + " at octet " +
-                std::to_string(record->source.offset) + ": " + record->trouble);
-            record->source.segment->unreadable = true;
+            report(*record);
             if (record->of_copy) {
                 spool_.end_intake(*intake_);
             } else {
@@ -222,6 +279,40 @@ void Mover::on_all_read() {
             intake_ = by_pieces ? &intake : nullptr;
         }
     }
+}
+
+void Mover::report(const Record& record) {
+    spool_.segments.report(
+        "message " + journal::text_of(record.kept->id()) + " cannot be copied from " +
+        journal::segment_file_name(record.source.segment->slot) + " at octet " +
+        std::to_string(record.source.offset) + ": " + record.trouble);
+    record.source.segment->unreadable = true;
+}
+
+void Mover::take_part(Record& record) {
+    Intake& copy = *part_copy_;
+    if (arriving_ == nullptr) {
+        spool_.end_intake(copy);
+    } else if (!good(record)) {
+        report(record);
+        spool_.end_intake(copy);
+    } else {
+        static_cast<base::ListLink<>&>(copy).unlink();
+        copy.left = journal::Content(content_of(record));
+        spool_.intakes.push_back(copy);
+    }
+}
+
+/// Where it lay before nobody looks any more.
+void Mover::on_part_written(Intake& copy) {
+    if (arriving_ == nullptr) {
+        return;
+    }
+    std::vector<PartPlace>& parts = arriving_->parts;
+    const auto at = parts.begin() + static_cast<std::ptrdiff_t>(part_);
+    at->segment->release(journal::RecordHeader::size_octets + at->size);
+    parts.insert(parts.erase(at), copy.parts.begin(), copy.parts.end());
+    copy.parts.clear();
 }
 
 void Mover::on_written() {
@@ -245,6 +336,9 @@ void Mover::on_ended(const Intake& intake) {
     if (&intake == intake_) {
         intake_ = nullptr;
         pieces_.clear();
+    }
+    if (&intake == part_copy_) {
+        part_copy_ = arriving_ = nullptr;
     }
 }
 

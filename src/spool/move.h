@@ -35,6 +35,14 @@ class Mover {
     void on_ended(const Intake& intake);
     /// The message goes.
     void forget(Kept& kept);
+    /// It does not arrive any more.
+    void forget(const Intake& intake);
+    /// The copy of a part that on_ended() will be told of is on the disk.
+    void on_part_written(Intake& copy);
+
+    /// They can not be written now: no more of them in this round.
+    void leave_parts() { parts_wait_ = true; }
+
     /// Something is being read.
     bool under_way() const;
 
@@ -59,14 +67,20 @@ class Mover {
         std::uint32_t arrived = 0;  // octets of them
         std::string trouble;
         bool of_copy = false;  // one piece more for intake_
+        bool of_part = false;  // for part_copy_
     };
 
     bool collect(Kept& kept);
+    bool collect_part();
+    bool collect_part_of(Intake& intake);
     bool add(Kept& kept, const Source& source);
+    bool read(Kept& kept, const Source& source);
+    void take_part(Record& record);
     void on_read(Record& record, std::int32_t result);
     void on_all_read();
     std::string_view content_of(const Record& record) const;
     bool good(Record& record) const;
+    void report(const Record& record);
 
     Spool::Implementation& spool_;
     bool in_round_ = false;
@@ -80,6 +94,11 @@ class Mover {
     std::vector<Source> pieces_;
     std::size_t piece_ = 0;     // index of the one in the buffer
     Intake* intake_ = nullptr;  // null: its first piece is not read yet, or it has ended
+    // Of a message that is not whole yet one part is copied at a time.
+    bool parts_wait_ = false;
+    Intake* part_copy_ = nullptr;
+    Intake* arriving_ = nullptr;  // whose part it is; null: nobody's any more
+    std::size_t part_ = 0;
 };
 
 }  // namespace postern::spool

@@ -49,10 +49,15 @@ void Spool::Implementation::abandon() {
             --KeptAccess::under_way(*written.kept);
         }
     }
-    while (Intake* intake = intakes.pop_front()) {
-        --KeptAccess::under_way(*intake->kept);
-        KeptAccess::set_moving(*intake->kept, false);
-        intake_pool.destroy(intake);
+    for (base::List<Intake>* const list : {&intakes, &pausing}) {
+        while (Intake* intake = list->pop_front()) {
+            --KeptAccess::under_way(*intake->kept);
+            KeptAccess::set_moving(*intake->kept, false);
+            if (intake->arrives) {
+                Kept::destroy(intake->kept);
+            }
+            intake_pool.destroy(intake);
+        }
     }
     while (Load* load = loading.pop_front()) {
         load->give_up();
@@ -69,7 +74,7 @@ bool Spool::takes() const {
         return false;
     }
     const bool has_room =
-        self.segment != nullptr && !self.segment_is_full && self.room() >= self.segment->size / 16;
+        self.segment != nullptr && !self.segment_is_full && self.room() >= self.kept_free();
     return has_room || self.segments.has_ready(self.worker) || !self.segments.full;
 }
 
@@ -81,6 +86,40 @@ void Spool::keep(Kept& kept, const journal::Content& content) {
     static_cast<base::ListLink<Waiting>&>(kept).unlink();
     self.add(kept);
     self.add_intake(kept, content, false, false);
+}
+
+Intake& Spool::begin(const journal::Id& id, void* whose) {
+    return implementation_->begin(id, whose);
+}
+
+void Spool::write(Intake& begun, const mail::Body& piece) {
+    POSTERN_ASSERT(
+        begun.arrives && begun.left.left() == 0 && piece.size() > 0,
+        "one piece is written at a time");
+    static_cast<base::ListLink<>&>(begun).unlink();
+    begun.left = journal::Content(piece);
+    implementation_->intakes.push_back(begun);
+}
+
+void Spool::drop(Intake& begun) {
+    implementation_->drop(begun);
+}
+
+void Spool::keep(Kept& kept, Intake& begun, const journal::Content& content) {
+    Implementation& self = *implementation_;
+    POSTERN_ASSERT(
+        begun.arrives && begun.left.left() == 0 && !KeptAccess::stored(kept) && !kept.busy(),
+        "a message is brought to the disk once, its end behind its beginning");
+    std::uint64_t octets = content.left();
+    for (const PartPlace& part : begun.parts) {
+        octets += part.size;
+    }
+    POSTERN_ASSERT(
+        begun.kept->id() == kept.id() && octets == kept.content_size(),
+        "the content is that message's, and as long as was said");
+    static_cast<base::ListLink<Waiting>&>(kept).unlink();
+    self.add(kept);
+    self.become_whole(begun, kept, content);
 }
 
 void Spool::note(Kept& kept) {

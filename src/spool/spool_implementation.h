@@ -26,7 +26,7 @@ constexpr std::size_t write_octets_max = std::size_t{1} << 20;
 struct Intake : base::ListLink<> {
     Kept* kept = nullptr;
     bool moves = false;  // the message is stored already
-    /// Of a message that is copied piece by piece: behind `left` comes more.
+    /// Of a message that comes piece by piece: behind `left` comes more.
     bool more = false;
     journal::Content left;         // what is in no part yet
     std::vector<PartPlace> parts;  // on stable storage, or in the write under way; each is held
@@ -34,6 +34,11 @@ struct Intake : base::ListLink<> {
     std::size_t parts_before = 0;
     bool in_write = false;  // something of it is
     bool whole = false;     // its message record is
+    // Of a message that is not whole yet, `kept` has the ID only, and is the spool's.
+    bool arrives = false;
+    void* whose = nullptr;
+    bool given_up = false;     // to be told so
+    bool copies_part = false;  // of another that arrives: the Mover's
 };
 
 /// A record in the write that is under way.
@@ -64,6 +69,11 @@ struct Spool::Implementation final : Hearer {
 
     // --- write.cc: what goes to the disk ---------------------------------------------------------
     Intake& add_intake(Kept& kept, const journal::Content& content, bool moves, bool more);
+    Intake& begin(const journal::Id& id, void* whose);
+    void drop(Intake& intake);
+    void become_whole(Intake& intake, Kept& kept, const journal::Content& rest);
+    void note_pieces();
+    void tell_of_pieces();
     void want(Kept& kept, KeptAccess::Wants what);
     bool something_waits();
     void begin_write();
@@ -73,7 +83,9 @@ struct Spool::Implementation final : Hearer {
     void fill_wishes(journal::Batch& batch);
     void fill_intakes(journal::Batch& batch);
     bool fill_intake(journal::Batch& batch, Intake& intake, std::size_t capacity);
-    bool allowed(journal::Type type, const journal::Batch& batch) const;
+    std::uint64_t kept_free() const;
+    bool may_note(const journal::Batch& batch) const;
+    std::size_t room_for_mail(const journal::Batch& batch) const;
     bool put_progress(journal::Batch& batch, Kept& kept);
     std::span<const journal::Recipient> recipients_of(const Kept& kept, std::size_t reply_max);
     void on_written(std::int32_t result);
@@ -112,11 +124,14 @@ struct Spool::Implementation final : Hearer {
     std::uint64_t kept_octets = 0;     // of those messages
     base::List<Kept, ToWrite> wishes;  // progress and done
     base::List<Intake> intakes;        // those in the write under way too
+    base::List<Intake> pausing;        // those whose next piece has not come yet
+    std::vector<Intake*> pieces;       // of these, whose owners are to be told; null: not any more
     base::ObjectPool<Intake> intake_pool{1u << 24};
     std::vector<Ghost> ghosts;
 
     Segment* segment = nullptr;  // written to
     bool segment_is_full = false;
+    bool next_is_ready = false;  // when the present write was begun
     bool awaits_segment = false;
     std::uint32_t failures = 0;  // segments in a row that did not take a write
     base::Instant rests_until{};

@@ -18,6 +18,8 @@ using metrics::Metric;
 /// A part is no smaller than this where more can be had in the next write.
 constexpr std::size_t part_octets_min = std::size_t{64} << 10;
 constexpr std::uint32_t failures_max = 3;
+/// Of a segment, where that is no more than a quarter.
+constexpr std::uint64_t kept_free_min = std::uint64_t{1} << 20;
 constexpr base::Duration rest = std::chrono::seconds(1);
 
 constexpr std::size_t header_size = journal::RecordHeader::size_octets;
@@ -41,6 +43,76 @@ Intake& Spool::Implementation::add_intake(
     ++KeptAccess::under_way(kept);
     intakes.push_back(*intake);
     return *intake;
+}
+
+Intake& Spool::Implementation::begin(const journal::Id& id, void* whose) {
+    Intake* intake = intake_pool.make();
+    POSTERN_ASSERT(intake != nullptr, "there are fewer messages at once than that");
+    intake->kept = Kept::make(id, {}, 0, {});
+    intake->more = intake->arrives = true;
+    intake->whose = whose;
+    ++KeptAccess::under_way(*intake->kept);
+    pausing.push_back(*intake);
+    return *intake;
+}
+
+void Spool::Implementation::drop(Intake& intake) {
+    POSTERN_ASSERT(intake.arrives, "what is dropped has not become a message");
+    std::replace(pieces.begin(), pieces.end(), &intake, static_cast<Intake*>(nullptr));
+    mover->forget(intake);
+    if (intake.in_write) {
+        // It goes before the next write; what it viewed may go now.
+        KeptAccess::set_over(*intake.kept);
+        intake.left = intake.left_before = {};
+    } else {
+        end_intake(intake);
+    }
+}
+
+void Spool::Implementation::become_whole(Intake& intake, Kept& kept, const journal::Content& rest) {
+    mover->forget(intake);
+    --KeptAccess::under_way(*intake.kept);
+    Kept::destroy(std::exchange(intake.kept, &kept));
+    ++KeptAccess::under_way(kept);
+    intake.arrives = intake.more = false;
+    intake.whose = nullptr;
+    intake.left = rest;
+    static_cast<base::ListLink<>&>(intake).unlink();
+    intakes.push_back(intake);
+}
+
+/// Behind a write: whose piece is whole on the disk.
+void Spool::Implementation::note_pieces() {
+    Intake* next = nullptr;
+    for (Intake* intake = intakes.front(); intake != nullptr; intake = next) {
+        next = intakes.next(*intake);
+        if (intake->copies_part && intake->left.left() == 0) {
+            mover->on_part_written(*intake);
+            end_intake(*intake);
+        } else if (
+            intake->arrives && intake->left.left() == 0 && !KeptAccess::over(*intake->kept)) {
+            static_cast<base::ListLink<>&>(*intake).unlink();
+            pausing.push_back(*intake);
+            pieces.push_back(intake);
+        }
+    }
+}
+
+/// Whoever is told may drop others.
+void Spool::Implementation::tell_of_pieces() {
+    for (std::size_t i = 0; i < pieces.size(); ++i) {
+        Intake* const intake = std::exchange(pieces[i], nullptr);
+        if (intake == nullptr) {
+            continue;
+        }
+        void* const whose = intake->whose;
+        const bool safe = !intake->given_up;
+        if (!safe) {
+            end_intake(*intake);
+        }
+        world.piece_written(whose, safe);
+    }
+    pieces.clear();
 }
 
 void Spool::Implementation::want(Kept& kept, KeptAccess::Wants what) {
@@ -84,23 +156,26 @@ bool Spool::Implementation::enter_segment() {
     return segment != nullptr && room() > 0;
 }
 
-/// While no other segment is ready, the end of this one is for what lets others go: the last
-/// sixteenth for progress and copies, the half of it for what is over.
-bool Spool::Implementation::allowed(Type type, const Batch& batch) const {
-    if (segments.has_ready(worker)) {
-        return true;
+/// While no other segment is ready the end of this one is for what lets others go: progress and
+/// what is over, the half of it for the latter alone.
+std::uint64_t Spool::Implementation::kept_free() const {
+    return std::max(segment->size / 16, std::min(segment->size / 4, kept_free_min));
+}
+
+bool Spool::Implementation::may_note(const Batch& batch) const {
+    return next_is_ready || room() - batch.size() >= kept_free() / 2;
+}
+
+/// Octets of payload that a record with content can have. The first of a segment has all of it: it
+/// may fit in no other way.
+std::size_t Spool::Implementation::room_for_mail(const Batch& batch) const {
+    const bool is_first = batch.empty() && segment->used == journal::block_size;
+    if (is_first || next_is_ready) {
+        return batch.room();
     }
+    const std::uint64_t without = kept_free() + header_size;
     const std::uint64_t left = room() - batch.size();
-    switch (type) {
-        case Type::message:
-        case Type::part:
-            return left >= segment->size / 16;
-        case Type::progress:
-            return left >= segment->size / 32;
-        case Type::done:
-            break;
-    }
-    return true;
+    return left <= without ? 0 : std::min<std::uint64_t>(batch.room(), left - without);
 }
 
 /// What was tried waits for the next write, and that for the next segment where this one ends with
@@ -127,6 +202,7 @@ void Spool::Implementation::begin_write() {
     }
     Batch batch;
     const auto begin = [&] {
+        next_is_ready = segments.has_ready(worker);
         batch.begin(
             {buffer.get(), std::min<std::size_t>(buffer_size, room())},
             {segments.host(),
@@ -176,8 +252,7 @@ void Spool::Implementation::fill_wishes(Batch& batch) {
         if (over && KeptAccess::moving(*kept)) {
             continue;  // as soon as that has ended
         }
-        const Type type = over ? Type::done : Type::progress;
-        if (!allowed(type, batch)) {
+        if (!over && !may_note(batch)) {
             segment_is_full = true;
             continue;
         }
@@ -262,33 +337,31 @@ void Spool::Implementation::fill_intakes(Batch& batch) {
                header_size + intake.left.left() > buffer_size / 2;
     };
     Intake* next = nullptr;
-    Intake* first_large = nullptr;
+    bool any_large = false;
     for (Intake* intake = intakes.front(); intake != nullptr; intake = next) {
         next = intakes.next(*intake);
         if (KeptAccess::over(*intake->kept)) {
             end_intake(*intake);  // a copy of what is over by now
             continue;
         }
-        if (!allowed(Type::message, batch)) {
+        const std::size_t room = room_for_mail(batch);
+        if (room == 0 && batch.room() > 0) {
             segment_is_full = true;
             return;
         }
         if (!large(*intake)) {
-            if (!fill_intake(batch, *intake, batch.room())) {
+            if (!fill_intake(batch, *intake, room)) {
                 break;
             }
-        } else if (first_large == nullptr) {
-            first_large = intake;
-            fill_intake(
-                batch,
-                *intake,
-                next == nullptr ? batch.room() : std::min(batch.room(), buffer_size / 2));
+        } else if (!std::exchange(any_large, true)) {
+            fill_intake(batch, *intake, next == nullptr ? room : std::min(room, buffer_size / 2));
         }
     }
-    for (Intake* intake = first_large; intake != nullptr; intake = next) {
+    for (Intake* intake = any_large ? intakes.front() : nullptr; intake != nullptr; intake = next) {
         next = intakes.next(*intake);
-        if (large(*intake) && !intake->whole &&
-            (!fill_intake(batch, *intake, batch.room()) && batch.room() < part_octets_min)) {
+        if (large(*intake) && !intake->whole && !KeptAccess::over(*intake->kept) &&
+            (!fill_intake(batch, *intake, room_for_mail(batch)) &&
+             room_for_mail(batch) < part_octets_min)) {
             return;
         }
     }
@@ -341,11 +414,17 @@ bool Spool::Implementation::fill_intake(Batch& batch, Intake& intake, std::size_
     };
     const std::size_t limit = std::min(buffer_size, whole_segment);
     const std::size_t need = envelope_size(intake.left.left());
+    // Where what is left is kept for others only another segment takes it; else the next write
+    // does.
+    const auto not_here = [&] {
+        does_not_fit();
+        segment_is_full = segment_is_full || room_for_mail(batch) < batch.room();
+    };
     if (!intake.more && need <= limit) {
-        if (put_message()) {
+        if (need <= room_for_mail(batch) + header_size && put_message()) {
             return true;
         }
-        does_not_fit();
+        not_here();
         return false;
     }
     if (!intake.more && intake.left.left() <= limit / 2) {
@@ -364,11 +443,10 @@ bool Spool::Implementation::fill_intake(Batch& batch, Intake& intake, std::size_
     if (intake.left.left() == 0) {
         return false;  // its next piece is being read
     }
-    capacity = std::min(capacity, batch.room());
     const std::size_t least = std::min<std::uint64_t>(
         std::min<std::size_t>(part_octets_min, limit / 4), intake.left.left());
     if (capacity < least) {
-        does_not_fit();
+        not_here();
         return false;
     }
     journal::Content piece = intake.left;
@@ -405,6 +483,7 @@ void Spool::Implementation::on_written(std::int32_t result) {
         commit(written);
     }
     mover->on_written();
+    note_pieces();
     // Only now, when all of it is known: who is told may ask for more.
     for (const Written& written : told) {
         if (written.type == Type::message && !written.moves) {
@@ -415,6 +494,7 @@ void Spool::Implementation::on_written(std::int32_t result) {
     }
     told.clear();
     told_scratch = std::move(told);
+    tell_of_pieces();
 }
 
 /// A record is on stable storage: from now on its message holds on to where it lies.
@@ -503,12 +583,21 @@ void Spool::Implementation::give_up() {
         if (intake->in_write) {
             continue;
         }
-        if (!intake->moves) {
+        if (intake->arrives && !intake->copies_part && !KeptAccess::over(*intake->kept)) {
+            intake->given_up = true;
+            pieces.push_back(intake);
+            continue;
+        }
+        if (!intake->moves && !intake->arrives) {
             told.push_back(intake->kept);
+        }
+        if (intake->copies_part) {
+            mover->leave_parts();
         }
         end_intake(*intake);
     }
     refuse(told);
+    tell_of_pieces();
 }
 
 /// After a start without room for one more segment nothing can be written before a file goes. It
@@ -556,7 +645,13 @@ void Spool::Implementation::end_intake(Intake& intake) {
     --KeptAccess::under_way(kept);
     if (intake.moves) {
         KeptAccess::set_moving(kept, false);
+    }
+    if (intake.moves || intake.copies_part) {
         mover->on_ended(intake);
+    }
+    if (intake.arrives) {
+        mover->forget(intake);
+        Kept::destroy(&kept);
     }
     static_cast<base::ListLink<>&>(intake).unlink();
     intake_pool.destroy(&intake);

@@ -198,7 +198,10 @@ class Life {
         shard::identify_pools(*snapshot_, nullptr, identity);
         shard::number_listeners(*snapshot_, nullptr, *common);
         auto opened = spool::Segments::open(
-            {.folder = "/spool", .min_free = 1 << 20, .segment_octets = 256 * 1024});
+            {.folder = "/spool",
+             .min_free = 1 << 20,
+             .segment_octets = 256 * 1024,
+             .first_octets = 256 * 1024});
         EXPECT_TRUE(opened);
         segments = std::move(*opened);
         common->spool = segments.get();
@@ -241,8 +244,10 @@ class Life {
             std::move(then));
     }
 
-    void remove(bool notify) {
+    /// All that waits, or what waits for that domain.
+    void remove(bool notify, const std::string& domain = {}) {
         shard::QueueAsk ask;
+        ask.filter.domain = domain;
         ask.change = shard::QueueChange::remove;
         ask.notify = notify;
         worker->request_queue(
@@ -378,6 +383,34 @@ TEST(Deliveries, WhatIsRefusedForGoodWhileItIsStoredIsAnsweredSo) {
     }
 }
 
+TEST(Deliveries, WhatAllHostsRefuseForGoodWhileItIsStoredIsAnsweredSo) {
+    for (const bool fails : {false, true}) {
+        Disk disk;
+        Life life({.mode = "hybrid"});
+        life.a.answer = [](const std::string& line) {
+            return line.find("<x@") != std::string::npos ? "" : "250 2.0.0 ok";
+        };
+        life.b.answer = answer_by_name;
+        Sender& sender = life.send({"<x@a.test>", "<bad@b.test>"});
+        life.when(
+            [&] { return life.a.times_asked("RCPT TO:<x@a.test>") == 1; },
+            [&] { disk.hold_writes(true); });
+        life.after(3s, [&] { life.a.say("554 5.7.1 not this"); });
+        life.after(1s, [&] {
+            EXPECT_EQ(sender.reply, "");
+            Faults faults;
+            faults.write_fails = fails ? 1000 : 0;
+            life.world.set_faults(faults);
+            disk.hold_writes(false);
+        });
+        life.after(10s, [&] { life.world.stop_faults(); });
+        life.after(20min);
+        life.run();
+        EXPECT_EQ(sender.reply, "554 5.7.1 not this");
+        EXPECT_EQ(life.a.taken.size() + life.b.taken.size() + life.s.taken.size(), 0u);
+    }
+}
+
 // --- what an operator takes out ------------------------------------------------------------------
 
 TEST(Deliveries, WhatIsRemovedWhileItsSenderIsToldOfAnotherIsNotTriedAgain) {
@@ -432,6 +465,9 @@ TEST(Deliveries, WhoIsToBeToldOfARemovalIsToldBehindARestart) {
     {
         Life life({});
         life.a.answer = answer_by_name;
+        life.b.answer = [](const std::string& line) {
+            return line.starts_with("RCPT") ? "" : "250 2.0.0 ok";
+        };
         life.send({"<later@a.test>"});
         shared::BudgetLease greedy(life.common->bodies, 100);
         const auto no_memory = [&] {
@@ -439,8 +475,12 @@ TEST(Deliveries, WhoIsToBeToldOfARemovalIsToldBehindARestart) {
             }
         };
         life.when([&] { return life.a.times_asked("RCPT TO:<later@a.test>") == 1; });
+        // What may be loaded though memory is short waits for its host.
+        life.after(1s, [&] { life.send({"<x@b.test>"}); });
+        life.when([&] { return life.b.times_asked("RCPT TO:<x@b.test>") == 1; });
         life.after(1s, no_memory);
-        life.after(1s, [&] { life.remove(true); });
+        life.when([&] { return life.b.times_asked("RCPT TO:<x@b.test>") == 2; });
+        life.after(1s, [&] { life.remove(true, "a.test"); });
         life.after(1s);
         life.run();
         EXPECT_EQ(life.removed, 1u);
@@ -451,6 +491,7 @@ TEST(Deliveries, WhoIsToBeToldOfARemovalIsToldBehindARestart) {
     life.after(20min);
     life.run();
     EXPECT_EQ(life.a.taken.size(), 0u);
+    EXPECT_EQ(life.b.taken.size(), 1u);
     EXPECT_EQ(life.notices(life.s, "failed"), 1);
 }
 

@@ -291,7 +291,8 @@ class Gateway {
                 {.folder = "/spool",
                  .min_free = 1 << 20,
                  .workers = 1,
-                 .segment_octets = segment_octets});
+                 .segment_octets = segment_octets,
+                 .first_octets = segment_octets / 4});
             if (segments) {
                 all.segments = std::move(*segments);
             } else if (tries == 100) {
@@ -313,6 +314,9 @@ class Gateway {
         }
         if (choices_.chance(1, 8)) {
             settings.bounds.connections = 1 + static_cast<std::uint32_t>(choices_.below(3));
+        }
+        if (choices_.chance(1, 2)) {  // even small ones go to the disk as they arrive
+            settings.piece_octets = 200 + choices_.below(3000);
         }
         settings.listeners = {{0, *io::open_listener(address)}};
         auto made =

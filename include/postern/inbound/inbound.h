@@ -90,8 +90,8 @@ class World {
     virtual std::optional<mail::Reply> recipient(
         mail::Submission& submission, mail::Recipient& recipient) = 0;
     /// Before a body's memory is filled: from now on it may pin `octets`, in total, and
-    /// `reserved_octets` says so (it only grows). False: 452 4.3.1. `first`: the body begins with
-    /// it.
+    /// `reserved_octets` says so. It only grows, but where what the body holds is taken out of it
+    /// meanwhile, to be kept elsewhere. False: 452 4.3.1. `first`: the body begins with it.
     virtual bool reserve(mail::Submission& submission, std::uint64_t octets, bool first) = 0;
     /// So many octets of its body have come, of a client that is not exempt, where
     /// ListenerSettings::octets_counted. False: too many (450 4.7.1).
@@ -147,6 +147,9 @@ class Inbound {
     /// The answer about the recipient that the submission waits for; as World::recipient gives it.
     /// REQUIRES: it was not abandoned.
     void answer_recipient(mail::Submission& submission, const mail::Reply& reply);
+    /// Its body is received again: `pauses`, which the world may set from inside World::reserve, is
+    /// not set any more. Does nothing where the sender has gone.
+    void go_on(mail::Submission& submission);
     /// The answer to AUTH; a 2xx: the client is authenticated. The check is no longer inbound's.
     /// Does nothing where the sender has gone.
     void authenticated(PasswordCheck& check, const mail::Reply& reply);

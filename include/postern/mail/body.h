@@ -33,6 +33,8 @@ class Body {
     Body(base::BlockPool& tail_pool, base::BlockPool& chain_pool)
         : tail_pool_(&tail_pool), chain_pool_(&chain_pool) {}
 
+    /// One that only ever holds what it takes from another.
+    Body() = default;
     Body(const Body&) = delete;
     Body& operator=(const Body&) = delete;
 
@@ -50,6 +52,10 @@ class Body {
     /// From now on it holds what `other` does, whose it stays: that one outlives it, and is not
     /// appended to meanwhile. REQUIRES: it is empty.
     void refer_to(const Body& other);
+
+    /// All that `other` holds, which goes on empty. REQUIRES: it is empty itself; `other` refers to
+    /// none.
+    void take(Body& other);
 
     void clear();
 
@@ -88,8 +94,8 @@ class Body {
     Slice* add_slice();
     void extend_last(std::size_t octets, bool has_dot_line);
 
-    base::BlockPool* tail_pool_;
-    base::BlockPool* chain_pool_;
+    base::BlockPool* tail_pool_ = nullptr;
+    base::BlockPool* chain_pool_ = nullptr;
     base::Block* first_chunk_ = nullptr;
     base::Block* last_chunk_ = nullptr;
     base::BlockRef tail_;

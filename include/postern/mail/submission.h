@@ -114,13 +114,20 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
     bool in_groups = false;    // it goes in several transactions, each with some of its recipients
     bool waits = false;        // one of those: the body goes when Relay::go_on says so
 
+    bool pauses = false;  // no more of its body is received, until Inbound::go_on says so
+
     bool is_question = false;  // no message: asks a smart host about its one recipient, by RCPT
+
+    std::uint64_t octets_before = 0;  // of its content, in front of what `body` holds: in the spool
+
+    std::uint64_t content_size() const { return octets_before + body.size(); }
 
     std::uint64_t reserved_octets = 0;  // of the bound on memory for bodies, taken for this one
 
     void* inbound_owner =
         nullptr;  // the connection that awaits the answer; null once the sender has it or is gone
     void* relay_owner = nullptr;  // the transfer under way; null before and after
+    void* arriving = nullptr;     // shard's: what of it is in the spool while it arrives
     void* attempt = nullptr;      // shard's: what it does for a message of the spool; null: nothing
     void* grouped = nullptr;      // shard's: the message in several transactions that this is, or
                                   // is one of; null: it goes in one

@@ -36,6 +36,7 @@ struct Common {
           clients(most),
           rates(rated_clients_max),
           bodies(config.limits.body_memory.octets, workers, most),
+          arriving(arriving_bound(config), workers, most),
           kept(kept_answers_max, answer_keys),
           recipients(recipient_answers_max, answer_keys),
           network_questions(question_networks),
@@ -45,6 +46,11 @@ struct Common {
           tls(workers),
           guesses(guessers_max),
           checker(hashing_threads(workers), checks_waiting_max) {}
+
+    /// What of messages that are not whole yet may lie on the disk: a client network has an eighth.
+    static std::uint64_t arriving_bound(const config::Config& config) {
+        return 8 * config.limits.body_memory.octets;
+    }
 
     static constexpr std::size_t hashing_threads(std::uint32_t workers) {
         return std::clamp(workers / 4, 1U, 4U);
@@ -67,6 +73,7 @@ struct Common {
     shared::CountTable clients;
     shared::RateTable rates;
     shared::Budget bodies;
+    shared::Budget arriving;
     shared::KeptAnswers kept;
     shared::RecipientAnswers recipients;
     shared::QuestionBudget network_questions;

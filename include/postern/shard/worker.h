@@ -34,6 +34,8 @@ struct WorkerSettings {
     std::uint32_t index = 0;
     WorkerBounds bounds;
     std::vector<OpenedListener> listeners;  // all of the first snapshot's
+    /// A body goes to the spool as it arrives from so many octets on, and in such pieces.
+    std::uint64_t piece_octets = 1 << 20;
 };
 
 /// What a worker tells the control thread. Called on the worker's thread, between two completions;

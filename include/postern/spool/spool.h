@@ -26,6 +26,9 @@ class World {
     /// What keep() was told of: `safe`: it is on stable storage. Else it is not, the spool has
     /// forgotten it, and the caller may destroy it.
     virtual void stored(Kept& kept, bool safe) = 0;
+    /// What write() was told of: `safe`: it is on stable storage. Else it is not, and the spool has
+    /// forgotten all that was begun there.
+    virtual void piece_written(void* whose, bool safe) = 0;
     /// What load() was told of. An error (the disk does not give it, or what it gives is damaged)
     /// is one sentence.
     virtual void loaded(Kept& kept, const base::Result<void>& result) = 0;
@@ -37,6 +40,9 @@ class World {
    protected:
     ~World() = default;
 };
+
+/// The content of a message that is not whole yet, as the spool knows it.
+struct Intake;
 
 class Spool {
    public:
@@ -59,6 +65,16 @@ class Spool {
     /// Brings the message to stable storage. `content` is all of it; what it views must live, and
     /// not change, until World::stored.
     void keep(Kept& kept, const journal::Content& content);
+    /// A message that arrives: its content goes to the disk piece by piece, until it is whole, and
+    /// kept, or is dropped. `whose`: its owner's name for it, in World::piece_written.
+    Intake& begin(const journal::Id& id, void* whose);
+    /// The next piece, not empty. It must live, and not change, until World::piece_written or
+    /// drop(). REQUIRES: the one before is written.
+    void write(Intake& begun, const mail::Body& piece);
+    /// It does not become a message. Not behind a World::piece_written that was not `safe`.
+    void drop(Intake& begun);
+    /// As the other, where `content` is behind what is written. REQUIRES: as for write().
+    void keep(Kept& kept, Intake& begun, const journal::Content& content);
     /// Its recipients' state or held() have changed: a record follows with one of the next writes.
     /// Nobody is told. REQUIRES: stored.
     void note(Kept& kept);

@@ -122,6 +122,30 @@ TEST_F(BodyTest, refers_to_what_another_holds) {
 }
 
 /// Runs of all sizes, referenced and copied: the content is theirs, and the marks are right.
+TEST_F(BodyTest, takes_what_another_holds) {
+    Body first;
+    const std::string text(2000, 'x');
+    const base::BlockRef block = filled(receive_pool_, text);
+    ASSERT_TRUE(body_.append(block, {block->data(), 1000}, true, false));
+    ASSERT_TRUE(body_.append_copy("\r\n.", false, true));
+    const std::uint64_t pinned = body_.pinned();
+    first.take(body_);
+    EXPECT_EQ(first.size(), 1003U);
+    EXPECT_EQ(first.pinned(), pinned);
+    EXPECT_EQ(body_.size(), 0U);
+    EXPECT_EQ(body_.pinned(), 0U);
+    EXPECT_EQ(content(), "");
+    // It goes on, in the same block or another, and neither sees the other's.
+    ASSERT_TRUE(body_.append(block, {block->data() + 1000, 1000}, false, false));
+    ASSERT_TRUE(body_.append_copy("end", false, false));
+    EXPECT_EQ(content(), std::string(1000, 'x') + "end");
+    first.clear();
+    EXPECT_EQ(content(), std::string(1000, 'x') + "end");
+    body_.clear();
+    EXPECT_EQ(block->references, 1U);
+    EXPECT_EQ(chain_pool_.used() + tail_pool_.used(), 0U);
+}
+
 TEST_F(BodyTest, holds_what_was_appended) {
     for (std::uint32_t seed = 1; seed <= 100; ++seed) {
         std::mt19937 random(seed);

@@ -391,6 +391,31 @@ TEST_F(QueueTest, the_oldest_goes_first_of_those_for_one_pool_and_those_for_two)
     }
 }
 
+TEST_F(QueueTest, one_for_which_there_is_no_memory_lets_others_pass) {
+    spool::Kept& large = scheduled({"x@a.example"}, wall_ms - 20);
+    spool::Kept& small = scheduled({"x@a.example"}, wall_ms - 10);
+    spool::Kept& other = scheduled({"x@b.example"}, wall_ms);
+    ASSERT_EQ(next().kept, &large);
+    queue.let_go(0);
+    queue.put_off(large, 0, now, wall_ms);
+    EXPECT_EQ(next().kept, &other) << "another pool's is tried at once";
+    EXPECT_EQ(next().kept, nullptr) << "a little time is between them";
+    ASSERT_TRUE(queue.wait(now, wall_ms));
+    pass(*queue.wait(now, wall_ms));
+    EXPECT_EQ(next().kept, &small);
+    queue.tried(0, Came::answer, now);
+    EXPECT_EQ(next().kept, nullptr);
+    ASSERT_TRUE(queue.wait(now, wall_ms));
+    pass(*queue.wait(now, wall_ms));
+    EXPECT_EQ(next().kept, &large);
+    queue.tried(0, Came::answer, now);
+    queue.tried(1, Came::answer, now);
+    // It may be held meanwhile, and is not tried then.
+    large.set_held(true);
+    queue.put_off(large, 0, now, wall_ms);
+    EXPECT_FALSE(queue.wait(now, wall_ms));
+}
+
 /// Any messages, any order of what happens to them, against an ordered map.
 TEST_F(QueueTest, the_index_and_the_heaps_agree_with_a_map) {
     io::Random random(7);
@@ -434,7 +459,8 @@ TEST_F(QueueTest, the_index_and_the_heaps_agree_with_a_map) {
                     ASSERT_LE(one.kept->arrival_ms(), other->arrival_ms());
                 }
             }
-            queue.put_back(*one.kept, one.pool);
+            queue.let_go(one.pool);
+            queue.schedule(*one.kept, wall_ms);
         }
     }
 }

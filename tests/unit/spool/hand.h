@@ -61,6 +61,25 @@ class Hand final : public World {
         }
     }
 
+    void piece_written(void* whose, bool safe) override {
+        Arrival& arrival = *static_cast<Arrival*>(whose);
+        arrival.piece->clear();
+        arrival.is_written = true;
+        if (safe) {
+            if (!arrivals_wait) {
+                go_on(arrival);
+            }
+            return;
+        }
+        const std::uint64_t number = arrival.number;
+        arrivals.erase(number);
+        contents.erase(number);
+        refused.insert(number);
+        if (on_stored) {
+            on_stored(number, false);
+        }
+    }
+
     void loaded(Kept& kept, const base::Result<void>& result) override {
         const std::uint64_t number = kept.id().low;
         Loading& loading = loads.at(number);
@@ -88,6 +107,64 @@ class Hand final : public World {
     }
 
     Kept& keep(std::uint64_t number, std::string content, std::size_t recipients = 1) {
+        Kept& kept = make(number, content.size(), recipients);
+        std::string& text = contents[number];
+        text = std::move(content);
+        spool.keep(kept, journal::Content(text));
+        return kept;
+    }
+
+    struct Arrival {
+        std::uint64_t number = 0;
+        std::size_t recipients = 1;
+        std::size_t piece_octets = 0;
+        std::size_t written = 0;
+        bool is_written = true;  // all of that
+        Intake* begun = nullptr;
+        std::unique_ptr<mail::Body> piece;
+    };
+
+    /// The same, in pieces of so many octets, and what is left.
+    void arrive(
+        std::uint64_t number,
+        std::string content,
+        std::size_t piece_octets,
+        std::size_t recipients = 1) {
+        contents[number] = std::move(content);
+        Arrival& arrival = arrivals[number];
+        arrival.number = number;
+        arrival.recipients = recipients;
+        arrival.piece_octets = piece_octets;
+        arrival.piece = std::make_unique<mail::Body>(
+            ring->buffers(io::BufferGroup::body), ring->buffers(io::BufferGroup::command));
+        arrival.begun = &spool.begin(id_of(number), &arrival);
+        go_on(arrival);
+    }
+
+    void go_on(Arrival& arrival) {
+        const std::string& content = contents.at(arrival.number);
+        const std::string_view left = std::string_view(content).substr(arrival.written);
+        if (left.size() > arrival.piece_octets) {
+            EXPECT_TRUE(
+                arrival.piece->append_copy(left.substr(0, arrival.piece_octets), true, true));
+            arrival.written += arrival.piece_octets;
+            arrival.is_written = false;
+            spool.write(*arrival.begun, *arrival.piece);
+            return;
+        }
+        Kept& kept = make(arrival.number, content.size(), arrival.recipients);
+        spool.keep(kept, *arrival.begun, journal::Content(left));
+        arrivals.erase(arrival.number);
+    }
+
+    /// It is not to be whole any more.
+    void drop(std::uint64_t number) {
+        spool.drop(*arrivals.at(number).begun);
+        arrivals.erase(number);
+        contents.erase(number);
+    }
+
+    Kept& make(std::uint64_t number, std::size_t octets, std::size_t recipients) {
         journal::Message message;
         message.arrival_ms = static_cast<std::int64_t>(number);
         message.reverse_path = "sender@example.net";
@@ -100,11 +177,8 @@ class Hand final : public World {
         for (std::size_t i = 0; i < recipients; ++i) {
             to[i].address = addresses[i];
         }
-        Kept* kept = Kept::make(id_of(number), message, content.size(), to);
+        Kept* kept = Kept::make(id_of(number), message, octets, to);
         messages[number] = kept;
-        std::string& text = contents[number];
-        text = std::move(content);
-        spool.keep(*kept, journal::Content(text));
         return *kept;
     }
 
@@ -129,6 +203,8 @@ class Hand final : public World {
     std::function<void(Kept&)> on_recovered;
     std::map<std::uint64_t, Kept*> messages;
     std::map<std::uint64_t, std::string> contents;
+    std::map<std::uint64_t, Arrival> arrivals;
+    bool arrivals_wait = false;  // behind each piece, for go_on()
     std::map<std::uint64_t, Loading> loads;
     std::set<std::uint64_t> safe_;
     std::set<std::uint64_t> refused;

@@ -50,7 +50,7 @@ class History {
             !last && random_.chance(1, 3) ? disk_octets() + random_.below(1'000'000)
                                           : std::uint64_t{1} << 40);
         const auto workers = 1 + static_cast<std::uint32_t>(random_.below(3));
-        Life life(random_.next(), faults, workers, segment_octets_);
+        Life life(random_.next(), faults, workers, segment_octets_, {}, random_.below(3));
         life_ = &life;
         for (const auto& hand : life.hands) {
             hand->on_stored = [this](std::uint64_t number, bool safe) {
@@ -125,7 +125,11 @@ class History {
                 }
                 break;
             case 6:
-                if (Kept* kept = any_of(hand)) {
+                if (!hand.arrivals.empty() && random_.chance(1, 3)) {
+                    const std::uint64_t number = hand.arrivals.begin()->first;
+                    hand.drop(number);
+                    known_.at(number).fate = Fate::refused;
+                } else if (Kept* kept = any_of(hand)) {
                     load(hand, *kept);
                 }
                 break;
@@ -171,7 +175,13 @@ class History {
                                                         : random_.below(3'000);
         known_[number].size = size;
         known_[number].born = lives_;
-        hand.keep(number, text_of(number), 1 + random_.below(3));
+        const std::size_t recipients = 1 + random_.below(3);
+        if (random_.chance(1, 4)) {
+            hand.arrive(
+                number, text_of(number), 1 + size / 8 + random_.below(size + 1), recipients);
+        } else {
+            hand.keep(number, text_of(number), recipients);
+        }
     }
 
     /// One that is stored, not ending and not being loaded.

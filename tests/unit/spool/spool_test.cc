@@ -146,6 +146,116 @@ TEST(Spool, LargeMessagesGoInPartsAndSmallOnesBesideThem) {
     ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
 }
 
+TEST(Spool, AMessageGoesToTheDiskWhileItArrives) {
+    sim::Disk disk;
+    {
+        Life life(1, {}, 1, std::uint64_t{256} << 10);
+        Hand& hand = life.hand();
+        hand.arrive(1, text_of_size(1, 1'500'000), 100'000, 3);
+        hand.arrive(2, text_of_size(2, 200'000), 100'000);  // nothing is left for its end
+        hand.arrive(3, text_of_size(3, 50'000), 100'000);
+        hand.keep(4, text_of_size(4, 1'000));
+        ASSERT_TRUE(life.settle());
+        EXPECT_EQ(hand.safe_.size(), 4u);
+        for (std::uint64_t number = 1; number <= 4; ++number) {
+            hand.load(number);
+        }
+        ASSERT_TRUE(life.settle());
+        for (const auto& [number, size] :
+             {std::pair(1, 1'500'000), {2, 200'000}, {3, 50'000}, {4, 1'000}}) {
+            EXPECT_EQ(hand.loads[number].error, "");
+            EXPECT_TRUE(hand.loads[number].content == text_of_size(number, size)) << number;
+        }
+    }
+    Life life(2, {}, 1, std::uint64_t{256} << 10);
+    ASSERT_TRUE(life.recover());
+    Hand& hand = life.hand();
+    EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+    ASSERT_EQ(hand.messages.size(), 4u);
+    EXPECT_EQ(hand.messages[1]->recipients().size(), 3u);
+    hand.load(1);
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(hand.loads[1].content == text_of_size(1, 1'500'000));
+    for (std::uint64_t number = 1; number <= 4; ++number) {
+        hand.spool.finish(*hand.messages[number]);
+    }
+    ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+    EXPECT_EQ(hand.ring->buffers(io::BufferGroup::body).used(), 0u);
+}
+
+/// What it has brought so far is copied out of segments that others have left.
+TEST(Spool, AMessageThatArrivesForLongKeepsNoSegmentsOfOthers) {
+    sim::Disk disk;
+    std::size_t most = 0;
+    {
+        Life life(1, {}, 1, std::uint64_t{256} << 10);
+        Hand& hand = life.hand();
+        hand.arrivals_wait = true;
+        hand.arrive(1, text_of_size(1, 1'000'000), 30'000);
+        hand.arrive(2, text_of_size(2, 1'000'000), 30'000);
+        std::uint64_t number = 10;
+        while (hand.arrivals.contains(1)) {
+            for (int i = 0; i < 40; ++i) {
+                ++number;
+                hand.keep(number, text_of_size(number, 10'000));
+                ASSERT_TRUE(life.settle());
+                hand.spool.finish(*hand.messages.at(number));
+                ASSERT_TRUE(life.settle());
+            }
+            ASSERT_TRUE(life.run_until([&] { return hand.arrivals.at(1).is_written; }));
+            for (int i = 0; i < 300; ++i) {
+                life.turn();
+            }
+            most = std::max<std::size_t>(most, Life::lives_on_disk());
+            hand.go_on(hand.arrivals.at(1));
+            if (number % 3 == 0 && hand.arrivals.contains(2) && hand.arrivals.at(2).is_written) {
+                hand.go_on(hand.arrivals.at(2));
+            }
+        }
+        hand.drop(2);
+        ASSERT_TRUE(life.settle());
+        hand.load(1);
+        ASSERT_TRUE(life.settle());
+        EXPECT_EQ(hand.loads[1].error, "");
+        EXPECT_TRUE(hand.loads[1].content == text_of_size(1, 1'000'000));
+    }
+    // Two messages of a megaoctet take eight; 1,300 have come and gone.
+    EXPECT_LT(most, 20u);
+    Life life(2, {}, 1, std::uint64_t{256} << 10);
+    ASSERT_TRUE(life.recover());
+    EXPECT_TRUE(life.sentences.empty()) << life.sentences[0];
+    ASSERT_EQ(life.hand().messages.size(), 1u);
+    life.hand().load(1);
+    ASSERT_TRUE(life.settle());
+    EXPECT_TRUE(life.hand().loads[1].content == text_of_size(1, 1'000'000));
+}
+
+TEST(Spool, WhatDoesNotBecomeAMessageTakesNoRoom) {
+    sim::Disk disk;
+    Life life(1, {}, 1, std::uint64_t{256} << 10);
+    Hand& hand = life.hand();
+    // At any moment: before its first piece is written, while one is, and between two.
+    for (std::uint64_t number = 1; number <= 60; ++number) {
+        hand.arrive(number, text_of_size(number, 500'000), 90'000);
+        for (std::uint64_t turns = 0; turns < number % 20 && hand.arrivals.contains(number);
+             ++turns) {
+            life.turn();
+        }
+        if (hand.arrivals.contains(number)) {
+            hand.drop(number);
+        }
+    }
+    ASSERT_TRUE(life.settle());
+    const auto all = hand.messages;
+    EXPECT_LT(all.size(), 50u);
+    for (const auto& [number, kept] : all) {
+        hand.spool.finish(*kept);
+    }
+    ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() <= 2; }));
+    EXPECT_EQ(hand.spool.kept(), 0u);
+    EXPECT_EQ(hand.ring->buffers(io::BufferGroup::body).used(), 0u);
+}
+
 TEST(Spool, MoreRecipientsThanAWriteUsuallyHasRoomFor) {
     sim::Disk disk;
     {
@@ -298,6 +408,28 @@ TEST(Spool, AFullDiskTakesNoMailAndStillLetsGo) {
     hand.keep(number, text_of_size(number, 20'000));
     ASSERT_TRUE(life.settle());
     EXPECT_TRUE(hand.safe_.contains(number));
+}
+
+TEST(Spool, AWriteThatIsFullIsNotTheEndOfItsSegment) {
+    sim::Disk disk;
+    Life life(1, {}, 1, std::uint64_t{8} << 20);
+    Hand& hand = life.hand();
+    ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() == 1; }));
+    std::uint64_t octets = 0;
+    for (const auto& [path, file] : disk.files) {
+        octets += file->octets.size();
+    }
+    disk.set_octets_max(octets);  // no other segment can be had
+    hand.keep(1, text_of_size(1, 1'500'000));
+    hand.arrive(2, text_of_size(2, 2'500'000), 1'000'000);
+    ASSERT_TRUE(life.settle());
+    for (std::uint64_t number = 3; number <= 12; ++number) {
+        ASSERT_TRUE(hand.spool.takes());
+        hand.keep(number, text_of_size(number, 100'000));
+    }
+    ASSERT_TRUE(life.settle());
+    EXPECT_EQ(hand.safe_.size(), 12u);
+    EXPECT_EQ(Life::lives_on_disk(), 1);
 }
 
 TEST(Spool, BelowMinFreeNoMailIsTaken) {
