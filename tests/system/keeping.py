@@ -1,5 +1,6 @@
 """What the tests of the modes that keep mail share: short retry times, smart hosts that come and go, and what the spool has."""
 
+import contextlib
 import email
 import email.policy
 import json
@@ -11,6 +12,8 @@ from delivery import Delivery
 from harness import LOOPBACK, POSTERN, Process, behind_received, free_port, wait_for
 
 RULES = "a.test a\nb.test b\nclient.test b\n"  # whoever sent it is told at b
+# Seconds for which a smart host makes a message wait: behind a deadline and a write to a slow disk, before it is given up.
+LATE = 4
 TIMES = {"connect": "1 s", "reply": "5 s", "busy": "500 ms", "data_done": "10 s"}
 
 
@@ -40,6 +43,20 @@ class Keeping(Delivery):
     def kept(self, gateway):
         """Messages in the spool."""
         return gateway.numbers()["postern_spool_messages"]
+
+    def wait_kept(self, gateway, count):
+        """A spool is read again behind a start, and is said to hold nothing until then."""
+        wait_for(lambda: self.kept(gateway) == count, f"{count} messages in the spool")
+
+    def wait_written(self, gateway):
+        """What is to be written follows with one of the next writes: until there is none for a second."""
+
+        def no_more():
+            before = self.writes(gateway)
+            time.sleep(1)
+            return self.writes(gateway) == before
+
+        wait_for(no_more, "the disk to be at rest")
 
     def writes(self, gateway):
         return sum(value for name, value in gateway.numbers().items() if name.startswith("postern_spool_writes_total"))
@@ -88,6 +105,13 @@ class Keeping(Delivery):
         while_down()
         Process.__init__(gateway, gateway.child.args, gateway.folder, gateway.name)
         gateway.wait_listening(gateway.port)
+
+        def answers():
+            with contextlib.suppress(OSError):  # a socket outlives its process for a moment
+                return gateway.ask("/health").status == 200
+            return False
+
+        wait_for(answers, "the new process to answer")
 
     def writes_fail(self, gateway, fail=True):
         """Whatever the process writes to a file is refused from now on; its log, too."""

@@ -25,10 +25,10 @@ class Kept(Keeping):
         self.check_stays(self.a, 1)
 
     def test_the_answer_does_not_wait_for_a_host(self):
-        gateway = self.start(self.host(greeting=STALL))
-        began = time.monotonic()
+        # Longer than anybody here waits for an answer.
+        gateway = self.start(self.host(greeting=STALL), timeouts={"connect": "60 s"})
         self.check_queued(self.session(gateway).mail("x@a.test"))
-        self.assertLess(time.monotonic() - began, 1)
+        self.assertEqual(self.a.seen, [])
 
     def test_a_host_that_is_down_and_comes_back(self):
         port = self.nowhere()
@@ -63,10 +63,11 @@ class Kept(Keeping):
         host = self.host(greeting="421 4.3.2 not now")
         gateway = self.start(host)
         s = self.session(gateway)
+        began = time.monotonic()
         for number in range(100):
             self.check_queued(s.mail(f"x{number}@a.test"))
         time.sleep(3)
-        self.assertLess(host.connections, 10)
+        self.assertLess(host.connections, 7 + (time.monotonic() - began))
         host.greeting = "220 fake.test"
         self.arrived(host, 100, 40)
         self.wait_empty(gateway)
@@ -84,7 +85,7 @@ class Kept(Keeping):
         pauses = [later - earlier for earlier, later in zip(times, times[1:])]
         for pause, expected in zip(pauses, (1, 2, 3)):
             self.assertGreater(pause, expected - 0.2)
-            self.assertLess(pause, expected + 1.5)
+            self.assertLess(pause, expected + 5)
         self.wait_empty(gateway)
 
     def test_no_room_no_mail(self):
@@ -114,7 +115,7 @@ class Kept(Keeping):
         self.check_queued(self.session(gateway).mail(["x@a.test", "y@b.test"], BODY))
         (message,) = self.arrived(self.b)
         self.assertEqual(message.recipients, ["TO:<y@b.test>"])
-        self.assertEqual(self.kept(gateway), 1)
+        self.wait_kept(gateway, 1)
         (message,) = self.arrived(self.host(port=port))
         self.assertEqual(message.recipients, ["TO:<x@a.test>"])
         self.wait_empty(gateway)
@@ -131,6 +132,72 @@ class Kept(Keeping):
         contents = {m.recipients[0]: behind_received(m.content) for m in host.messages}
         self.assertEqual(contents["TO:<y@a.test>"], BODY)
         self.assertTrue(contents["TO:<x@a.test>"] == body)
+        self.wait_empty(gateway)
+
+
+    def test_large_messages_take_no_memory_while_they_arrive(self):
+        """Ten of 8 MiB at a time, where there is memory for five; no more than three MiB of each are held."""
+        port = self.nowhere()
+        gateway = self.start(port, trusted=True, limits={"message_size": "12 MiB", "body_memory": "42 MiB"})
+        line = b"y" * 998 + b"\r\n"
+        bodies = [b"Subject: %d\r\n\r\n" % number + (b".%d\r\n" % number + line * 20) * 400 for number in range(10)]
+        sessions = [self.session(gateway) for _ in bodies]
+        for number, (s, body) in enumerate(zip(sessions, bodies)):
+            s.envelope(f"x{number}@a.test")
+            if number % 2 == 0:
+                s.send(b"BDAT %d LAST\r\n" % len(body))
+            else:
+                s.command("DATA")
+            stuffed = body if number % 2 == 0 else body.replace(b"\r\n.", b"\r\n..") + b".\r\n"
+            bodies[number] = (body, stuffed)
+        sent, size = 0, max(len(stuffed) for _, stuffed in bodies)
+        while sent < size:
+            for s, (_, stuffed) in zip(sessions, bodies):
+                s.send(stuffed[sent : sent + 500_000])
+            sent += 500_000
+        for s in sessions:
+            self.check_queued(s.read())
+        # What does not become a message leaves nothing.
+        s = self.session(gateway)
+        s.envelope("gone@a.test")
+        s.command("DATA")
+        s.send(bodies[1][1][:5_000_000])
+        s.close()
+        host = self.host(port=port)
+        self.arrived(host, 10, 60)
+        for message in host.messages:
+            number = int(message.recipients[0][5:].split("@")[0])
+            self.assertTrue(behind_received(message.content) == bodies[number][0])
+        self.wait_empty(gateway)
+        self.check_stays(host, 10, 1)
+
+    def test_one_larger_than_body_memory_hinders_nobody(self):
+        """It came when there was more, or filled it nearly: it is delivered all the same, and those behind it too."""
+        port, other_port = self.nowhere(), self.nowhere()
+        limits = {"message_size": "12 MiB", "body_memory": "32 MiB"}
+        gateway = self.start(port, other_port, trusted=True, limits=limits, workers=1)
+        body = b"Subject: x\r\n\r\n" + (b"y" * 998 + b"\r\n") * 11_000
+        s = self.session(gateway)
+        for number in range(2):
+            self.check_queued(s.mail(f"large{number}@a.test", body))
+            self.check_queued(s.mail(f"large{number}@b.test", body))
+        for number in range(5):
+            self.check_queued(s.mail(f"x{number}@a.test", BODY))
+            self.check_queued(s.mail(f"x{number}@b.test", BODY))
+
+        def with_less():
+            text = gateway.config.read_text()
+            self.assertIn('"32 MiB"', text)
+            gateway.config.write_text(text.replace('"32 MiB"', '"8 MiB"').replace('"12 MiB"', '"4 MiB"'))
+
+        self.kill_and_start(gateway, with_less)
+        # Another pool's host takes its time with each large one.
+        slow = self.host(port=other_port, body=lambda m: (5, "250 2.0.0 taken") if "large" in m.recipients[0] else "250 2.0.0 taken")
+        host = self.host(port=port)
+        for each in (host, slow):
+            self.arrived(each, 7, 60)
+            large = [m for m in each.messages if "large" in m.recipients[0]]
+            self.assertEqual([behind_received(m.content) == body for m in large], [True, True])
         self.wait_empty(gateway)
 
 
@@ -164,10 +231,10 @@ class Killed(Keeping):
         for number in range(10):
             self.check_queued(s.mail([f"x{number}@a.test", f"y{number}@b.test"]))
         self.arrived(self.b, 10)
-        time.sleep(1)  # what became of it follows with one of the next writes
+        self.wait_written(gateway)
         self.kill_and_start(gateway)
+        self.wait_kept(gateway, 10)
         self.check_stays(self.b, 10)
-        self.assertEqual(self.kept(gateway), 10)
         self.arrived(self.host(port=port), 10, 40)
         self.wait_empty(gateway)
 
@@ -203,14 +270,15 @@ class Killed(Keeping):
         senders = [threading.Thread(target=send, args=(number,)) for number in range(8)]
         for sender in senders:
             sender.start()
-        for pause in (0.7, 0.3, 1.1):
-            time.sleep(pause)
-            self.kill_and_start(gateway)
-        time.sleep(0.5)
+        for more in (40, 10, 80, 20):
+            enough = len(promised) + more
+            wait_for(lambda: len(promised) >= enough, f"{more} promises", 60)
+            time.sleep(0.2)
+            if more != 20:
+                self.kill_and_start(gateway)
         over.set()
         for sender in senders:
             sender.join()
-        self.assertGreater(len(promised), 50)
 
         def lost():
             got = {r for m in self.a.messages for r in m.recipients}
@@ -317,7 +385,7 @@ class Notifications(Keeping):
         (delivered,) = self.arrived(b)
         _, _, reports, _ = self.notification(delivered)
         self.assertEqual([r["Final-Recipient"] for r in reports], ["rfc822; x@a.test"])
-        self.assertEqual(self.kept(gateway), 1)
+        self.wait_kept(gateway, 1)  # that the notification was delivered follows
         full.clear()
         _, message = self.arrived(b, 2)
         self.assertEqual(message.recipients, ["TO:<y@b.test>"])
