@@ -68,6 +68,7 @@ struct Spool::Implementation final : Hearer {
         metrics::Meters& given_meters);
 
     // --- write.cc: what goes to the disk ---------------------------------------------------------
+    Intake& make_intake(Kept& kept);
     Intake& add_intake(Kept& kept, const journal::Content& content, bool moves, bool more);
     Intake& begin(const journal::Id& id, void* whose);
     void drop(Intake& intake);

@@ -32,28 +32,30 @@ Spool::Implementation::Writing::Writing(Implementation& owner)
       }),
       spool(owner) {}
 
-Intake& Spool::Implementation::add_intake(
-    Kept& kept, const journal::Content& content, bool moves, bool more) {
+Intake& Spool::Implementation::make_intake(Kept& kept) {
     Intake* intake = intake_pool.make();
     POSTERN_ASSERT(intake != nullptr, "there are fewer messages at once than that");
     intake->kept = &kept;
-    intake->left = content;
-    intake->moves = moves;
-    intake->more = more;
     ++KeptAccess::under_way(kept);
-    intakes.push_back(*intake);
     return *intake;
 }
 
+Intake& Spool::Implementation::add_intake(
+    Kept& kept, const journal::Content& content, bool moves, bool more) {
+    Intake& intake = make_intake(kept);
+    intake.left = content;
+    intake.moves = moves;
+    intake.more = more;
+    intakes.push_back(intake);
+    return intake;
+}
+
 Intake& Spool::Implementation::begin(const journal::Id& id, void* whose) {
-    Intake* intake = intake_pool.make();
-    POSTERN_ASSERT(intake != nullptr, "there are fewer messages at once than that");
-    intake->kept = Kept::make(id, {}, 0, {});
-    intake->more = intake->arrives = true;
-    intake->whose = whose;
-    ++KeptAccess::under_way(*intake->kept);
-    pausing.push_back(*intake);
-    return *intake;
+    Intake& intake = make_intake(*Kept::make(id, {}, 0, {}));
+    intake.more = intake.arrives = true;
+    intake.whose = whose;
+    pausing.push_back(intake);
+    return intake;
 }
 
 void Spool::Implementation::drop(Intake& intake) {

@@ -34,7 +34,7 @@ struct WorkerSettings {
     std::uint32_t index = 0;
     WorkerBounds bounds;
     std::vector<OpenedListener> listeners;  // all of the first snapshot's
-    /// A body goes to the spool as it arrives from so many octets on, and in such pieces.
+    /// A body that takes twice as much of memory goes to the spool as it arrives, in such pieces.
     std::uint64_t piece_octets = 1 << 20;
 };
 

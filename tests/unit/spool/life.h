@@ -75,6 +75,14 @@ struct Life {
         });
     }
 
+    static std::uint64_t octets_on_disk() {
+        std::uint64_t octets = 0;
+        for (const auto& [path, file] : sim::Disk::current().files) {
+            octets += file->octets.size();
+        }
+        return octets;
+    }
+
     bool settle() {
         return run_until([&] {
             return std::all_of(

@@ -47,7 +47,7 @@ class History {
         faults.short_reads = static_cast<unsigned>(random_.below(2) * random_.below(300));
         faults.disk_latency_max = base::Duration(random_.below(3) * random_.below(20'000'000));
         disk_.set_octets_max(
-            !last && random_.chance(1, 3) ? disk_octets() + random_.below(1'000'000)
+            !last && random_.chance(1, 3) ? Life::octets_on_disk() + random_.below(1'000'000)
                                           : std::uint64_t{1} << 40);
         const auto workers = 1 + static_cast<std::uint32_t>(random_.below(3));
         Life life(random_.next(), faults, workers, segment_octets_, {}, random_.below(3));
@@ -86,14 +86,6 @@ class History {
             (void)number;
             known.stable = std::min(known.stable, known.noted);
         }
-    }
-
-    std::uint64_t disk_octets() const {
-        std::uint64_t octets = 0;
-        for (const auto& [path, file] : disk_.files) {
-            octets += file->octets.size();
-        }
-        return octets;
     }
 
     std::string text_of(std::uint64_t number) const {

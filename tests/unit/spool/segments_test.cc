@@ -269,10 +269,7 @@ TEST(Segments, OneThatIsNotNeededAnyMoreAndDoesNotGoHindersNobody) {
 /// Keeps messages until the disk takes no more; the number of those that are safe.
 std::uint64_t fill(Life& life, sim::Disk& disk, io::Random& random) {
     EXPECT_TRUE(life.keep(1, 40, 20'000));
-    std::uint64_t octets = 0;
-    for (const auto& [path, file] : disk.files) {
-        octets += file->octets.size();
-    }
+    const std::uint64_t octets = Life::octets_on_disk();
     disk.set_octets_max(octets + 1'000'000);
     for (std::uint64_t number = 41; life.hand().spool.takes(); ++number) {
         const std::size_t size = random.chance(1, 10) ? 300'000 : 1 + random.below(30'000);

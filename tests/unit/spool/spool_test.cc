@@ -415,11 +415,7 @@ TEST(Spool, AWriteThatIsFullIsNotTheEndOfItsSegment) {
     Life life(1, {}, 1, std::uint64_t{8} << 20);
     Hand& hand = life.hand();
     ASSERT_TRUE(life.run_until([] { return Life::lives_on_disk() == 1; }));
-    std::uint64_t octets = 0;
-    for (const auto& [path, file] : disk.files) {
-        octets += file->octets.size();
-    }
-    disk.set_octets_max(octets);  // no other segment can be had
+    disk.set_octets_max(Life::octets_on_disk());  // no other segment can be had
     hand.keep(1, text_of_size(1, 1'500'000));
     hand.arrive(2, text_of_size(2, 2'500'000), 1'000'000);
     ASSERT_TRUE(life.settle());
