@@ -21,6 +21,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 
 from harness import BUILD, HOSTNAME, POSTERN, ROOT, FakeHost, Process, Session, SystemTest, free_port, wait_for
@@ -153,19 +154,30 @@ class Package(SystemTest):
         path.unlink(missing_ok=True)
         self.manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.addCleanup(self.manager.close)
-        self.manager.settimeout(30)
+        self.manager.settimeout(1)
         self.manager.bind(str(path))
         path.chmod(0o777)
         gateway = self.place.add(Process(command, self.place.folder, "postern", {"NOTIFY_SOCKET": "/tmp/notify"}))
-        self.assertEqual(self.manager.recv(4096), b"READY=1")
+        self.assertEqual(self.told(gateway), b"READY=1")
         return gateway
+
+    def told(self, gateway, seconds=60):
+        """What the gateway says to its manager next; where it says nothing, what it said to others and what its threads do."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            gateway.check_running()
+            with contextlib.suppress(TimeoutError):
+                return self.manager.recv(4096)
+        tasks = pathlib.Path(f"/proc/{gateway.pid}/task").iterdir()
+        threads = [(task / "comm").read_text() + (task / "stack").read_text() for task in tasks]
+        raise AssertionError(f"nothing was said to the manager for {seconds} s:\n{gateway.said()[-4000:]}\n{''.join(threads)}")
 
     def reload(self, gateway):
         """`ExecReload`; comes back when it is done."""
         command = self.debian.command(*shlex.split(unit_settings()["ExecReload"][0].replace("${MAINPID}", str(gateway.pid))))
         subprocess.run(list(map(str, command)), check=True, timeout=30)
-        self.assertIn(b"RELOADING=1", self.manager.recv(4096))
-        self.assertEqual(self.manager.recv(4096), b"READY=1")
+        self.assertIn(b"RELOADING=1", self.told(gateway))
+        self.assertEqual(self.told(gateway), b"READY=1")
 
     def mail(self, recipient):
         with self.debian.network():
