@@ -23,7 +23,7 @@ npm=()
 test_+=("${npm[@]}")
 peers=(postfix haproxy libdb5.3 libevent-2.1-7 libgnutls-dane0 libidn12 libnsl2 libpcre2-8-0)
 unpacked=(exim4-daemon-light exim4-base opensmtpd prometheus)
-bench=(libbenchmark-dev valgrind haproxy)
+bench=(libbenchmark-dev valgrind haproxy linux-perf)
 compare=("${peers[@]}" nginx libnginx-mod-stream python3 python3-aiosmtpd "${npm[@]}")
 
 wanted=()

@@ -41,7 +41,8 @@ BAD = ("lost", "duplicate", "header_changed", "body_changed", "wrong_recipient",
 
 
 class Workload:
-    def __init__(self, title, *load, sink=(), away_ms=0, slow_senders=0, octets_per_second=0, in_rounds=False):
+    def __init__(self, name, title, *load, sink=(), away_ms=0, slow_senders=0, octets_per_second=0, in_rounds=False):
+        self.name = name
         self.title = title
         self.load = load  # options of the load
         self.sink = sink  # options of the sink
@@ -55,17 +56,18 @@ class Workload:
 def workloads(quick):
     one = ("--per-connection", "1")
     slow_senders, slow = (200, 2048) if quick else (2000, 512)
-    return {
-        "W1": Workload("4 KiB, one message a connection", *one, in_rounds=True),
-        "W2": Workload("4 KiB, 100 messages a connection", "--per-connection", "100", in_rounds=True),
-        "W3": Workload("1 MiB, one message a connection", *one, "--size", "1 MiB", in_rounds=True),
-        "W4": Workload(f"4 KiB, one message a connection of {slow:,} octets a second", *one, slow_senders=slow_senders,
-                       octets_per_second=slow),
-        "W5": Workload("real mail, one message a connection", *one, "--messages-from", CORPUS / "all"),
-        "plain": Workload("W1 without PIPELINING and CHUNKING", *one, "--no-pipelining",
-                          sink=("--no-pipelining", "--no-chunking")),
-        "away": Workload("W1, the smart host 20 ms away", *one, away_ms=10),
-    }
+    listed = (
+        Workload("W1", "4 KiB, one message a connection", *one, in_rounds=True),
+        Workload("W2", "4 KiB, 100 messages a connection", "--per-connection", "100", in_rounds=True),
+        Workload("W3", "1 MiB, one message a connection", *one, "--size", "1 MiB", in_rounds=True),
+        Workload("W4", f"4 KiB, one message a connection of {slow:,} octets a second", *one, slow_senders=slow_senders,
+                 octets_per_second=slow),
+        Workload("W5", "real mail, one message a connection", *one, "--messages-from", CORPUS / "all"),
+        Workload("plain", "W1 without PIPELINING and CHUNKING", *one, "--no-pipelining",
+                 sink=("--no-pipelining", "--no-chunking")),
+        Workload("away", "W1, the smart host 20 ms away", *one, away_ms=10),
+    )
+    return {workload.name: workload for workload in listed}
 
 
 class Failed(Exception):
@@ -153,10 +155,11 @@ class Run:
                 amount = ("-c", workload.slow_senders, "-m", workload.slow_senders, "--slow", workload.octets_per_second)
             else:
                 amount = ("-c", SENDERS, "--duration", milliseconds(options.seconds))
-            cpu, machine, began = self.group.cpu_seconds(), machine_seconds(), time.monotonic()
-            report, delivered = self.load(*amount, seconds=options.seconds)
-            cpu, machine = self.group.cpu_seconds() - cpu, machine_seconds() - machine
-            took = time.monotonic() - began
+            with self.profiled() if options.profile else contextlib.nullcontext():
+                cpu, machine, began = self.group.cpu_seconds(), machine_seconds(), time.monotonic()
+                report, delivered = self.load(*amount, seconds=options.seconds)
+                cpu, machine = self.group.cpu_seconds() - cpu, machine_seconds() - machine
+                took = time.monotonic() - began
         messages, delivery = report["messages"], report["delivery"]
         if not delivery["delivered"]:
             raise Failed(f"nothing came: {shortly(json.dumps(report['answers']))} {report['errors'] or ''}")
@@ -179,6 +182,26 @@ class Run:
             "errors": report["errors"],
             "cpu_by": self.group.kind,
         }
+
+    @contextlib.contextmanager
+    def profiled(self):
+        """What the system does meanwhile, by perf, into a text of the folder of results: functions by their own share, and by
+        that of all they call."""
+        data, pids = self.place.folder / "perf.data", ",".join(map(str, self.group.pids()))
+        record = ["perf", "record", "--quiet", "-e", "cpu-clock", "-F", "2000", "-g", "-o", data, "-p", pids]
+        child = subprocess.Popen(record, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT)
+        try:
+            yield
+        finally:
+            child.send_signal(signal.SIGINT)
+            child.wait(60)
+        report = ["perf", "report", "-i", data, "--stdio", "-g", "none", "--percent-limit", "0.4"]
+        own = [*report, "--no-children", "--fields", "overhead,dso,symbol"]
+        called = [*report, "--children", "--fields", "overhead_children,overhead,symbol"]
+        said = [subprocess.run(each, capture_output=True, text=True, check=True, timeout=120).stdout for each in (own, called)]
+        folder = self.options.out / "profiles"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{self.workload.name}, {self.system_class.name}.txt").write_text(re.sub(r"(?m) +$", "", "".join(said)))
 
     def measure_idle(self):
         """Memory before the first connection, and what a greeted one that does nothing adds, the first ones apart: what they
@@ -251,6 +274,7 @@ def parse():
     parser.add_argument("--rounds", type=int, help="of W1 to W3 (3; quick: 1)")
     parser.add_argument("--seconds", type=float, help="that a load lasts (10; quick: 1)")
     parser.add_argument("--minutes", type=float, help="after which nothing more is begun (42; quick: 3.6)")
+    parser.add_argument("--profile", action="store_true", help="perf looks on: texts in profiles/, no figures to quote")
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / ".cache/compare", help="folder of results (.cache/compare)")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)

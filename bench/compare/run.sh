@@ -3,13 +3,15 @@
 # have to be installed, some run as users of their own, and CPU is counted by control groups. All of it on the loopback; no daemon
 # of the packages is started, and nothing of an instance that may run here is touched.
 #
-# usage: bench/compare/run.sh [--quick] [--only SYSTEM ...] [--workload NAME ...] [--out FOLDER]      (--help: all)
+# usage: bench/compare/run.sh [--quick] [--only SYSTEM ...] [--workload NAME ...] [--profile] [--out FOLDER]      (--help: all)
 #   under 45 minutes, --quick under 4, installing apart; writes compare.md, .json and .svg into .cache/compare, or FOLDER
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 if [[ " $* " == *" --help "* || " $* " == *" -h "* ]]; then exec bench/compare/compare.py --help; fi
-deploy/packages.sh build compare
+sets=(build compare)
+[[ " $* " != *" --profile "* ]] || sets+=(bench)
+deploy/packages.sh "${sets[@]}"
 tests/corpus.py
 
 haraka=${POSTERN_HARAKA:-.cache/haraka}
