@@ -155,8 +155,8 @@ Report check(
     };
     for (const PoolHosts& pool : pools) {
         Target target{TargetKind::pool, pool.name};
-        if (std::find(table.targets().begin(), table.targets().end(), target) ==
-            table.targets().end()) {
+        if (!pool.notified && std::find(table.targets().begin(), table.targets().end(), target) ==
+                                  table.targets().end()) {
             report.warnings.push_back(fmt::format("pool.{}: no rule uses it", pool.name));
         }
         for (const std::string& host : pool.hosts) {

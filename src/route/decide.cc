@@ -155,6 +155,9 @@ Decision follow(
     const RecipientParts& recipient,
     DecisionText& text) {
     const Meant meant = meant_by(settings, recipient);
+    if (meant.query.domain_key.empty()) {
+        return {no_way, {}, {}};
+    }
     const Match match = table.look_up(meant.query);
     if (!match.found()) {
         return {no_way, {}, {}};

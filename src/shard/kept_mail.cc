@@ -100,7 +100,7 @@ Deliveries::Found Deliveries::look_up(const AddressKey& address, bool notificati
     const Snapshot& snapshot = current();
     const route::Decision decision = route::follow(
         *snapshot.table,
-        snapshot.relaying.front(),
+        snapshot.relaying_of_kept(),
         {address.address, address.local_part, address.domain_key()},
         text_);
     if (decision.accepted()) {

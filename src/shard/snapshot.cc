@@ -98,21 +98,20 @@ std::string pool_name_of(const route::Target& target) {
 
 void make_pools(Snapshot& snapshot) {
     const config::Config& config = snapshot.config;
+    const auto add_named = [&](const std::string& name) {
+        const auto pool =
+            std::find_if(config.pools.begin(), config.pools.end(), [&](const config::Pool& p) {
+                return p.name == name;
+            });
+        POSTERN_ASSERT(pool != config.pools.end(), "a pool that is named exists: that was checked");
+        snapshot.pools.push_back(settings_of(*pool, config.hostname));
+        snapshot.pool_configs.push_back(static_cast<std::uint32_t>(pool - config.pools.begin()));
+    };
     for (const route::Target& target : snapshot.table->targets()) {
-        snapshot.pool_configs.push_back(route::none);
         switch (target.kind) {
-            case route::TargetKind::pool: {
-                const auto pool = std::find_if(
-                    config.pools.begin(), config.pools.end(), [&](const config::Pool& p) {
-                        return p.name == target.text;
-                    });
-                POSTERN_ASSERT(
-                    pool != config.pools.end(), "a rule's pool exists: the rules were checked");
-                snapshot.pools.push_back(settings_of(*pool, config.hostname));
-                snapshot.pool_configs.back() =
-                    static_cast<std::uint32_t>(pool - config.pools.begin());
+            case route::TargetKind::pool:
+                add_named(target.text);
                 break;
-            }
             case route::TargetKind::address:
             case route::TargetKind::host:
             case route::TargetKind::mx: {
@@ -121,13 +120,23 @@ void make_pools(Snapshot& snapshot) {
                 settings.by_rule = true;
                 settings.hosts.push_back(host_of(target));
                 snapshot.pools.push_back(std::move(settings));
+                snapshot.pool_configs.push_back(route::none);
                 break;
             }
             case route::TargetKind::reject:
             case route::TargetKind::defer:
                 snapshot.pools.emplace_back();
+                snapshot.pool_configs.push_back(route::none);
                 break;
         }
+    }
+    const std::string& notify_pool = config::delivery_key(config, &config::Delivery::notify_pool);
+    const bool is_there = std::any_of(
+        snapshot.pools.begin(), snapshot.pools.end(), [&](const relay::PoolSettings& pool) {
+            return !pool.by_rule && pool.name == notify_pool;
+        });
+    if (!notify_pool.empty() && !is_there) {
+        add_named(notify_pool);
     }
 }
 

@@ -111,7 +111,7 @@ Verifier::~Verifier() {
 
 void Verifier::take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools) {
     const std::vector<route::Target>& targets = snapshot.table->targets();
-    for (std::size_t i = 0; i < pools.size(); ++i) {
+    for (std::size_t i = 0; i < targets.size(); ++i) {
         if (pools[i] == route::none) {
             continue;
         }

@@ -54,8 +54,8 @@ Decision decide(
     DecisionText& text);
 
 /// Where a recipient that was accepted before leads by the rules now in force: target and rewriting
-/// alone, since permission, mode and lists were asked then (product.md, section 3). Not accepted:
-/// no rule is left, or it refuses.
+/// alone, since permission, mode and lists were asked then (product.md, section 3). A sender may be
+/// asked about too: the domain may have no key. Not accepted: no rule is left, or it refuses.
 Decision follow(
     const Table& table,
     const RelaySettings& settings,

@@ -20,6 +20,7 @@ struct PoolHosts {
     std::string name;
     std::vector<std::string> hosts;  // "192.0.2.1:25"
     bool asked = false;              // about each recipient (verify)
+    bool notified = false;           // mail may go there without a rule: notifications
 };
 
 /// The client of `--from`.

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -38,7 +39,8 @@ struct Snapshot {
     config::Config config;
     std::unique_ptr<const route::Table> table;
     std::vector<relay::PoolSettings>
-        pools;  // what the table's targets stand for: index as in Table::targets()
+        pools;  // what the table's targets stand for: index as in Table::targets(); behind them
+                // that for notifications, where no rule leads there
     std::vector<std::uint32_t>
         pool_configs;  // of `pools`: index in config.pools, route::none for config.host_pool
     std::vector<std::shared_ptr<const tls::ClientContext>>
@@ -51,6 +53,15 @@ struct Snapshot {
     std::vector<std::shared_ptr<const tls::ServerContext>>
         tls_contexts;            // by worker; empty: no key pairs
     names::Ourselves ourselves;  // to those who look for us by MX records
+
+    /// What mail that is kept is looked up by, whichever listener took it: they differ in who
+    /// postmaster is alone, and that says the first that says it.
+    const route::RelaySettings& relaying_of_kept() const {
+        const auto first = std::find_if(relaying.begin(), relaying.end(), [](const auto& one) {
+            return !one.postmaster.empty();
+        });
+        return first == relaying.end() ? relaying.front() : *first;
+    }
 
     /// What the configuration says of the pool of a target.
     const config::Pool& pool_config(std::uint32_t target) const {
@@ -66,7 +77,7 @@ std::string pool_name_of(const route::Target& target);
 
 /// Makes `pools` and `pool_configs` of configuration and table: the pool that each of the table's
 /// targets stands for is the named one, or one of that single host. Those that are no pool (reject,
-/// defer) get an empty one.
+/// defer) get an empty one. delivery.notify_pool is there whether a rule leads to it or not.
 void make_pools(Snapshot& snapshot);
 
 /// What TLS towards each configured pool's hosts is made from, null for none: index as in

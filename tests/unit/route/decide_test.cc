@@ -150,6 +150,17 @@ TEST_F(Decide, KnowsThePostmaster) {
     EXPECT_EQ(decide_for("postmaster"), "550 5.1.1 no postmaster here");
 }
 
+TEST_F(Decide, FollowsNobodyWhoseDomainCanNotBe) {
+    load("* one\n");
+    DecisionText text;
+    EXPECT_FALSE(follow(*table_, settings_, {"u@1.2.3.4", "u", {}}, text).accepted());
+    EXPECT_FALSE(follow(*table_, settings_, {"postmaster", "postmaster", {}}, text).accepted());
+    EXPECT_TRUE(follow(*table_, settings_, {"u@a.com", "u", "a.com"}, text).accepted());
+    settings_.postmaster = "root@a.com";
+    settings_.postmaster_key = "a.com";
+    EXPECT_TRUE(follow(*table_, settings_, {"postmaster", "postmaster", {}}, text).accepted());
+}
+
 TEST_F(Decide, RulesTakeThePostmasterOfOurHostnameWhereNoneIsNamed) {
     load("gw1.example.net one\n");
     settings_.own_keys = {"gw1.example.net"};
