@@ -26,6 +26,7 @@ metrics::ReplyClass class_of(const mail::Outcome& outcome) {
         case mail::Outcome::Kind::unreachable:
         case mail::Outcome::Kind::unresolved:
         case mail::Outcome::Kind::busy:
+        case mail::Outcome::Kind::too_many:
         case mail::Outcome::Kind::untrusted:
         case mail::Outcome::Kind::unknown:
         case mail::Outcome::Kind::dropped:
@@ -215,6 +216,9 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
         case Kind::divided:
             outcome.kind = mail::Outcome::Kind::divided;
             break;
+        case Kind::too_many:
+            outcome.kind = mail::Outcome::Kind::too_many;
+            break;
         case Kind::dropped:
             outcome.kind = mail::Outcome::Kind::dropped;
             break;
@@ -305,7 +309,9 @@ void Connection::update() {
     if (stage_ == Stage::opening) {
         if (session_.ready()) {
             host_.known = true;
-            host_.recipients_max = session_.capabilities().recipients_max;
+            host_.transaction_max = {
+                session_.capabilities().recipients_max,
+                session_.capabilities().recipient_domains_max};
             host_.lacks_smtputf8 = !session_.capabilities().smtputf8;
             idle_since_ = corridor_.ring.now();
             set_stage(Stage::idle);

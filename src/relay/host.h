@@ -95,12 +95,12 @@ class Host {
     std::string name;  // that its address was found by; empty: none
     std::uint32_t level;
     smtp::Pace pace;
-    tls::Resumption resumption;        // of the last TLS session, for the next
-    std::uint32_t recipients_max = 0;  // as its last EHLO said; 0: no word of it
-    bool known = false;                // it has answered an EHLO
-    bool lacks_smtputf8 = false;       // as its last EHLO said
-    std::uint32_t in_flight = 0;       // messages on its connections
-    std::uint32_t quota = 0;           // of those that wait, what it may be given now
+    tls::Resumption resumption;      // of the last TLS session, for the next
+    TransactionMax transaction_max;  // as its last EHLO said; 0: no word of it
+    bool known = false;              // it has answered an EHLO
+    bool lacks_smtputf8 = false;     // as its last EHLO said
+    std::uint32_t in_flight = 0;     // messages on its connections
+    std::uint32_t quota = 0;         // of those that wait, what it may be given now
 
    private:
     static std::size_t index(Stage stage) { return static_cast<std::size_t>(stage); }

@@ -490,10 +490,14 @@ std::uint32_t Pool::room() const {
 // --- what is known of the hosts
 // ------------------------------------------------------------------------------------------------------------------
 
-std::uint32_t Pool::recipients_max() const {
-    std::uint32_t most = settings.recipients_max;
+TransactionMax Pool::transaction_max() const {
+    const auto lower = [](std::uint32_t& most, std::uint32_t stated) {
+        most = most == 0 ? stated : stated == 0 ? most : std::min(most, stated);
+    };
+    TransactionMax most{settings.recipients_max, 0};
     for (const auto& host : hosts_) {
-        most = host->recipients_max == 0 ? most : std::min(most, host->recipients_max);
+        lower(most.recipients, host->transaction_max.recipients);
+        lower(most.domains, host->transaction_max.domains);
     }
     return most;
 }

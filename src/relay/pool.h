@@ -45,7 +45,7 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     void wait_again(Transfer& transfer);
     /// Its wait is over.
     void waited_too_long(Transfer& transfer);
-    std::uint32_t recipients_max() const;
+    TransactionMax transaction_max() const;
     bool lacks_smtputf8() const;
 
     void close_all();

@@ -162,8 +162,8 @@ void Relay::flush() {
     }
 }
 
-std::uint32_t Relay::recipients_max(std::uint32_t pool) const {
-    return implementation_->pool(pool).recipients_max();
+TransactionMax Relay::transaction_max(std::uint32_t pool) const {
+    return implementation_->pool(pool).transaction_max();
 }
 
 bool Relay::lacks_smtputf8(std::uint32_t pool) const {

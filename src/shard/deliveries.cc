@@ -197,6 +197,7 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
         case Kind::unreachable:
         case Kind::unresolved:
         case Kind::busy:
+        case Kind::too_many:
         case Kind::untrusted:
         case Kind::unknown:
             break;
@@ -237,7 +238,7 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
     }
     static_cast<base::ListLink<mail::Answering>&>(submission).unlink();
     const bool answered = outcome.kind == Kind::accepted || outcome.kind == Kind::refused ||
-                          outcome.kind == Kind::divided;
+                          outcome.kind == Kind::divided || outcome.kind == Kind::too_many;
     auto* attempt = static_cast<Attempt*>(submission.attempt);
     if (attempt == nullptr) {
         if (answered) {

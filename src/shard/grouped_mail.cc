@@ -159,12 +159,13 @@ bool Deliveries::make_groups(Grouped& message) {
     std::uint32_t number = 0;
     for (mail::Recipient* r = message.whole.envelope.first_recipient; r != nullptr; r = r->next) {
         r->number = number++;
-        const std::uint32_t most = parts_.relay.recipients_max(r->pool);
+        const relay::TransactionMax most = parts_.relay.transaction_max(r->pool);
         auto its =
             std::find_if(message.groups.rbegin(), message.groups.rend(), [&](const Group& group) {
-                return group.pool == r->pool;
+                return group.pool == r->pool &&
+                       takes_one_more(group.submission->envelope, r->pool, r->domain_key, most);
             });
-        if (its == message.groups.rend() || its->submission->envelope.recipient_count >= most) {
+        if (its == message.groups.rend()) {
             mail::Submission* const part = parts_.submissions.make_part(message.whole);
             if (part == nullptr) {
                 return false;
@@ -212,7 +213,7 @@ void Deliveries::group_settled(mail::Submission& part, const mail::Outcome& outc
         write_delivered(*attempt, group);
     }
     if (outcome.kind == Kind::accepted || outcome.kind == Kind::refused ||
-        outcome.kind == Kind::divided) {
+        outcome.kind == Kind::divided || outcome.kind == Kind::too_many) {
         queue_.answered(part.pool);
     }
     message.whole.handed_over = std::max(message.whole.handed_over, part.handed_over);

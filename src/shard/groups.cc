@@ -39,6 +39,7 @@ mail::Reply answer_about(const Group& group, const mail::Recipient& recipient) {
         case Kind::unreachable:
         case Kind::unresolved:
         case Kind::busy:
+        case Kind::too_many:
         case Kind::untrusted:
         case Kind::unknown:
         case Kind::dropped:
@@ -77,13 +78,41 @@ bool may_go(const Sum& sum, bool trusted, bool keeps) {
     return !sum.divided() || (keeps && (trusted || sum.permanent == 0));
 }
 
+bool takes_one_more(
+    const mail::Envelope& envelope,
+    std::uint32_t pool,
+    std::string_view domain_key,
+    const relay::TransactionMax& most) {
+    if (envelope.recipient_count >= most.recipients) {
+        return false;
+    }
+    if (most.domains == 0) {
+        return true;
+    }
+    const auto is_its = [pool](const mail::Recipient& one) { return one.pool == pool; };
+    for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
+        if (is_its(*r) && r->domain_key == domain_key) {
+            return true;
+        }
+    }
+    return envelope.count_domains(most.domains, is_its) < most.domains;
+}
+
 std::uint32_t transactions_to(
-    const mail::Envelope& envelope, std::uint32_t pool, std::uint32_t most) {
+    const mail::Envelope& envelope, std::uint32_t pool, const relay::TransactionMax& most) {
+    const auto is_its = [pool](const mail::Recipient& one) { return one.pool == pool; };
+    const auto times = [](std::uint32_t all, std::uint32_t max) { return (all + max - 1) / max; };
     std::uint32_t count = 1;
     for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
-        count += r->pool == pool ? 1 : 0;
+        count += is_its(*r) ? 1 : 0;
     }
-    return (count + most - 1) / most;
+    const std::uint32_t by_count = times(count, most.recipients);
+    if (most.domains == 0) {
+        return by_count;
+    }
+    // Some end since they are full, the others since a domain more would be too many.
+    const std::uint32_t by_domains = times(envelope.count_domains(count, is_its) + 1, most.domains);
+    return by_count == 1 ? by_domains : by_count + by_domains;
 }
 
 }  // namespace postern::shard

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "postern/mail/submission.h"
+#include "postern/relay/relay.h"
 
 /// A message that goes in several transactions, one for each group, and more of them where a host
 /// takes not so many recipients in one: who is asked together, and what all their answers come to
@@ -105,9 +106,17 @@ constexpr std::uint32_t waiting_max_of(std::uint32_t connections, std::uint32_t 
     return std::clamp(connections / (2 * workers), 1U, 8U);
 }
 
-/// How many it takes for the recipients of the pool, with one more, at `most` a transaction.
+/// Does a transaction with the recipients that the envelope has for the pool take one more, of that
+/// domain?
+bool takes_one_more(
+    const mail::Envelope& envelope,
+    std::uint32_t pool,
+    std::string_view domain_key,
+    const relay::TransactionMax& most);
+
+/// How many it takes, about, for the recipients of the pool, with one more.
 std::uint32_t transactions_to(
-    const mail::Envelope& envelope, std::uint32_t pool, std::uint32_t most);
+    const mail::Envelope& envelope, std::uint32_t pool, const relay::TransactionMax& most);
 
 /// The pools of a message beside its first recipient's; one of them may come more than once, and
 /// comes as often each time.

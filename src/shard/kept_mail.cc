@@ -252,15 +252,16 @@ bool Deliveries::fill_envelope(mail::Submission& submission, spool::Kept& kept, 
         return true;
     }
     const std::int64_t now = now_ms();
-    const std::uint32_t most = parts_.relay.recipients_max(submission.pool);
+    const relay::TransactionMax most = parts_.relay.transaction_max(submission.pool);
     const std::span<const spool::KeptRecipient> all = kept.recipients();
-    for (std::uint32_t i = 0; i < all.size() && envelope.recipient_count < most; ++i) {
+    for (std::uint32_t i = 0; i < all.size() && envelope.recipient_count < most.recipients; ++i) {
         if (all[i].state != State::waiting || !queue_.is_due(all[i], now)) {
             continue;
         }
         const AddressKey address(all[i].address);
         const Found found = look_up(address, message.notification);
         if (found.way && found.way->pool == submission.pool &&
+            takes_one_more(envelope, submission.pool, address.domain_key(), most) &&
             !add_recipient(submission, all[i], i, address, found.outgoing)) {
             return false;
         }
@@ -289,6 +290,7 @@ bool Deliveries::add_recipient(
     recipient->local_part = address->substr(0, key.local_part.size());
     recipient->domain = address->substr(address->size() - key.domain.size());
     recipient->domain_key = *domain_key;
+    recipient->pool = submission.pool;
     recipient->outgoing = *outgoing;
     recipient->original_recipient = *original;
     recipient->notify = kept.notify;
@@ -401,6 +403,14 @@ State Deliveries::apply(
             return refuse(attempt, said, kept, own.code >= 400 ? own : said.reply);
         case Kind::unknown:
             return refuse(attempt, said, kept, sync_answer(said.kind));
+        case Kind::too_many:
+            // What it takes is known now. Hosts that say another thing each time are given time.
+            if (kept.attempts > 0) {
+                return refuse(attempt, said, kept, sync_answer(said.kind));
+            }
+            ++kept.attempts;
+            kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
+            break;
         case Kind::unreachable:
         case Kind::unresolved:
         case Kind::busy:

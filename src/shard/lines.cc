@@ -97,6 +97,7 @@ std::string_view event_of(mail::Outcome::Kind kind, const mail::Reply& answer) {
         case mail::Outcome::Kind::unreachable:
         case mail::Outcome::Kind::unresolved:
         case mail::Outcome::Kind::busy:
+        case mail::Outcome::Kind::too_many:
         case mail::Outcome::Kind::untrusted:
             break;
     }

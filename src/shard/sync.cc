@@ -20,6 +20,8 @@ mail::Reply sync_answer(mail::Outcome::Kind kind, const mail::Reply& reply) {
             return {451, {4, 4, 3}, "the smart host's name could not be resolved, try again later"};
         case Kind::busy:
             return {451, {4, 4, 5}, "all smart hosts are busy, try again later"};
+        case Kind::too_many:
+            return {452, {4, 5, 3}, "too many recipients for the next host"};
         case Kind::untrusted:
             return {451, {4, 7, 4}, "no smart host could be reached over TLS, try again later"};
         case Kind::unknown:

@@ -46,6 +46,7 @@ std::string_view why_not(mail::Outcome::Kind kind) {
         case Kind::accepted:
         case Kind::refused:
         case Kind::divided:
+        case Kind::too_many:
         case Kind::unreachable:
         case Kind::unknown:
         case Kind::dropped:
@@ -337,6 +338,7 @@ void Verifier::answered(mail::Submission& submission, const mail::Outcome& outco
         case mail::Outcome::Kind::unreachable:
         case mail::Outcome::Kind::unresolved:
         case mail::Outcome::Kind::busy:
+        case mail::Outcome::Kind::too_many:
         case mail::Outcome::Kind::untrusted:
         case mail::Outcome::Kind::unknown:
         case mail::Outcome::Kind::dropped:

@@ -554,8 +554,8 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
     if (!first && (mode != submission.mode || (pool != submission.pool && !keeps))) {
         return mode != submission.mode ? other_mode : other_group;
     }
-    const std::uint32_t most = relay_.recipients_max(pool);
-    const bool full = submission.envelope.recipient_count >= most;
+    const relay::TransactionMax most = relay_.transaction_max(pool);
+    const bool full = !takes_one_more(submission.envelope, pool, recipient.domain_key, most);
     const bool apart = full || (!first && pool != submission.pool);
     if (full && !keeps) {
         return too_many_for_host;

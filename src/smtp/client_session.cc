@@ -50,24 +50,11 @@ bool needs_smtputf8(const mail::Submission& submission) {
     return false;
 }
 
-std::uint32_t count_domains(const mail::Envelope& envelope) {
-    std::uint32_t count = 0;
-    for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
-        bool seen = false;
-        for (const mail::Recipient* s = envelope.first_recipient; s != r && !seen; s = s->next) {
-            seen = s->domain_key == r->domain_key;
-        }
-        count += seen ? 0 : 1;
-    }
-    return count;
-}
-
 constexpr mail::Reply too_large{552, {5, 3, 4}, "message is too large for the next host"};
 constexpr mail::Reply eight_bit{554, {5, 6, 3}, "the next host takes no 8-bit content"};
 constexpr mail::Reply utf8{554, {5, 6, 9}, "the next host takes no internationalized mail"};
 constexpr mail::Reply utf8_address{
     553, {5, 6, 7}, "the next host takes no internationalized addresses"};
-constexpr mail::Reply too_many{452, {4, 5, 3}, "too many recipients for the next host"};
 constexpr mail::Reply long_path{553, {5, 1, 7}, "sender's address is too long for the next host"};
 constexpr mail::Reply long_address{553, {5, 1, 3}, "address is too long for the next host"};
 
@@ -184,10 +171,14 @@ bool ClientSession::begin_next(base::Instant now) {
         return false;
     }
     for (Transfer* transfer = owner_.next(); transfer != nullptr; transfer = owner_.next()) {
-        if (const auto reply = lacking(*transfer->submission)) {
-            Verdict verdict;
+        Verdict verdict;
+        if (!takes_as_many(transfer->submission->envelope)) {
+            verdict.kind = Verdict::Kind::too_many;
+        } else if (const auto reply = lacking(*transfer->submission)) {
             verdict.kind = Verdict::Kind::refused;
             verdict.reply = *reply;
+        }
+        if (verdict.kind != Verdict::Kind::again) {
             owner_.settled(*transfer, verdict);
             owner_.released(*transfer);
             continue;
@@ -229,18 +220,23 @@ void ClientSession::begin(Transfer& transfer, base::Instant now) {
     ++mail_count_;
 }
 
+// By its LIMITS (RFC 9422) and ours.
+bool ClientSession::takes_as_many(const mail::Envelope& envelope) const {
+    const std::uint32_t count = envelope.recipient_count;
+    const std::uint32_t domains = capabilities_.recipient_domains_max;
+    return count <= settings_.recipients_max &&
+           (capabilities_.recipients_max == 0 || count <= capabilities_.recipients_max) &&
+           (domains == 0 || count <= domains ||
+            envelope.count_domains(domains + 1, [](const mail::Recipient&) { return true; }) <=
+                domains);
+}
+
 // What this host cannot take, told to the sender without trying.
 std::optional<mail::Reply> ClientSession::lacking(const mail::Submission& submission) const {
     const mail::Envelope& envelope = submission.envelope;
     const Capabilities& host = capabilities_;
     if (host.size_max > 0 && submission.body.size() > host.size_max) {
         return too_large;
-    }
-    if (envelope.recipient_count > settings_.recipients_max ||
-        (host.recipients_max > 0 && envelope.recipient_count > host.recipients_max) ||
-        (host.recipient_domains_max > 0 && envelope.recipient_count > host.recipient_domains_max &&
-         count_domains(envelope) > host.recipient_domains_max)) {
-        return too_many;
     }
     if (std::max(envelope.reverse_path.size(), envelope.reverse_path_a_label.size()) >
         address_octets_max) {

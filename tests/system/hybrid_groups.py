@@ -410,6 +410,21 @@ class Split(Groups):
         self.check(s.mail(self.NAMED, BODY), 250, "2.0.0", "taken")
         self.assertEqual(len(self.taken(self.a)), 6)
 
+    def test_what_the_host_takes_is_not_known_yet(self):
+        """It is by the first message: that is the gateway's promise, and split."""
+        for limit in ("RCPTMAX=2", "RCPTDOMAINMAX=1"):
+            with self.subTest(limit=limit):
+                gateway = self.start(self.host((*ALL_EXTENSIONS, "LIMITS " + limit)))
+                s = self.session(gateway)
+                recipients = ["x@p.a.test", "y@p.a.test", "z@q.a.test"]
+                self.check_queued(s.mail(recipients, BODY))
+                wait_for(lambda: self.taken(self.a) == [f"TO:<{each}>" for each in recipients], "all of them")
+                self.wait_empty(gateway)
+                self.assertEqual(len(self.a.seen), 2)
+                self.check(s.mail(recipients, BODY), 250, "2.0.0", "taken")
+                self.assertEqual(sorted(len(each.recipients) for each in self.a.seen), [1, 1, 2, 2])
+                self.assertEqual(self.c.seen, [])
+
     def test_a_5xx(self):
         for trusted in (False, True):
             with self.subTest(trusted=trusted):

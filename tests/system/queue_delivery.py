@@ -7,7 +7,7 @@ import threading
 import time
 
 from delivery import BODY
-from harness import ALL_EXTENSIONS, STALL, behind_received, wait_for
+from harness import ALL_EXTENSIONS, LOOPBACK, STALL, Session, behind_received, free_port, wait_for
 from keeping import Keeping
 
 
@@ -99,6 +99,16 @@ class Kept(Keeping):
         self.check_queued(self.session(gateway).mail("x@a.test"))
         (delivered,) = self.arrived(self.b)
         self.notification(delivered)
+
+    def test_what_the_host_takes_is_learned_of_the_first_message(self):
+        for limit, most in (("RCPTMAX=2", 2), ("RCPTDOMAINMAX=1", 3)):
+            with self.subTest(limit=limit):
+                gateway = self.start(self.host((*ALL_EXTENSIONS, "LIMITS " + limit)), retry={"first": "30 s", "max": "30 s"})
+                recipients = [f"x{number}@{name}.a.test" for name in "pq" for number in range(3)]
+                self.check_queued(self.session(gateway).mail(recipients, BODY))
+                wait_for(lambda: sum(len(m.recipients) for m in self.a.messages) == 6, "all recipients, and no pause")
+                self.assertEqual([len(m.recipients) for m in self.a.messages], [most] * (6 // most))
+                self.wait_empty(gateway)
 
     def test_many_recipients_are_split_to_what_the_host_takes(self):
         gateway = self.start(pools={"recipients_max": 7})
@@ -406,22 +416,69 @@ class Notifications(Keeping):
         rules = "a.test a\nb.test b\n"
         for delivery, recipient in (
             ({"notify_pool": "b"}, "sender@client.test"),
+            ({"notify_pool": "c"}, "sender@client.test"),  # no rule leads there
             ({"postmaster": "pm@b.test"}, "pm@b.test"),
             ({"notify_pool": "b", "postmaster": "pm@b.test"}, "sender@client.test"),
             ({}, None),
         ):
             with self.subTest(delivery=delivery):
-                gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), rules=rules, delivery=delivery)
+                c = self.host()
+                gateway = self.start(
+                    self.host(rcpt="550 5.1.1 unknown"), rules=rules, delivery=delivery, **{"pool.c": {"hosts": [c.address]}}
+                )
                 self.check_queued(self.session(gateway).mail("x@a.test", BODY))
                 dead = gateway.folder / "spool/dead"
                 if recipient is None:
                     (file,) = wait_for(lambda: list(dead.glob("*.eml")), "a dead letter")
                     self.assertIn(b"x@a.test", file.read_bytes())
                 else:
-                    (delivered,) = self.arrived(self.b)
+                    (delivered,) = self.arrived(c if delivery.get("notify_pool") == "c" else self.b)
                     self.assertEqual(delivered.recipients, [f"TO:<{recipient}>"])
                     self.assertTrue(delivered.sender.startswith("FROM:<>"))
                 self.wait_empty(gateway)
+
+    def test_a_sender_at_a_domain_that_can_not_be(self):
+        """It is shaped like an address, and nobody can be there."""
+        for sender in ("x@1.2.3.4", "x@foo.1", "x@[foo:bar]", "x@\u0378.test"):
+            with self.subTest(sender=sender):
+                gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
+                s = self.session(gateway)
+                utf8 = "" if sender.isascii() else " SMTPUTF8"
+                s.send(f"MAIL FROM:<{sender}>{utf8}\r\nRCPT TO:<x@a.test> NOTIFY=SUCCESS,FAILURE\r\n".encode())
+                self.assertEqual([s.read().code, s.read().code], [250, 250])
+                self.check_queued(s.data(BODY))
+                wait_for(lambda: list((gateway.folder / "spool/dead").glob("*.eml")), "a dead letter")
+                self.wait_empty(gateway)
+                self.assertEqual(gateway.close(), 0)
+
+    def test_postmaster_when_nobody_is_it_any_more(self):
+        """What waits for it waits on, listed as orphaned, and goes out when there is one again."""
+        port = self.nowhere()
+        gateway = self.start(port, delivery={"postmaster": "pm@a.test"})
+        self.check_queued(self.session(gateway).mail("postmaster", BODY))
+        text = gateway.config.read_text()
+        gateway.config.write_text(text.replace('postmaster = "pm@a.test"', ""))
+        self.assertEqual(gateway.reload().returncode, 0)
+        wait_for(lambda: self.listed(gateway, "--orphaned"), "an orphan")
+        self.kill_and_start(gateway)
+        wait_for(lambda: self.listed(gateway, "--orphaned"), "an orphan behind a start")
+        gateway.config.write_text(text)
+        self.assertEqual(gateway.reload().returncode, 0)
+        host = self.host(port=port)
+        (message,) = self.arrived(host)
+        self.assertEqual(message.recipients, ["TO:<pm@a.test>"])
+        self.wait_empty(gateway)
+
+    def test_postmaster_of_a_listener(self):
+        """The first listener does not say who that is."""
+        port = free_port()
+        gateway = self.start(**{"[listener]": {"address": f"{LOOPBACK}:{port}", "postmaster": "pm@b.test"}})
+        gateway.wait_listening(port)
+        s = self.place.add(Session(port))
+        self.check_queued(s.mail("postmaster", BODY))
+        (message,) = self.arrived(self.b)
+        self.assertEqual(message.recipients, ["TO:<pm@b.test>"])
+        self.wait_empty(gateway)
 
     def test_a_listeners_own_pool_for_them(self):
         gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), rules="a.test a\nb.test b\n", listener={"notify_pool": "b"})

@@ -308,6 +308,21 @@ class LesserHosts(Delivery):
         self.check(s.data(BODY), 250)
         self.assertEqual(len(self.a.messages[0].recipients), 3)
 
+    def test_domains_that_the_host_takes(self):
+        s = self.session(self.start(self.host((*ALL_EXTENSIONS, "LIMITS RCPTDOMAINMAX=2"))))
+        self.check(s.mail("x@a.test"), 250)
+        replies = s.envelope(["x@p.a.test", "x@q.a.test", "x@r.a.test", "y@q.a.test"])
+        self.assertEqual([r.code for r in replies], [250, 250, 250, 452, 250])
+        self.check(replies[3], 452, "4.5.3")
+        self.check(s.data(BODY), 250)
+        self.assertEqual(len(self.a.messages[1].recipients), 3)
+
+    def test_what_the_host_takes_is_not_known_yet(self):
+        s = self.session(self.start(self.host((*ALL_EXTENSIONS, "LIMITS RCPTMAX=2"))))
+        recipients = [f"x{n}@a.test" for n in range(3)]
+        self.check(s.mail(recipients, BODY), 452, "4.5.3")
+        self.assertEqual([r.code for r in s.envelope(recipients)], [250, 250, 250, 452])
+
     def test_rcptmax_of_the_host(self):
         s = self.session(self.start(self.host((*ALL_EXTENSIONS, "LIMITS RCPTMAX=2"))))
         self.check(s.mail("x@a.test"), 250)

@@ -78,6 +78,24 @@ struct Envelope {
         ++recipient_count;
     }
 
+    /// How many domains those recipients are of that `counts` says yes to; no more than `most` are
+    /// counted.
+    template <class Counts>
+    std::uint32_t count_domains(std::uint32_t most, Counts counts) const {
+        std::uint32_t count = 0;
+        for (const Recipient* r = first_recipient; r != nullptr && count < most; r = r->next) {
+            if (!counts(*r)) {
+                continue;
+            }
+            bool seen = false;
+            for (const Recipient* s = first_recipient; s != r && !seen; s = s->next) {
+                seen = counts(*s) && s->domain_key == r->domain_key;
+            }
+            count += seen ? 0 : 1;
+        }
+        return count;
+    }
+
     /// The recipients' answers are those of an attempt that is over.
     void forget_answers() {
         for (Recipient* r = first_recipient; r != nullptr; r = r->next) {

@@ -150,6 +150,7 @@ struct Outcome {
         unreachable,  // no host took it: 451 4.4.1
         unresolved,   // the pool's name has no address: 451 4.4.3
         busy,         // no free place within timeouts.busy: 451 4.4.5
+        too_many,     // a host was found to take fewer recipients at a time: 452 4.5.3
         untrusted,    // TLS required and not to be had: 451 4.7.4
         unknown,      // the last octet was given to the kernel and no answer came: 451 4.4.2
         dropped,      // the sender had gone before the write that completes the message

@@ -33,6 +33,12 @@ struct HostSettings {
 /// TLS towards the hosts of a pool (product.md, section 2).
 enum class Tls : std::uint8_t { none, opportunistic, required, verify };
 
+/// What one transaction can take; 0: no bound is known.
+struct TransactionMax {
+    std::uint32_t recipients = 0;
+    std::uint32_t domains = 0;  // of them
+};
+
 /// A pool's definition, as this corridor needs it; all of it is the pool's identity. Plain values;
 /// `Relay` copies them.
 struct PoolSettings {
@@ -171,9 +177,9 @@ class Relay {
     /// starts for each connection the one send that holds all that the turn produced for it.
     /// Nothing moves without it.
     void flush();
-    /// The most recipients one transaction to this pool can take: its recipients_max, or less by
-    /// what a host of it announced.
-    std::uint32_t recipients_max(std::uint32_t pool) const;
+    /// What one transaction to this pool can take: its recipients_max, or less by what a host of it
+    /// announced (LIMITS, RFC 9422).
+    TransactionMax transaction_max(std::uint32_t pool) const;
     /// All of its hosts that anything is known of have no SMTPUTF8; false while nothing is.
     bool lacks_smtputf8(std::uint32_t pool) const;
 

@@ -55,6 +55,7 @@ struct Verdict {
         accepted,      // 2xx to the body; to the RCPT, where the submission is a question
         refused,       // by the host, or for what the host lacks: `reply` is for the sender
         divided,       // each Recipient has its answer, nothing was sent
+        too_many,      // the host takes fewer recipients, or domains of them, at a time
         host_trouble,  // the first refused step tells of the host: the message may go elsewhere
         dropped,       // the sender had gone
         again,    // the connection ended and the message was not sent whole: it may go elsewhere
@@ -287,6 +288,7 @@ class ClientSession {
     void write_rcpt(const Transfer& transfer, Output& output);
     static void write_dsn(const mail::Envelope& envelope, Output& output);
     static void write_dsn(const mail::Recipient& recipient, Output& output);
+    bool takes_as_many(const mail::Envelope& envelope) const;
     std::optional<mail::Reply> lacking(const mail::Submission& submission) const;
 
     // reading

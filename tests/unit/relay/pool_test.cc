@@ -590,16 +590,18 @@ TEST_F(PoolTest, ConnectsFromEachSourceOfTheFamily) {
 TEST_F(PoolTest, TakesAsManyRecipientsAsTheLeastOfItsHosts) {
     Host a;
     Host b;
-    a.capabilities = "250-peer\r\n250 LIMITS RCPTMAX=7\r\n";
+    a.capabilities = "250-peer\r\n250 LIMITS RCPTMAX=7 RCPTDOMAINMAX=3\r\n";
     b.capabilities = "250-peer\r\n250 SMTPUTF8\r\n";
     settings.recipients_max = 50;
     add(a);
     add(b);
     start();
-    EXPECT_EQ(relay->recipients_max(0), 50U);
+    EXPECT_EQ(relay->transaction_max(0).recipients, 50U);
+    EXPECT_EQ(relay->transaction_max(0).domains, 0U);
     EXPECT_FALSE(relay->lacks_smtputf8(0)) << "nothing is known";
     expect_accepted(submit_many(2));
-    EXPECT_TRUE(turn_until([&] { return relay->recipients_max(0) == 7; }));
+    EXPECT_TRUE(turn_until([&] { return relay->transaction_max(0).recipients == 7; }));
+    EXPECT_EQ(relay->transaction_max(0).domains, 3U);
     EXPECT_TRUE(turn_until([&] { return !relay->lacks_smtputf8(0); })) << "one of them has it";
 }
 

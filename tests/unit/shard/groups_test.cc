@@ -168,10 +168,33 @@ TEST_F(GroupsTest, TransactionsThatRecipientsTake) {
         r->pool = pool;
         pool = 8;  // 7, 8, 8, 8
     }
-    EXPECT_EQ(transactions_to(part.envelope, 7, 2), 1U);
-    EXPECT_EQ(transactions_to(part.envelope, 8, 2), 2U);
-    EXPECT_EQ(transactions_to(part.envelope, 8, 4), 1U);
-    EXPECT_EQ(transactions_to(part.envelope, 9, 1), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 7, {2, 0}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, {2, 0}), 2U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, {4, 0}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 9, {1, 0}), 1U);
+    // Three recipients of two domains, and one of another.
+    part.envelope.first_recipient->domain_key = "x.test";
+    part.envelope.first_recipient->next->domain_key = "y.test";
+    part.envelope.last_recipient->domain_key = "z.test";
+    EXPECT_EQ(transactions_to(part.envelope, 8, {9, 2}), 2U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, {9, 4}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 7, {9, 1}), 2U);
+}
+
+TEST_F(GroupsTest, WhatATransactionTakes) {
+    mail::Submission& part = *add({yes, yes, yes}).submission;
+    part.envelope.first_recipient->domain_key = "x.test";
+    part.envelope.first_recipient->next->domain_key = "y.test";
+    part.envelope.last_recipient->domain_key = "z.test";
+    for (mail::Recipient* r = part.envelope.first_recipient; r != nullptr; r = r->next) {
+        r->pool = 7;
+    }
+    EXPECT_FALSE(takes_one_more(part.envelope, 7, "x.test", {3, 0}));
+    EXPECT_TRUE(takes_one_more(part.envelope, 7, "new.test", {4, 0}));
+    EXPECT_TRUE(takes_one_more(part.envelope, 7, "new.test", {4, 4}));
+    EXPECT_FALSE(takes_one_more(part.envelope, 7, "new.test", {4, 3}));
+    EXPECT_TRUE(takes_one_more(part.envelope, 7, "y.test", {4, 3}));
+    EXPECT_TRUE(takes_one_more(part.envelope, 8, "new.test", {4, 1})) << "the others are another's";
 }
 
 TEST_F(GroupsTest, PoolsBesideTheFirst) {
