@@ -198,6 +198,11 @@ bool make_literal_key(std::string_view domain, DomainKey& key, DomainFault* faul
 
 }  // namespace
 
+bool is_v4_address(std::string_view text) {
+    in_addr address;
+    return parse_v4(text, address);
+}
+
 bool make_domain_key(std::string_view domain, DomainKey& key, DomainFault* fault) {
     if (!domain.empty() && domain.front() == '[') {
         return make_literal_key(domain, key, fault);

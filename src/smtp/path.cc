@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 
+#include "postern/mail/domain.h"
 #include "postern/smtp/characters.h"
 
 namespace postern::smtp {
@@ -56,14 +57,14 @@ std::size_t quoted_string(std::string_view text, bool& non_ascii) {
     return 0;
 }
 
-bool is_ip(int family, std::string_view text) {
+bool is_v6_address(std::string_view text) {
     std::array<char, 64> terminated{};
     std::array<unsigned char, 16> octets{};
     if (text.size() >= terminated.size() || text.find('\0') != npos) {
         return false;
     }
     std::copy(text.begin(), text.end(), terminated.begin());
-    return inet_pton(family, terminated.data(), octets.data()) == 1;
+    return inet_pton(AF_INET6, terminated.data(), octets.data()) == 1;
 }
 
 /// Drops the source route in front of a mailbox, "@a,@b:" (RFC 5321, section 4.1.1.3 and appendix
@@ -143,12 +144,12 @@ bool is_address_literal(std::string_view text) {
     const std::string_view content = text.substr(1, text.size() - 2);
     const std::size_t colon = content.find(':');
     if (colon == npos) {
-        return is_ip(AF_INET, content);
+        return mail::is_v4_address(content);
     }
     const std::string_view tag = content.substr(0, colon);
     const std::string_view value = content.substr(colon + 1);
     if (equal_ignoring_case(tag, "IPv6")) {
-        return is_ip(AF_INET6, value);
+        return is_v6_address(value);
     }
     const auto is_dcontent = [](char c) {
         return is_visible(c) && c != '[' && c != '\\' && c != ']';

@@ -39,4 +39,7 @@ struct DomainFault {
 [[nodiscard]] bool make_domain_key(
     std::string_view domain, DomainKey& key, DomainFault* fault = nullptr);
 
+/// "192.0.2.7", as an address literal may have it: leading zeros are allowed (RFC 5321, 4.1.3).
+[[nodiscard]] bool is_v4_address(std::string_view text);
+
 }  // namespace postern::mail

@@ -83,6 +83,7 @@ TEST(path, keeps_the_limits_of_the_dns) {
 TEST(path, knows_address_literals) {
     for (const char* text :
          {"[192.0.2.1]",
+          "[192.000.002.001]",
           "[IPv6:2001:db8::1]",
           "[ipv6:::]",
           "[IPv6:::ffff:192.0.2.1]",
@@ -93,6 +94,7 @@ TEST(path, knows_address_literals) {
          {"[]",
           "[192.0.2]",
           "[192.0.2.256]",
+          "[192.0.2.0001]",
           "[192.0.2.1",
           "192.0.2.1",
           "[2001:db8::1]",
