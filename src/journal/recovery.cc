@@ -132,6 +132,9 @@ void Recovery::add(std::uint32_t slot, std::span<const char> octets) {
             // The records know their epoch, and no other host's are good here.
             if (find_record(octets, work.host, block_size, record) != 0) {
                 work.report(Situation::damaged_header);
+                segment.header = {};
+                segment.header.host = work.host;
+                segment.header.epoch = record.epoch;
                 work.read(octets, record.epoch);
             } else {
                 work.report(

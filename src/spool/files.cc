@@ -307,6 +307,8 @@ base::Result<Segment*> Files::replace(Segment& segment, std::uint64_t octets) {
     }
     if (!named) {
         io::close_file(*created);
+        static_cast<void>(io::remove_file(draft));  // where that is its name still
+        name_is_lost(segment);
         return named.error();
     }
     if (segment.file.descriptor >= 0) {
@@ -317,6 +319,22 @@ base::Result<Segment*> Files::replace(Segment& segment, std::uint64_t octets) {
     segment.aside = false;
     segment.state = Segment::State::clean;
     return &segment;
+}
+
+/// Which file has the segment's name now, the old one or the new, is not known: what would be
+/// written to the other would be gone with the process.
+void Files::name_is_lost(Segment& segment) {
+    if (segment.file.descriptor < 0) {
+        return;
+    }
+    io::close_file(segment.file);
+    segment.file = {};
+    if (const base::Result<io::BlockFile> opened = io::open_file(path_of(segment))) {
+        segment.file = *opened;
+        segment.earlier = true;  // whole, it is zeroed before it is used
+    } else {
+        segment.state = Segment::State::left_alone;
+    }
 }
 
 base::Result<Segment*> Files::zero(Segment& segment) {

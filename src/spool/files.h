@@ -70,6 +70,7 @@ class Files {
     base::Result<Segment*> zero(Segment& segment);
     base::Result<Segment*> create(std::uint64_t octets);
     base::Result<Segment*> replace(Segment& segment, std::uint64_t octets);
+    void name_is_lost(Segment& segment);
 
     std::string folder_;
     std::uint64_t segment_octets_;

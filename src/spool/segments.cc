@@ -19,9 +19,11 @@ constexpr std::size_t recovered_at_once = 500;
 
 /// Does `older` keep `segment` from going? The writer's duty 4 (format.md): nothing of a lower
 /// sequence stays that its records are about. A message is one worker's, so that only that one's
-/// segments say something of it, and those of an earlier life.
+/// segments say something of it, and those of an earlier life. One whose header is damaged has no
+/// number, and may be the youngest: it waits until nothing is in the others.
 bool blocks(const Segment& older, const Segment& segment) {
-    return older.sequence >= segment.about_oldest && older.sequence < segment.sequence &&
+    const bool is_older = segment.sequence == 0 ? older.held() : older.sequence < segment.sequence;
+    return older.sequence >= segment.about_oldest && is_older &&
            (older.earlier || (!segment.earlier && older.worker == segment.worker));
 }
 

@@ -101,6 +101,7 @@ struct Spool::Implementation final : Hearer {
     void grow_buffer(std::size_t octets);
     std::uint64_t room() const;
     bool resting() const;
+    bool gathers();
 
     struct Writing final : io::Completion {
         explicit Writing(Implementation& owner);
@@ -136,6 +137,7 @@ struct Spool::Implementation final : Hearer {
     bool awaits_segment = false;
     std::uint32_t failures = 0;  // segments in a row that did not take a write
     base::Instant rests_until{};
+    base::Instant gathers_until{};  // zero: it does not
     Writing writing;
     std::unique_ptr<char, void (*)(void*)> buffer{nullptr, std::free};
     std::size_t buffer_size = 0;

@@ -193,8 +193,37 @@ void Spool::Implementation::grow_buffer(std::size_t octets) {
     buffer_size = octets;
 }
 
+/// Each write takes a block at least, and where no segment can be made those that are left have to
+/// do until so many messages are over that one goes: what says so waits until it fills a block, or
+/// for a moment.
+bool Spool::Implementation::gathers() {
+    constexpr std::size_t fill_a_block = journal::block_size / (header_size + 8);
+    constexpr base::Duration moment = std::chrono::seconds(1);
+    std::size_t count = 0;
+    for (Kept* kept = wishes.front(); kept != nullptr && count < fill_a_block;
+         kept = wishes.next(*kept)) {
+        ++count;
+    }
+    // Mail has no room there in any case.
+    if (count == fill_a_block || !ghosts.empty() || room() > kept_free() ||
+        segments.has_ready(worker)) {
+        gathers_until = {};
+        return false;
+    }
+    if (gathers_until == base::Instant{}) {
+        gathers_until = ring.now() + moment;
+    }
+    if (ring.now() >= gathers_until) {
+        gathers_until = {};
+        return false;
+    }
+    segment_is_full = segment_is_full || !intakes.empty();
+    segments.call_later(worker);
+    return true;
+}
+
 void Spool::Implementation::begin_write() {
-    if (writing.armed() || !something_waits() || resting() || !enter_segment()) {
+    if (writing.armed() || !something_waits() || resting() || !enter_segment() || gathers()) {
         return;
     }
     buffer_needed =
@@ -267,7 +296,7 @@ void Spool::Implementation::fill_wishes(Batch& batch) {
             }
             records.push_back({Type::done, kept, nullptr, *at, false});
         } else if (!put_progress(batch, *kept)) {
-            return;
+            continue;  // a large one: those behind it are not
         }
         segment->note_about(KeptAccess::oldest(*kept));
         KeptAccess::wants(*kept) = 0;

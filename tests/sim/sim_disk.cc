@@ -236,10 +236,17 @@ struct DiskAccess {
         if (found == disk.files.end()) {
             return failed("cannot rename " + from + " to " + to, ENOENT);
         }
+        World& world = World::current();
+        if (world.happens(world.faults().create_fails)) {
+            return failed("cannot rename " + from + " to " + to, EIO);
+        }
         std::shared_ptr<Disk::File> file = found->second;
         disk.files.erase(found);
         file->path = to;
         disk.files[to] = std::move(file);
+        if (world.happens(world.faults().create_fails)) {
+            return failed("cannot bring the folder to stable storage", EIO);
+        }
         return {};
     }
 

@@ -84,8 +84,8 @@ struct Segment {
     };
     std::uint32_t slot = 0;
     Verdict verdict = Verdict::unused;
-    SegmentHeader header;           // zero where it could not be read
-    std::uint32_t live = 0;         // messages whose record is here, and parts of messages
+    SegmentHeader header;    // zero where it could not be read, but for the epoch of its records
+    std::uint32_t live = 0;  // messages whose record is here, and parts of messages
     std::uint64_t live_octets = 0;  // of these records: what copying them would write
 
     static constexpr std::uint64_t about_none = ~std::uint64_t{0};

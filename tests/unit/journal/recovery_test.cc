@@ -204,6 +204,9 @@ TEST(Recovery, damaged_header) {
     EXPECT_EQ(ids(recovered), ids_of({0, 1, 2, 3, 4}));
     EXPECT_EQ(situations(recovered), Found{Situation::damaged_header});
     EXPECT_EQ(recovered.segments[0].verdict, Verdict::set_aside);
+    EXPECT_EQ(
+        recovered.segments[0].header.epoch,
+        test::recover({three_writes().octets}).segments[0].header.epoch);
 }
 
 TEST(Recovery, torn_header) {

@@ -124,6 +124,40 @@ TEST(Segments, ADamagedFileIsEmptiedAndKeptUnderAnotherName) {
     EXPECT_TRUE(life.hand().loads[4].content == text_of_size(4, 2000));
 }
 
+TEST(Segments, WhatStandsBehindADamagedHeaderIsStillDelivered) {
+    sim::Disk disk;
+    {
+        Life life(1);
+        life.hand().keep(1, text_of_size(1, 2000));
+        life.hand().keep(2, text_of_size(2, 100'000));
+        ASSERT_TRUE(life.settle());
+    }
+    disk.files.at("/spool/segment-000000")->octets[60] ^= 1;
+    Life life(2);
+    ASSERT_TRUE(life.recover());
+    ASSERT_EQ(life.hand().messages.size(), 2u);
+    for (const std::uint64_t number : {1, 2}) {
+        life.hand().load(number);
+        ASSERT_TRUE(life.settle());
+        EXPECT_EQ(life.hand().loads.at(number).error, "");
+        EXPECT_TRUE(
+            life.hand().loads.at(number).content ==
+            text_of_size(number, number == 1 ? 2000 : 100'000));
+    }
+    const auto is_aside = [&] {
+        return std::any_of(disk.files.begin(), disk.files.end(), [](const auto& each) {
+            return each.first.starts_with("/spool/damaged-segment-000000-");
+        });
+    };
+    // What is in it goes elsewhere; and nothing is where it was when that is over.
+    EXPECT_TRUE(life.run_until(is_aside));
+    for (const std::uint64_t number : {1, 2}) {
+        life.hand().spool.finish(*life.hand().messages[number]);
+    }
+    ASSERT_TRUE(life.settle());
+    EXPECT_EQ(life.hand().over.size(), 2u);
+}
+
 TEST(Segments, AFileThatCannotBeReadNowWaitsForAnotherStart) {
     sim::Disk disk;
     {

@@ -410,6 +410,35 @@ TEST(Spool, AFullDiskTakesNoMailAndStillLetsGo) {
     EXPECT_TRUE(hand.safe_.contains(number));
 }
 
+/// Each says so by itself, as mail does that a host takes one by one: a block each would be more
+/// than they free.
+TEST(Spool, AFullDiskIsEmptiedOneByOne) {
+    sim::Disk disk(std::uint64_t{5} << 18);
+    Life life(1);
+    Hand& hand = life.hand();
+    std::uint64_t number = 0;
+    while (hand.spool.takes() && number < 5000) {
+        for (int i = 0; i < 20; ++i) {
+            ++number;
+            hand.keep(number, text_of_size(number, 2000));
+        }
+        ASSERT_TRUE(life.settle());
+    }
+    ASSERT_LT(number, 5000u);
+    const auto all = hand.messages;
+    ASSERT_GT(all.size(), 300u);
+    for (const auto& [each, kept] : all) {
+        if (each != number) {
+            hand.spool.finish(*kept);
+            for (int i = 0; i < 3; ++i) {
+                life.turn();
+            }
+        }
+    }
+    EXPECT_TRUE(life.run_until([&] { return hand.spool.takes(); }));
+    EXPECT_TRUE(life.run_until([&] { return hand.over.size() + 1 >= all.size(); }));
+}
+
 TEST(Spool, AWriteThatIsFullIsNotTheEndOfItsSegment) {
     sim::Disk disk;
     Life life(1, {}, 1, std::uint64_t{8} << 20);
