@@ -51,9 +51,10 @@ std::uint32_t connections_that_fit(const shard::Snapshot& snapshot, std::uint32_
     for (const relay::PoolSettings& pool : snapshot.pools) {
         hosts += pool.hosts.size() * std::max(pool.connections_max, workers);
     }
-    hosts = std::min(hosts, limit.rlim_cur / 4);  // most pools of many are idle
+    hosts = std::min(hosts, limit.rlim_cur / 4);         // most pools of many are idle
+    const std::uint64_t segments = limit.rlim_cur / 32;  // of the spool: 64 MiB each
     const std::uint64_t others =
-        descriptors_reserved + hosts + workers * (8 + snapshot.config.listeners.size());
+        descriptors_reserved + hosts + segments + workers * (8 + snapshot.config.listeners.size());
     const std::uint64_t room = limit.rlim_cur > others ? limit.rlim_cur - others : 1;
     const std::uint32_t wanted = snapshot.config.limits.connections;
     if (room < wanted) {
