@@ -368,11 +368,11 @@ class Gateway {
         try {
             all.worker->run();
         } catch (const PowerCut&) {
-            disk_.cut_power(choices_);
-            cuts_.push_back(world.now());
-            resume_ = world.now() + 5s;
-            clear(all);
-            wrecks().push_back({std::move(all.worker), std::move(all.segments)});
+            cut(world, all);
+            return;
+        } catch (const NoEnd&) {
+            run_.wrong += "it turns without end, and does nothing\n";
+            cut(world, all);
             return;
         }
         all.worker.reset();
@@ -383,6 +383,14 @@ class Gateway {
                 "{} descriptors of files are open at the end\n", disk_.open_descriptors());
         }
         resume_ = world.now() + 1s;
+    }
+
+    void cut(World& world, Life& all) {
+        disk_.cut_power(choices_);
+        cuts_.push_back(world.now());
+        resume_ = world.now() + 5s;
+        clear(all);
+        wrecks().push_back({std::move(all.worker), std::move(all.segments)});
     }
 
     /// All is well from here on.

@@ -87,11 +87,15 @@ base::Instant World::after_disk() {
 void World::step(base::Instant until) {
     if (events_.empty() || events_.begin()->first > until) {
         // For ever is no moment: with nothing to happen the clock stands.
-        if (until != base::Instant::max()) {
-            now_ = std::max(now_, until);
+        if (until != base::Instant::max() && until > now_) {
+            now_ = until;
+            steps_in_vain_ = 0;
+        } else if (++steps_in_vain_ == steps_in_vain_max) {
+            throw NoEnd();
         }
         return;
     }
+    steps_in_vain_ = 0;
     now_ = events_.begin()->first;
     // What an event sets for this same moment happens in the next step.
     std::vector<std::function<void()>> happening;

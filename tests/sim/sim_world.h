@@ -108,6 +108,9 @@ class Socket : public std::enable_shared_from_this<Socket> {
     std::deque<std::shared_ptr<Socket>> backlog_;
 };
 
+/// Somebody turns and turns while nothing happens and the clock stands. Thrown by World::step.
+struct NoEnd {};
+
 class World {
    public:
     explicit World(std::uint64_t seed, const Faults& faults = {});
@@ -144,7 +147,7 @@ class World {
 
     base::WallTime wall_at(base::Instant instant) const;
     /// Moves the clock to what happens next and lets all of that moment happen, or to `until` if
-    /// that is earlier.
+    /// that is earlier. Throws NoEnd where it has had nothing to do for very often.
     void step(base::Instant until);
 
     /// What each ring does when the power is cut (Disk::cut_power): all that it has under way is
@@ -167,6 +170,8 @@ class World {
 
    private:
     friend class Socket;
+    static constexpr unsigned steps_in_vain_max = 10'000;
+
     std::shared_ptr<Socket> listener_at(const io::Address& address);
     void establish(const std::shared_ptr<Socket>& socket);
 
@@ -179,6 +184,7 @@ class World {
     std::multimap<std::string, std::weak_ptr<Socket>>
         listeners_;  // by address text; several may share one
     std::vector<std::string> silent_;
+    unsigned steps_in_vain_ = 0;  // without a pause
     std::uint32_t hosts_ = 0;
     std::uint16_t next_port_ = 20000;
 };
