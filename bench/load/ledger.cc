@@ -14,6 +14,7 @@ namespace {
 constexpr std::uint64_t header_flag = 1;
 constexpr std::uint64_t body_flag = 2;
 constexpr std::uint64_t answered_flag = 4;
+constexpr std::size_t fixed_words = 3;  // in front of the recipients
 constexpr unsigned run_shift = 32;
 constexpr unsigned count_shift = 3;
 constexpr std::uint64_t count_mask = (std::uint64_t{1} << (run_shift - count_shift)) - 1;
@@ -25,7 +26,7 @@ std::size_t count_of(std::uint64_t word) {
 }  // namespace
 
 void DeliveryLog::append(const Delivery& delivery) {
-    const std::size_t words = 2 + delivery.recipients.size();
+    const std::size_t words = fixed_words + delivery.recipients.size();
     if (chunks_.empty() || chunks_.back().capacity() - chunks_.back().size() < words) {
         chunks_.emplace_back().reserve(std::max(chunk_words, words));
     }
@@ -36,6 +37,7 @@ void DeliveryLog::append(const Delivery& delivery) {
         (delivery.header_changed ? header_flag : 0) | (delivery.body_changed ? body_flag : 0) |
         (delivery.answered ? answered_flag : 0));
     chunk.push_back(delivery.number);
+    chunk.push_back(delivery.taken_ms);
     chunk.insert(chunk.end(), delivery.recipients.begin(), delivery.recipients.end());
 }
 
@@ -43,7 +45,7 @@ std::vector<std::uint64_t> DeliveryLog::of_run(std::uint32_t run) const {
     std::vector<std::uint64_t> words;
     for (const auto& chunk : chunks_) {
         for (std::size_t at = 0; at < chunk.size();) {
-            const std::size_t size = 2 + count_of(chunk[at]);
+            const std::size_t size = fixed_words + count_of(chunk[at]);
             if (chunk[at] >> run_shift == run) {
                 words.insert(words.end(), &chunk[at], &chunk[at] + size);
             }
@@ -57,17 +59,19 @@ bool read_deliveries(const std::vector<std::uint64_t>& words, std::vector<Delive
     for (std::size_t at = 0; at < words.size();) {
         const std::uint64_t head = words[at];
         const std::size_t count = count_of(head);
-        if (words.size() - at < 2 + count) {
+        if (words.size() - at < fixed_words + count) {
             return false;
         }
         Delivery& delivery = to.emplace_back();
         delivery.run = static_cast<std::uint32_t>(head >> run_shift);
         delivery.number = words[at + 1];
+        delivery.taken_ms = words[at + 2];
         delivery.header_changed = (head & header_flag) != 0;
         delivery.body_changed = (head & body_flag) != 0;
         delivery.answered = (head & answered_flag) != 0;
-        delivery.recipients.assign(&words[at] + 2, &words[at] + 2 + count);
-        at += 2 + count;
+        const auto recipients = words.begin() + static_cast<std::ptrdiff_t>(at + fixed_words);
+        delivery.recipients.assign(recipients, recipients + static_cast<std::ptrdiff_t>(count));
+        at += fixed_words + count;
     }
     return true;
 }

@@ -19,6 +19,7 @@ namespace postern::bench {
 struct Delivery {
     std::uint32_t run = 0;
     std::uint64_t number = 0;
+    std::uint64_t taken_ms = 0;  // when, in milliseconds of UTC
     bool header_changed = false;
     bool body_changed = false;
     bool answered = true;
@@ -26,7 +27,7 @@ struct Delivery {
 };
 
 /// Deliveries as numbers, so that millions fit and travel: [run, flags and count] [number]
-/// [recipient ...].
+/// [taken_ms] [recipient ...].
 class DeliveryLog {
    public:
     void append(const Delivery& delivery);
@@ -68,6 +69,7 @@ class Ledger {
     SinkCounters counters;
     AnswerCounts answers;
     std::map<std::string, Violations, std::less<>> violations;
+    std::uint64_t now_ms = 0;  // of UTC, as its worker has it
     DeliveryLog deliveries;
     void violation(std::string_view kind, std::string_view example);
 

@@ -220,6 +220,9 @@ int run_load(LoadOptions options) {
         const std::uint64_t violations = after->violations - before->violations;
         report["delivery"] = bench::to_json(*comparison);
         report["delivery"]["violations"] = violations;
+        if (options.json) {
+            report["delivery"]["repeats_ms"] = comparison->repeats;
+        }
         report["sinks"] = after->reports;
         good = good && comparison->good() && violations == 0;
     }

@@ -512,6 +512,7 @@ void Receiver::take_over(bool answered) {
     if (identity_) {
         delivery_.run = identity_->run;
         delivery_.number = identity_->number;
+        delivery_.taken_ms = ledger_.now_ms;
         delivery_.answered = answered;
         ledger_.deliveries.append(delivery_);
     }

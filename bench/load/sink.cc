@@ -164,6 +164,8 @@ void SinkConnection::feed(base::BlockRef block, std::string_view bytes) {
     std::size_t taken = 0;
     {
         const std::lock_guard lock(worker_.ledger_.mutex);
+        worker_.ledger_.now_ms =
+            static_cast<std::uint64_t>(base::to_ms(worker_.ring_->wall_now().time_since_epoch()));
         taken = receiver_.consume(bytes, out_);
     }
     rest_ = bytes.substr(taken);

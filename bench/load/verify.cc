@@ -82,17 +82,25 @@ Comparison compare(
     const std::vector<bool> none_refused(plan.per_message());
     MessageCheck message(plan, result);
     Copies copies;
+    std::vector<std::uint64_t> taken_ms;
     for (const SentLog::Fate& fate : sent.fates) {
         copies.clear();
+        taken_ms.clear();
         const auto [first, last] = by_number.equal_range(fate.number);
         for (auto at = first; at != last; ++at) {
+            taken_ms.push_back(at->second->taken_ms);
             for (const std::uint64_t recipient : at->second->recipients) {
                 ++copies[recipient];
             }
         }
         by_number.erase(first, last);
         const auto marks = refused.find(fate.number);
+        const std::uint64_t duplicate = result.duplicate;
         message.check(fate, marks == refused.end() ? none_refused : marks->second, copies);
+        if (result.duplicate > duplicate && result.repeats.size() < Comparison::repeats_max) {
+            std::sort(taken_ms.begin(), taken_ms.end());
+            result.repeats.push_back(taken_ms);
+        }
     }
     result.unexpected = by_number.size();
     return result;

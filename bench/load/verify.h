@@ -42,6 +42,11 @@ struct Comparison {
     std::uint64_t unanswered =
         0;  // messages that a sink took without an answer: counts for nothing else
 
+    /// Of each message with copies past the first: when it was taken, in milliseconds of UTC, the
+    /// first time first; of at most repeats_max messages.
+    std::vector<std::vector<std::uint64_t>> repeats;
+    static constexpr std::size_t repeats_max = 100'000;
+
     bool good() const {
         return lost + duplicate + header_changed + body_changed + unexpected + wrong_recipient +
                    refused_delivered ==

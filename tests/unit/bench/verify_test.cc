@@ -1,9 +1,12 @@
 #include "bench/load/verify.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 namespace postern::bench {
 namespace {
+
+using testing::ElementsAre;
 
 using Verdict = Sender::Verdict;
 
@@ -46,7 +49,11 @@ TEST_F(Verify, AllIsWellHoweverItWasSplit) {
 TEST_F(Verify, LostAndDoubledAreCountedByRecipient) {
     sent.fates = {{0, Verdict::accepted}, {1, Verdict::accepted}};
     deliveries = {delivery(0, {0, 1}), delivery(0, {1}), delivery(0, {1})};
+    deliveries[0].taken_ms = 30;
+    deliveries[1].taken_ms = 10;
+    deliveries[2].taken_ms = 20;
     const Comparison result = compared();
+    EXPECT_THAT(result.repeats, ElementsAre(ElementsAre(10, 20, 30)));
     EXPECT_EQ(result.lost, 2U);
     EXPECT_EQ(result.duplicate, 2U);
     EXPECT_EQ(result.wrong_recipient, 0U);
@@ -120,6 +127,7 @@ TEST(DeliveryLog, GivesBackWhatWentIn) {
         Delivery one;
         one.run = number % 3 == 0 ? 1 : 0xffffffff;
         one.number = number << 20;
+        one.taken_ms = number + 5;
         one.header_changed = number % 5 == 0;
         one.body_changed = number % 7 == 0;
         one.answered = number % 11 != 0;
@@ -134,6 +142,7 @@ TEST(DeliveryLog, GivesBackWhatWentIn) {
     ASSERT_EQ(got.size(), expected.size());
     for (std::size_t i = 0; i < got.size(); ++i) {
         EXPECT_EQ(got[i].number, expected[i].number);
+        EXPECT_EQ(got[i].taken_ms, expected[i].taken_ms);
         EXPECT_EQ(got[i].header_changed, expected[i].header_changed);
         EXPECT_EQ(got[i].body_changed, expected[i].body_changed);
         EXPECT_EQ(got[i].answered, expected[i].answered);
