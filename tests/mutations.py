@@ -70,10 +70,11 @@ MUTATIONS = {
         "    } else if (attempt.has_outcome) {\n        conclude(attempt);\n    } else if (attempt.with_relay) {\n",
     ),
     "one-recipient": (
-        "of the recipients of a group the last is forgotten",
+        "what was said of the last of several recipients is forgotten",
         "src/shard/kept_mail.cc",
-        "        if (found.way && found.way->pool == submission.pool &&\n",
-        "        if (found.way && found.way->pool == submission.pool && i + 1 < all.size() &&\n",
+        "                found[r->number] = apply(attempt, said, *r);\n",
+        "                if (r->next != nullptr || submission.envelope.recipient_count == 1) {\n"
+        "                    found[r->number] = apply(attempt, said, *r);\n                }\n",
     ),
     "freed-too-early": (
         "a segment is used again though messages are in it",
