@@ -70,11 +70,12 @@ MUTATIONS = {
         "    } else if (attempt.has_outcome) {\n        conclude(attempt);\n    } else if (attempt.with_relay) {\n",
     ),
     "one-recipient": (
-        "what was said of the last of several recipients is forgotten",
+        "the last of several recipients is taken for one who has it, whatever was said",
         "src/shard/kept_mail.cc",
-        "                found[r->number] = apply(attempt, said, *r);\n",
-        "                if (r->next != nullptr || submission.envelope.recipient_count == 1) {\n"
-        "                    found[r->number] = apply(attempt, said, *r);\n                }\n",
+        "                found[r->number] = apply(attempt, said, submission.envelope, *r);\n",
+        "                found[r->number] = apply(attempt, said, submission.envelope, *r);\n"
+        "                if (r->next == nullptr && r->number > 0) {\n                    found[r->number] = State::delivered;\n"
+        "                }\n",
     ),
     "freed-too-early": (
         "a segment is used again though messages are in it",

@@ -352,7 +352,10 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     const config::Retry& retry_of(const Said& said) const;
     void process(Attempt& attempt);
     journal::State apply(
-        const Attempt& attempt, const Said& said, const mail::Recipient& recipient);
+        const Attempt& attempt,
+        const Said& said,
+        const mail::Envelope& envelope,
+        const mail::Recipient& recipient);
     journal::State refuse(
         const Attempt& attempt,
         const Said& said,

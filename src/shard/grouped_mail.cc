@@ -161,11 +161,11 @@ bool Deliveries::make_groups(Grouped& message) {
         r->number = number++;
         const relay::TransactionMax most = parts_.relay.transaction_max(r->pool);
         auto its =
-            std::find_if(message.groups.rbegin(), message.groups.rend(), [&](const Group& group) {
+            std::find_if(message.groups.begin(), message.groups.end(), [&](const Group& group) {
                 return group.pool == r->pool &&
                        takes_one_more(group.submission->envelope, r->pool, r->domain_key, most);
             });
-        if (its == message.groups.rend()) {
+        if (its == message.groups.end()) {
             mail::Submission* const part = parts_.submissions.make_part(message.whole);
             if (part == nullptr) {
                 return false;
@@ -177,7 +177,7 @@ bool Deliveries::make_groups(Grouped& message) {
             Group& group = message.groups.emplace_back();
             group.submission = part;
             group.pool = r->pool;
-            its = message.groups.rbegin();
+            its = std::prev(message.groups.end());
         }
         auto* const recipient = its->submission->arena.make<mail::Recipient>(*r);
         if (recipient == nullptr) {
@@ -185,8 +185,7 @@ bool Deliveries::make_groups(Grouped& message) {
         }
         recipient->next = nullptr;
         its->submission->envelope.add(*recipient);
-        message.group_numbers.push_back(
-            static_cast<std::uint32_t>(message.groups.rend() - its) - 1);
+        message.group_numbers.push_back(static_cast<std::uint32_t>(its - message.groups.begin()));
     }
     return true;
 }
@@ -339,7 +338,8 @@ void Deliveries::write_delivered(Attempt& attempt, const Group& group) {
          r = r->next) {
         const bool wanted = (r->notify & set_of(mail::Notify::success)) != 0;
         if (r->answer.code < 400 && (group.host_has_dsn || !wanted)) {
-            attempt.kept->recipients()[r->number].state = apply(attempt, group, *r);
+            attempt.kept->recipients()[r->number].state =
+                apply(attempt, group, group.submission->envelope, *r);
         }
     }
     spool_->note(*attempt.kept);

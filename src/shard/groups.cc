@@ -78,30 +78,47 @@ bool may_go(const Sum& sum, bool trusted, bool keeps) {
     return !sum.divided() || (keeps && (trusted || sum.permanent == 0));
 }
 
+namespace {
+
+bool has_domain(const mail::Envelope& envelope, std::uint32_t pool, std::string_view domain_key) {
+    for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
+        if (r->pool == pool && r->domain_key == domain_key) {
+            return true;
+        }
+    }
+    return false;
+}
+
+auto for_pool(std::uint32_t pool) {
+    return [pool](const mail::Recipient& one) { return one.pool == pool; };
+}
+
+}  // namespace
+
 bool takes_one_more(
     const mail::Envelope& envelope,
     std::uint32_t pool,
     std::string_view domain_key,
     const relay::TransactionMax& most) {
-    if (envelope.recipient_count >= most.recipients) {
-        return false;
-    }
-    if (most.domains == 0) {
-        return true;
-    }
-    const auto is_its = [pool](const mail::Recipient& one) { return one.pool == pool; };
-    for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
-        if (is_its(*r) && r->domain_key == domain_key) {
-            return true;
-        }
-    }
-    return envelope.count_domains(most.domains, is_its) < most.domains;
+    return envelope.recipient_count < most.recipients &&
+           (most.domains == 0 || has_domain(envelope, pool, domain_key) ||
+            envelope.count_domains(most.domains, for_pool(pool)) < most.domains);
+}
+
+bool takes_all(const mail::Envelope& envelope, const relay::TransactionMax& most) {
+    return envelope.recipient_count <= most.recipients &&
+           (most.domains == 0 ||
+            envelope.count_domains(most.domains + 1, [](const mail::Recipient&) { return true; }) <=
+                most.domains);
 }
 
 std::uint32_t transactions_to(
-    const mail::Envelope& envelope, std::uint32_t pool, const relay::TransactionMax& most) {
-    const auto is_its = [pool](const mail::Recipient& one) { return one.pool == pool; };
+    const mail::Envelope& envelope,
+    std::uint32_t pool,
+    std::string_view domain_key,
+    const relay::TransactionMax& most) {
     const auto times = [](std::uint32_t all, std::uint32_t max) { return (all + max - 1) / max; };
+    const auto is_its = for_pool(pool);
     std::uint32_t count = 1;
     for (const mail::Recipient* r = envelope.first_recipient; r != nullptr; r = r->next) {
         count += is_its(*r) ? 1 : 0;
@@ -110,9 +127,14 @@ std::uint32_t transactions_to(
     if (most.domains == 0) {
         return by_count;
     }
+    const std::uint32_t domains =
+        envelope.count_domains(count, is_its) + (has_domain(envelope, pool, domain_key) ? 0 : 1);
+    const std::uint32_t by_domains = times(domains, most.domains);
+    if (by_count == 1 || by_domains == 1) {
+        return std::max(by_count, by_domains);
+    }
     // Some end since they are full, the others since a domain more would be too many.
-    const std::uint32_t by_domains = times(envelope.count_domains(count, is_its) + 1, most.domains);
-    return by_count == 1 ? by_domains : by_count + by_domains;
+    return by_count + by_domains;
 }
 
 }  // namespace postern::shard

@@ -114,9 +114,15 @@ bool takes_one_more(
     std::string_view domain_key,
     const relay::TransactionMax& most);
 
-/// How many it takes, about, for the recipients of the pool, with one more.
+/// Does one take these?
+bool takes_all(const mail::Envelope& envelope, const relay::TransactionMax& most);
+
+/// How many it takes at most for the recipients of the pool, with one more, of that domain.
 std::uint32_t transactions_to(
-    const mail::Envelope& envelope, std::uint32_t pool, const relay::TransactionMax& most);
+    const mail::Envelope& envelope,
+    std::uint32_t pool,
+    std::string_view domain_key,
+    const relay::TransactionMax& most);
 
 /// The pools of a message beside its first recipient's; one of them may come more than once, and
 /// comes as often each time.

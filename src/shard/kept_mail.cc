@@ -383,7 +383,10 @@ State Deliveries::refuse(
 
 /// What the relay said makes of a recipient that it was given.
 State Deliveries::apply(
-    const Attempt& attempt, const Said& said, const mail::Recipient& recipient) {
+    const Attempt& attempt,
+    const Said& said,
+    const mail::Envelope& envelope,
+    const mail::Recipient& recipient) {
     spool::KeptRecipient& kept = attempt.kept->recipients()[recipient.number];
     const mail::Reply& own = recipient.answer;
     const bool taken = said.kind == Kind::accepted && own.code < 400;
@@ -405,10 +408,9 @@ State Deliveries::apply(
             return refuse(attempt, said, kept, sync_answer(said.kind));
         case Kind::too_many:
             // What it takes is known now. Hosts that say another thing each time are given time.
-            if (kept.attempts > 0) {
+            if (takes_all(envelope, parts_.relay.transaction_max(said.pool))) {
                 return refuse(attempt, said, kept, sync_answer(said.kind));
             }
-            ++kept.attempts;
             kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
             break;
         case Kind::unreachable:
@@ -437,7 +439,7 @@ void Deliveries::process(Attempt& attempt) {
         const auto apply_all = [&](const Said& said, const mail::Submission& submission) {
             for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
                  r = r->next) {
-                found[r->number] = apply(attempt, said, *r);
+                found[r->number] = apply(attempt, said, submission.envelope, *r);
             }
         };
         if (const auto* const message = static_cast<Grouped*>(attempt.submission->grouped)) {

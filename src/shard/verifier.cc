@@ -112,14 +112,14 @@ Verifier::~Verifier() {
 
 void Verifier::take(const Snapshot& snapshot, const std::vector<std::uint32_t>& pools) {
     const std::vector<route::Target>& targets = snapshot.table->targets();
-    for (std::size_t i = 0; i < targets.size(); ++i) {
+    for (std::size_t i = 0; i < pools.size(); ++i) {
         if (pools[i] == route::none) {
             continue;
         }
         pools_.resize(std::max<std::size_t>(pools_.size(), pools[i] + 1));
         Pool& pool = pools_[pools[i]];
         pool = {};
-        if (targets[i].kind != route::TargetKind::pool) {
+        if (i >= targets.size() || targets[i].kind != route::TargetKind::pool) {
             continue;
         }
         pool.name = targets[i].text;

@@ -562,7 +562,8 @@ std::optional<mail::Reply> Worker::Implementation::recipient(
     }
     bool spool_first = apart && mode == mail::Mode::queue;
     if (apart && mode == mail::Mode::hybrid &&
-        transactions_to(submission.envelope, pool, most) > deliveries_.waiting_max(pool)) {
+        transactions_to(submission.envelope, pool, recipient.domain_key, most) >
+            deliveries_.waiting_max(pool)) {
         if (!submission.client.trusted) {
             return too_many_for_host;
         }

@@ -270,7 +270,7 @@ base::Result<Segment*> Files::clean(std::uint64_t octets, bool may_make) {
     if (longer != nullptr) {
         return zero(*longer);
     }
-    if (shorter != nullptr) {
+    if (shorter != nullptr && shorter->state == Segment::State::dirty) {
         return zero(*shorter);
     }
     return may_make && octets > first_octets_ ? create(first_octets_) : made;
@@ -301,6 +301,7 @@ base::Result<Segment*> Files::replace(Segment& segment, std::uint64_t octets) {
             path,
             folder_ + "/damaged-" + journal::segment_file_name(segment.slot) + "-" +
                 std::to_string(io::wall_time().time_since_epoch().count()));
+        segment.aside = !named;
     }
     if (named) {
         named = io::rename_file(draft, path);
@@ -316,13 +317,13 @@ base::Result<Segment*> Files::replace(Segment& segment, std::uint64_t octets) {
     }
     segment.file = *created;
     direct_ = direct_ && created->direct;
-    segment.aside = false;
     segment.state = Segment::State::clean;
     return &segment;
 }
 
 /// Which file has the segment's name now, the old one or the new, is not known: what would be
-/// written to the other would be gone with the process.
+/// written to the other would be gone with the process. Where it can not be opened another takes
+/// its place later, as that of one that can not be zeroed.
 void Files::name_is_lost(Segment& segment) {
     if (segment.file.descriptor < 0) {
         return;
@@ -333,7 +334,7 @@ void Files::name_is_lost(Segment& segment) {
         segment.file = *opened;
         segment.earlier = true;  // whole, it is zeroed before it is used
     } else {
-        segment.state = Segment::State::left_alone;
+        segment.state = Segment::State::broken;
     }
 }
 

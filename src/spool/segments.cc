@@ -20,10 +20,13 @@ constexpr std::size_t recovered_at_once = 500;
 /// Does `older` keep `segment` from going? The writer's duty 4 (format.md): nothing of a lower
 /// sequence stays that its records are about. A message is one worker's, so that only that one's
 /// segments say something of it, and those of an earlier life. One whose header is damaged has no
-/// number, and may be the youngest: it waits until nothing is in the others.
+/// number, and may be the youngest: it waits until nothing is in any other of an earlier life.
 bool blocks(const Segment& older, const Segment& segment) {
-    const bool is_older = segment.sequence == 0 ? older.held() : older.sequence < segment.sequence;
-    return older.sequence >= segment.about_oldest && is_older &&
+    if (segment.sequence == 0) {
+        return segment.about_oldest != journal::Segment::about_none && older.earlier &&
+               (older.held() || older.state == Segment::State::broken);
+    }
+    return older.sequence >= segment.about_oldest && older.sequence < segment.sequence &&
            (older.earlier || (!segment.earlier && older.worker == segment.worker));
 }
 
@@ -500,7 +503,7 @@ bool Segments::Implementation::bury_one() {
     return true;
 }
 
-/// All that a recovery would find something in, the oldest first.
+/// All that a recovery would find something in, the oldest first; behind them what has no number.
 std::vector<Segment*> Segments::Implementation::by_age() {
     std::vector<Segment*> segments;
     for (Segment& segment : files_.all()) {
@@ -512,7 +515,7 @@ std::vector<Segment*> Segments::Implementation::by_age() {
         }
     }
     std::stable_sort(segments.begin(), segments.end(), [](const Segment* a, const Segment* b) {
-        return a->sequence < b->sequence;
+        return a->sequence - 1 < b->sequence - 1;
     });
     return segments;
 }

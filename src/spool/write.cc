@@ -23,6 +23,8 @@ constexpr std::uint64_t kept_free_min = std::uint64_t{1} << 20;
 constexpr base::Duration rest = std::chrono::seconds(1);
 
 constexpr std::size_t header_size = journal::RecordHeader::size_octets;
+/// As most records of progress.
+constexpr std::size_t small_record = 256;
 
 }  // namespace
 
@@ -218,6 +220,10 @@ bool Spool::Implementation::gathers() {
         return false;
     }
     segment_is_full = segment_is_full || !intakes.empty();
+    if (segment_is_full && !awaits_segment) {
+        awaits_segment = true;
+        segments.await_ready(worker);
+    }
     segments.call_later(worker);
     return true;
 }
@@ -296,6 +302,9 @@ void Spool::Implementation::fill_wishes(Batch& batch) {
             }
             records.push_back({Type::done, kept, nullptr, *at, false});
         } else if (!put_progress(batch, *kept)) {
+            if (batch.room() < small_record) {
+                return;
+            }
             continue;  // a large one: those behind it are not
         }
         segment->note_about(KeptAccess::oldest(*kept));

@@ -168,17 +168,22 @@ TEST_F(GroupsTest, TransactionsThatRecipientsTake) {
         r->pool = pool;
         pool = 8;  // 7, 8, 8, 8
     }
-    EXPECT_EQ(transactions_to(part.envelope, 7, {2, 0}), 1U);
-    EXPECT_EQ(transactions_to(part.envelope, 8, {2, 0}), 2U);
-    EXPECT_EQ(transactions_to(part.envelope, 8, {4, 0}), 1U);
-    EXPECT_EQ(transactions_to(part.envelope, 9, {1, 0}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 7, "new.test", {2, 0}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, "new.test", {2, 0}), 2U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, "new.test", {4, 0}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 9, "new.test", {1, 0}), 1U);
     // Three recipients of two domains, and one of another.
     part.envelope.first_recipient->domain_key = "x.test";
     part.envelope.first_recipient->next->domain_key = "y.test";
     part.envelope.last_recipient->domain_key = "z.test";
-    EXPECT_EQ(transactions_to(part.envelope, 8, {9, 2}), 2U);
-    EXPECT_EQ(transactions_to(part.envelope, 8, {9, 4}), 1U);
-    EXPECT_EQ(transactions_to(part.envelope, 7, {9, 1}), 2U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, "new.test", {9, 2}), 2U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, "new.test", {9, 4}), 1U);
+    EXPECT_EQ(transactions_to(part.envelope, 8, "z.test", {9, 2}), 2U) << "y, z and none";
+    EXPECT_EQ(transactions_to(part.envelope, 8, "z.test", {3, 3}), 2U)
+        << "full, and no domain more";
+    EXPECT_EQ(transactions_to(part.envelope, 8, "new.test", {3, 3}), 4U) << "at most";
+    EXPECT_EQ(transactions_to(part.envelope, 7, "new.test", {9, 1}), 2U);
+    EXPECT_EQ(transactions_to(part.envelope, 7, "x.test", {9, 1}), 1U);
 }
 
 TEST_F(GroupsTest, WhatATransactionTakes) {
@@ -195,6 +200,10 @@ TEST_F(GroupsTest, WhatATransactionTakes) {
     EXPECT_FALSE(takes_one_more(part.envelope, 7, "new.test", {4, 3}));
     EXPECT_TRUE(takes_one_more(part.envelope, 7, "y.test", {4, 3}));
     EXPECT_TRUE(takes_one_more(part.envelope, 8, "new.test", {4, 1})) << "the others are another's";
+    EXPECT_TRUE(takes_all(part.envelope, {3, 0}));
+    EXPECT_TRUE(takes_all(part.envelope, {3, 3}));
+    EXPECT_FALSE(takes_all(part.envelope, {2, 0}));
+    EXPECT_FALSE(takes_all(part.envelope, {3, 2}));
 }
 
 TEST_F(GroupsTest, PoolsBesideTheFirst) {
