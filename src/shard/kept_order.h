@@ -83,7 +83,8 @@ class KeptHeap {
     std::vector<spool::Kept*> heap_;
 };
 
-/// All of a worker's kept messages by ID, which is by time: nearly all come in at the end.
+/// All of a worker's kept messages by ID, which is by time: nearly all come in at the end. Behind a
+/// start they do not: a few at a time are sorted in by themselves, and then all of them at once.
 class KeptIndex {
    public:
     std::size_t size() const { return size_; }
@@ -93,17 +94,26 @@ class KeptIndex {
         if (rows_.empty() || rows_.back().id < row.id) {
             rows_.push_back(row);
         } else {
-            rows_.insert(lower_bound(row.id), row);
+            late_.insert(lower_bound(late_, row.id), row);
+            if (late_.size() == late_max) {
+                take_late_ones_in();
+            }
         }
         ++size_;
     }
 
     /// REQUIRES: it was inserted.
     void erase(spool::Kept& kept) {
-        const auto row = lower_bound(kept.id());
-        POSTERN_ASSERT(row != rows_.end() && row->kept == &kept, "a message is not in the index");
-        row->kept = nullptr;
         --size_;
+        const auto row = lower_bound(rows_, kept.id());
+        if (row == rows_.end() || row->kept != &kept) {
+            const auto late = lower_bound(late_, kept.id());
+            POSTERN_ASSERT(
+                late != late_.end() && late->kept == &kept, "a message is not in the index");
+            late_.erase(late);
+            return;
+        }
+        row->kept = nullptr;
         // Gaps are closed when they are most of it: each costs two steps in all.
         if (rows_.size() > 64 && size_ < rows_.size() / 2) {
             std::erase_if(rows_, [](const Row& one) { return one.kept == nullptr; });
@@ -114,25 +124,36 @@ class KeptIndex {
 
     /// The first with this ID or a later one; nullptr: there is none.
     spool::Kept* at_or_after(const journal::Id& id) {
-        for (auto row = lower_bound(id); row != rows_.end(); ++row) {
-            if (row->kept != nullptr) {
+        auto row = lower_bound(rows_, id);
+        while (row != rows_.end() && row->kept == nullptr) {
+            ++row;
+        }
+        const auto late = lower_bound(late_, id);
+        if (late == late_.end()) {
+            return row == rows_.end() ? nullptr : row->kept;
+        }
+        return row == rows_.end() || late->id < row->id ? late->kept : row->kept;
+    }
+
+    /// nullptr: it is not here.
+    spool::Kept* find(const journal::Id& id) {
+        for (std::vector<Row>* const rows : {&rows_, &late_}) {
+            const auto row = lower_bound(*rows, id);
+            if (row != rows->end() && row->id == id && row->kept != nullptr) {
                 return row->kept;
             }
         }
         return nullptr;
     }
 
-    /// nullptr: it is not here.
-    spool::Kept* find(const journal::Id& id) {
-        const auto row = lower_bound(id);
-        return row != rows_.end() && row->id == id ? row->kept : nullptr;
-    }
-
+    /// In no order.
     template <class Each>
     void for_each(Each each) {
-        for (const Row& row : rows_) {
-            if (row.kept != nullptr) {
-                each(*row.kept);
+        for (const std::vector<Row>* const rows : {&rows_, &late_}) {
+            for (const Row& row : *rows) {
+                if (row.kept != nullptr) {
+                    each(*row.kept);
+                }
             }
         }
     }
@@ -143,14 +164,24 @@ class KeptIndex {
         spool::Kept* kept;  // nullptr: a gap
     };
 
-    std::vector<Row>::iterator lower_bound(const journal::Id& id) {
-        return std::lower_bound(
-            rows_.begin(), rows_.end(), id, [](const Row& row, const journal::Id& wanted) {
-                return row.id < wanted;
-            });
+    static constexpr std::size_t late_max = 4096;
+
+    static bool is_before(const Row& a, const Row& b) { return a.id < b.id; }
+
+    static std::vector<Row>::iterator lower_bound(std::vector<Row>& rows, const journal::Id& id) {
+        return std::lower_bound(rows.begin(), rows.end(), Row{id, nullptr}, is_before);
+    }
+
+    void take_late_ones_in() {
+        std::erase_if(rows_, [](const Row& one) { return one.kept == nullptr; });
+        const auto in_order = static_cast<std::ptrdiff_t>(rows_.size());
+        rows_.insert(rows_.end(), late_.begin(), late_.end());
+        std::inplace_merge(rows_.begin(), rows_.begin() + in_order, rows_.end(), is_before);
+        late_.clear();
     }
 
     std::vector<Row> rows_;
+    std::vector<Row> late_;  // that came when later ones were there; no gaps
     std::size_t size_ = 0;
 };
 
