@@ -276,12 +276,10 @@ std::vector<std::string> own_addresses(const config::Config& config) {
 
 std::vector<route::PoolHosts> pool_hosts(const config::Config& config) {
     std::vector<route::PoolHosts> pools;
+    const std::string& notify_pool = config::delivery_key(config, &config::Delivery::notify_pool);
     for (const config::Pool& pool : config.pools) {
         pools.push_back(
-            {pool.name,
-             {},
-             pool.verify == config::Verify::rcpt,
-             pool.name == config::delivery_key(config, &config::Delivery::notify_pool)});
+            {pool.name, {}, pool.verify == config::Verify::rcpt, pool.name == notify_pool});
         for (const auto* hosts : {&pool.hosts, &pool.backup}) {
             for (const config::Endpoint& host : *hosts) {
                 pools.back().hosts.push_back(

@@ -105,13 +105,6 @@ bool takes_one_more(
             envelope.count_domains(most.domains, for_pool(pool)) < most.domains);
 }
 
-bool takes_all(const mail::Envelope& envelope, const relay::TransactionMax& most) {
-    return envelope.recipient_count <= most.recipients &&
-           (most.domains == 0 ||
-            envelope.count_domains(most.domains + 1, [](const mail::Recipient&) { return true; }) <=
-                most.domains);
-}
-
 std::uint32_t transactions_to(
     const mail::Envelope& envelope,
     std::uint32_t pool,

@@ -114,9 +114,6 @@ bool takes_one_more(
     std::string_view domain_key,
     const relay::TransactionMax& most);
 
-/// Does one take these?
-bool takes_all(const mail::Envelope& envelope, const relay::TransactionMax& most);
-
 /// How many it takes at most for the recipients of the pool, with one more, of that domain.
 std::uint32_t transactions_to(
     const mail::Envelope& envelope,

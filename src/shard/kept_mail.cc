@@ -408,7 +408,8 @@ State Deliveries::apply(
             return refuse(attempt, said, kept, sync_answer(said.kind));
         case Kind::too_many:
             // What it takes is known now. Hosts that say another thing each time are given time.
-            if (takes_all(envelope, parts_.relay.transaction_max(said.pool))) {
+            if (const relay::TransactionMax most = parts_.relay.transaction_max(said.pool);
+                envelope.fits(most.recipients, most.domains)) {
                 return refuse(attempt, said, kept, sync_answer(said.kind));
             }
             kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());

@@ -222,13 +222,10 @@ void ClientSession::begin(Transfer& transfer, base::Instant now) {
 
 // By its LIMITS (RFC 9422) and ours.
 bool ClientSession::takes_as_many(const mail::Envelope& envelope) const {
-    const std::uint32_t count = envelope.recipient_count;
-    const std::uint32_t domains = capabilities_.recipient_domains_max;
-    return count <= settings_.recipients_max &&
-           (capabilities_.recipients_max == 0 || count <= capabilities_.recipients_max) &&
-           (domains == 0 || count <= domains ||
-            envelope.count_domains(domains + 1, [](const mail::Recipient&) { return true; }) <=
-                domains);
+    const std::uint32_t stated = capabilities_.recipients_max;
+    const std::uint32_t most =
+        stated == 0 ? settings_.recipients_max : std::min(settings_.recipients_max, stated);
+    return envelope.fits(most, capabilities_.recipient_domains_max);
 }
 
 // What this host cannot take, told to the sender without trying.

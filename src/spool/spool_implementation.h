@@ -102,6 +102,7 @@ struct Spool::Implementation final : Hearer {
     std::uint64_t room() const;
     bool resting() const;
     bool gathers();
+    void await_segment();
 
     struct Writing final : io::Completion {
         explicit Writing(Implementation& owner);

@@ -144,6 +144,12 @@ void Spool::Implementation::leave_segment() {
     segment_is_full = false;
 }
 
+void Spool::Implementation::await_segment() {
+    if (!std::exchange(awaits_segment, true)) {
+        segments.await_ready(worker);
+    }
+}
+
 /// False: there is none to write to yet.
 bool Spool::Implementation::enter_segment() {
     if (segment != nullptr && (segment_is_full || room() == 0) && segments.has_ready(worker)) {
@@ -153,9 +159,8 @@ bool Spool::Implementation::enter_segment() {
         segment = segments.take(worker);
         awaits_segment = awaits_segment && segment == nullptr;
     }
-    if ((segment == nullptr || segment_is_full || room() == 0) && !awaits_segment) {
-        awaits_segment = true;
-        segments.await_ready(worker);
+    if (segment == nullptr || segment_is_full || room() == 0) {
+        await_segment();
     }
     return segment != nullptr && room() > 0;
 }
@@ -220,9 +225,8 @@ bool Spool::Implementation::gathers() {
         return false;
     }
     segment_is_full = segment_is_full || !intakes.empty();
-    if (segment_is_full && !awaits_segment) {
-        awaits_segment = true;
-        segments.await_ready(worker);
+    if (segment_is_full) {
+        await_segment();
     }
     segments.call_later(worker);
     return true;
@@ -254,9 +258,8 @@ void Spool::Implementation::begin_write() {
         fill(batch);
     }
     if (batch.empty()) {
-        if (segment_is_full && !awaits_segment) {
-            awaits_segment = true;
-            segments.await_ready(worker);
+        if (segment_is_full) {
+            await_segment();
         }
         return;
     }

@@ -96,6 +96,14 @@ struct Envelope {
         return count;
     }
 
+    /// Are there no more recipients, and domains of them, than these? `domains_max` 0: any.
+    bool fits(std::uint32_t recipients_max, std::uint32_t domains_max) const {
+        return recipient_count <= recipients_max &&
+               (domains_max == 0 || recipient_count <= domains_max ||
+                count_domains(domains_max + 1, [](const Recipient&) { return true; }) <=
+                    domains_max);
+    }
+
     /// The recipients' answers are those of an attempt that is over.
     void forget_answers() {
         for (Recipient* r = first_recipient; r != nullptr; r = r->next) {

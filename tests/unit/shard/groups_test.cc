@@ -200,10 +200,10 @@ TEST_F(GroupsTest, WhatATransactionTakes) {
     EXPECT_FALSE(takes_one_more(part.envelope, 7, "new.test", {4, 3}));
     EXPECT_TRUE(takes_one_more(part.envelope, 7, "y.test", {4, 3}));
     EXPECT_TRUE(takes_one_more(part.envelope, 8, "new.test", {4, 1})) << "the others are another's";
-    EXPECT_TRUE(takes_all(part.envelope, {3, 0}));
-    EXPECT_TRUE(takes_all(part.envelope, {3, 3}));
-    EXPECT_FALSE(takes_all(part.envelope, {2, 0}));
-    EXPECT_FALSE(takes_all(part.envelope, {3, 2}));
+    EXPECT_TRUE(part.envelope.fits(3, 0));
+    EXPECT_TRUE(part.envelope.fits(3, 3));
+    EXPECT_FALSE(part.envelope.fits(2, 0));
+    EXPECT_FALSE(part.envelope.fits(3, 2));
 }
 
 TEST_F(GroupsTest, PoolsBesideTheFirst) {
