@@ -3,7 +3,7 @@
 bench/compare runs on: the same load, the same sink, in turn, each in a run of its own. Needs the release build (deploy/build.sh), haproxy
 and postfix (deploy/packages.sh compare), and root.
 
-usage: bench/tls.py [--quick] [--only NAME ...] [--workload W1|W2|idle ...] [--rounds N] [--seconds N] [--out FOLDER]
+usage: bench/tls.py [--quick] [--only NAME ...] [--workload W1|W2|idle ...] [--rounds N] [--seconds N] [--profile] [--out FOLDER]
 
 All have the same certificate (ECDSA P-256) and speak TLS_AES_128_GCM_SHA256, for load and sink offer no other. Who can has STARTTLS;
 HAProxy in TCP mode can not, and has TLS from the first octet on both sides, as Postern's `implicit` listener has towards senders.
@@ -28,16 +28,13 @@ sys.path[:0] = [str(HERE / "compare"), str(HERE.parent / "tests/system")]
 import rounds  # noqa: E402
 import table  # noqa: E402
 from authority import Authority  # noqa: E402
-from compare import SENDERS, Failed, Run, Workload, attempt, is_bad  # noqa: E402
+from compare import SENDERS, Failed, Run, attempt, is_bad, workloads  # noqa: E402
 from harness import LOOPBACK, POSTERN, Process  # noqa: E402
 from systems.haproxy import HaProxy  # noqa: E402
 from systems.postern import PosternSync  # noqa: E402
 from systems.postfix import Postfix  # noqa: E402
 
-WORKLOADS = {
-    "W1": Workload("4 KiB, one message a connection", "--per-connection", "1"),
-    "W2": Workload("4 KiB, 100 messages a connection", "--per-connection", "100"),
-}
+WORKLOADS = {name: workloads(quick=False)[name] for name in ("W1", "W2")}
 COLUMNS = (  # head, key, how it is written
     ("messages/s", "messages_per_second", ",.0f"),
     ("CPU a message, us", "cpu_us", ",.0f"),
@@ -199,6 +196,7 @@ def parse():
     parser.add_argument("--workload", nargs="+", choices=USUAL, default=["W2", "idle"], help="default: W2 and idle")
     parser.add_argument("--rounds", type=int, help="default: 3")
     parser.add_argument("--seconds", type=float, help="that a load lasts (6)")
+    parser.add_argument("--profile", action="store_true", help="perf looks on: texts in profiles/, no figures to quote")
     parser.add_argument("--out", type=pathlib.Path, default=HERE.parent / ".cache/tls")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
