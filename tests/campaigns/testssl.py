@@ -37,8 +37,9 @@ ISSUING = {
     "cert_expirationStatus",
     "cert_notAfter",
 }
-# What testssl.sh says of the machine that it runs on.
-MACHINE = {"engine_problem"}
+# What testssl.sh says of itself: of its openssl; and that its client, which ends where its input does, went before the ticket of TLS 1.3
+# had come, as it does where something else keeps the machine busy. tests/system/tls.py sees to resumption.
+ITS_OWN = {"engine_problem", "sessionresumption_ticket"}
 GOOD = {"OK", "INFO", "DEBUG", "LOW"}
 
 
@@ -81,7 +82,7 @@ def main():
                     )
                 )
                 for finding in findings(place, gateway, authority, implicit, keep):
-                    if finding["severity"] in ("OK", "INFO", "DEBUG") or finding["id"] in MACHINE:
+                    if finding["severity"] in ("OK", "INFO", "DEBUG") or finding["id"] in ITS_OWN:
                         continue
                     about_issuing = finding["id"].split(" ")[0] in ISSUING
                     bad = finding["severity"] not in GOOD and not about_issuing
