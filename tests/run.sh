@@ -4,8 +4,8 @@
 # usage: tests/run.sh [--unit | --all]
 #   (neither)  unit tests (with sanitizers, build-asan/) and system tests (release, build/): under ten minutes
 #   --unit     unit tests only
-#   --all      then each fuzz target for 20 seconds behind its corpus, 2,000 seeds of whole gateways, and instructions against the
-#              committed figures
+#   --all      then each fuzz target for 20 seconds behind its corpus, 2,000 seeds of whole gateways, each measurement of bench/ once
+#              and short, and instructions against the committed figures
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -49,6 +49,7 @@ if [[ $mode != --unit ]]; then
     if [[ $mode == --all ]]; then
         counted tests/fuzz.sh 20
         counted tests/sim.sh 2000
+        counted tests/system/run.py measurements
         deploy/packages.sh bench
         deploy/build.sh bench
         counted bench/instructions.py --check
