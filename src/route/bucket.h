@@ -67,8 +67,7 @@ class Table::Suffixes {
     Suffixes(const Secrets& secrets, std::string_view name, unsigned labels) : name_(name) {
         POSTERN_ASSERT(
             !name.empty() && name.size() < 8 * Secrets::words_max, "a name that cannot be hashed");
-        const Number& first = secrets.numbers[0];
-        before_ = first[0] | static_cast<Wide>(first[1]) << 64;
+        before_ = _mm_loadu_si128(reinterpret_cast<const __m128i*>(&secrets.numbers[0]));
         number_ = secrets.numbers.data() + 1;
         rest_ = static_cast<unsigned>(name.size());
         read_block();
@@ -100,10 +99,10 @@ class Table::Suffixes {
 
     /// Of the block's last `octets`, 0 to 32, and all blocks before it.
     Hash hash(unsigned octets) const {
-        const Wide sum = before_ ^ weigh(block_, octets, number_);
-        const auto low = static_cast<std::uint64_t>(sum);
+        const __m128i sum = _mm_xor_si128(before_, weigh(left_, right_, octets, number_));
+        const auto low = static_cast<std::uint64_t>(_mm_cvtsi128_si64(sum));
         return {
-            static_cast<std::uint64_t>(sum >> 64),
+            static_cast<std::uint64_t>(_mm_cvtsi128_si64(_mm_unpackhi_epi64(sum, sum))),
             static_cast<std::uint32_t>(low >> 32),
             static_cast<std::uint32_t>(low)};
     }
@@ -119,7 +118,7 @@ class Table::Suffixes {
     }
 
     void next_block() {
-        before_ ^= weigh(block_, block_octets, number_);
+        before_ = _mm_xor_si128(before_, weigh(left_, right_, block_octets, number_));
         number_ += block_words;
         rest_ -= block_octets;
         read_block();
@@ -131,29 +130,28 @@ class Table::Suffixes {
         const char* const end = name_.data() + rest_;
         if (rest_ >= block_octets ||
             reinterpret_cast<std::uintptr_t>(end) % page_octets >= block_octets) [[likely]] {
-            block_ = load_before(end);
+            load_before(end);
         } else {
             alignas(16) std::array<char, block_octets> copy{};
             std::memcpy(copy.data() + block_octets - rest_, name_.data(), rest_);
-            block_ = load_before(copy.data() + block_octets);
+            load_before(copy.data() + block_octets);
         }
         auto dots = [](__m128i octets) {
             return static_cast<std::uint32_t>(
                 _mm_movemask_epi8(_mm_cmpeq_epi8(octets, _mm_set1_epi8('.'))));
         };
-        dots_ = dots(block_.right) << 16 | dots(block_.left);
+        dots_ = dots(right_) << 16 | dots(left_);
         constexpr std::uint32_t all = 0xffffffff;
         dots_ &= rest_ < block_octets ? ~(all >> rest_) : all;
     }
 
-    __attribute__((no_sanitize("address", "thread"))) static Block load_before(const char* end) {
-        return {
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - block_octets)),
-            _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - block_octets / 2))};
+    __attribute__((no_sanitize("address", "thread"))) void load_before(const char* end) {
+        left_ = _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - block_octets));
+        right_ = _mm_loadu_si128(reinterpret_cast<const __m128i*>(end - block_octets / 2));
     }
 
-    Block block_;
-    Wide before_;  // K_0 and all words before the block's
+    __m128i left_, right_;  // the block
+    __m128i before_;        // K_0 and all words before the block's
     std::string_view name_;
     const Number* number_;    // of the block's last word
     unsigned rest_;           // octets of the name from its first to the block's last
@@ -178,11 +176,13 @@ inline Table::Slot Table::find(const Hash& hash) const {
         // name whose hash is zero, which is then known to have no rule.
         unsigned equal = 0;
         for (unsigned i = 0; i < Bucket::slots; ++i) {
-            bool same = (bucket.tag[i] == hash.tag) & (bucket.more_tag[i] == hash.more_tag);
-            equal |= static_cast<unsigned>(same) << i;
+            equal |= static_cast<unsigned>(bucket.tag[i] == hash.tag) << i;
         }
-        if (equal != 0) {
-            return {&bucket, static_cast<unsigned>(std::countr_zero(equal))};
+        for (; equal != 0; equal &= equal - 1) {  // one, but for what happens once in 2^64
+            const auto i = static_cast<unsigned>(std::countr_zero(equal));
+            if (bucket.more_tag[i] == hash.more_tag) [[likely]] {
+                return {&bucket, i};
+            }
         }
         if (bucket.overflowed == 0) {
             return {};

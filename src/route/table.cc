@@ -66,11 +66,11 @@ struct Table::Step {
 
 inline Table::Step Table::begin_step(Suffixes& suffixes) const {
     Step step;
-    for (Hash& hash : step.hashes) {
-        step.count += suffixes.done() ? 0 : 1;
+    do {
+        Hash& hash = step.hashes[step.count++];
         hash = suffixes.next();
         prefetch(hash);
-    }
+    } while (step.count < Step::ahead && !suffixes.done());
     step.ends_in_whole = suffixes.done();
     return step;
 }

@@ -8,6 +8,8 @@
 namespace postern::route {
 namespace {
 
+__extension__ using Wide = unsigned __int128;  // an element of the field: bit i is x^i
+
 constexpr std::uint64_t reduction = 0x87;  // x^128 is x^7 + x^2 + x + 1
 
 /// A window of 32 octets that begins at n has n ones at its end.
@@ -33,14 +35,14 @@ Weigh choose() {
 
 }  // namespace
 
-__attribute__((target("pclmul"))) Wide weigh_clmul(
-    const Block& block, unsigned octets, const Number* numbers) {
+__attribute__((target("pclmul"))) __m128i weigh_clmul(
+    __m128i left, __m128i right, unsigned octets, const Number* numbers) {
     const auto load = [](const void* at) {
         return _mm_loadu_si128(static_cast<const __m128i*>(at));
     };
     const char* const mask = masks.data() + octets;
-    const __m128i left = _mm_and_si128(block.left, load(mask));
-    const __m128i right = _mm_and_si128(block.right, load(mask + 16));
+    left = _mm_and_si128(left, load(mask));
+    right = _mm_and_si128(right, load(mask + 16));
     const __m128i n0 = load(&numbers[0]);
     const __m128i n1 = load(&numbers[1]);
     const __m128i n2 = load(&numbers[2]);
@@ -55,15 +57,13 @@ __attribute__((target("pclmul"))) Wide weigh_clmul(
         _mm_xor_si128(_mm_clmulepi64_si128(left, n2, 0x11), _mm_clmulepi64_si128(left, n3, 0x10)));
     const __m128i over =
         _mm_clmulepi64_si128(high, _mm_cvtsi64_si128(static_cast<long long>(reduction)), 0x01);
-    const __m128i sum = _mm_xor_si128(_mm_xor_si128(low, over), _mm_slli_si128(high, 8));
-    Wide result;
-    std::memcpy(&result, &sum, sizeof result);
-    return result;
+    return _mm_xor_si128(_mm_xor_si128(low, over), _mm_slli_si128(high, 8));
 }
 
-Wide weigh_plain(const Block& block, unsigned octets, const Number* numbers) {
+__m128i weigh_plain(__m128i left, __m128i right, unsigned octets, const Number* numbers) {
     std::array<std::uint64_t, block_words> words;
-    std::memcpy(words.data(), &block, sizeof words);
+    std::memcpy(words.data(), &left, sizeof left);
+    std::memcpy(words.data() + block_words / 2, &right, sizeof right);
     Wide low = 0;
     Wide high = 0;
     for (std::size_t i = 0; i < block_words; ++i) {
@@ -74,7 +74,10 @@ Wide weigh_plain(const Block& block, unsigned octets, const Number* numbers) {
         low ^= multiply(word, numbers[i][0]);
         high ^= multiply(word, numbers[i][1]);
     }
-    return low ^ high << 64 ^ multiply(static_cast<std::uint64_t>(high >> 64), reduction);
+    const Wide sum = low ^ high << 64 ^ multiply(static_cast<std::uint64_t>(high >> 64), reduction);
+    __m128i result;
+    std::memcpy(&result, &sum, sizeof result);
+    return result;
 }
 
 bool has_clmul() {

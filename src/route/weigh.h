@@ -11,27 +11,20 @@
 /// Pure.
 namespace postern::route {
 
-__extension__ using Wide = unsigned __int128;  // an element of the field: bit i is x^i
-
 /// A secret number for one word: bits 0 to 63, then 64 to 127.
 using Number = std::array<std::uint64_t, 2>;
 
 inline constexpr std::size_t block_words = 4;
 
-/// 32 octets of a name as they stand there.
-struct Block {
-    __m128i left;
-    __m128i right;
-};
-
-/// The sum over the block's last `octets` (0 to 32), the octets before them taken as zeros.
-/// `numbers[i]` belongs to the word that is i-th from the right.
-using Weigh = Wide (*)(const Block& block, unsigned octets, const Number* numbers);
+/// The sum over the last `octets` (0 to 32) of 32, which are `left` and `right` as they stand in
+/// the name; those before them are taken as zeros. `numbers[i]` belongs to the word that is i-th
+/// from the right. What goes in and what comes out, the lower half first, stays in registers.
+using Weigh = __m128i (*)(__m128i left, __m128i right, unsigned octets, const Number* numbers);
 
 /// Where the processor multiplies without carries (PCLMULQDQ: nearly all since 2010).
-Wide weigh_clmul(const Block& block, unsigned octets, const Number* numbers);
+__m128i weigh_clmul(__m128i left, __m128i right, unsigned octets, const Number* numbers);
 /// Elsewhere: some hundred times the work, a microsecond a lookup.
-Wide weigh_plain(const Block& block, unsigned octets, const Number* numbers);
+__m128i weigh_plain(__m128i left, __m128i right, unsigned octets, const Number* numbers);
 bool has_clmul();
 
 extern const Weigh weigh;  // the faster of those that this processor has

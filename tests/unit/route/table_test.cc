@@ -323,6 +323,34 @@ TEST(Table, IsTheSameWhateverTheSecrets) {
     }
 }
 
+// Numbers under which all names share the first 64 of the 96 bits that a slot holds of each hash,
+// and want the same bucket, as no two names in a table's life are to be expected to.
+TEST(Table, TellsNamesApartThatShareMostOfTheirHash) {
+    Secrets secrets = secrets_of(1);
+    secrets.numbers[0] = {0, 12345};
+    secrets.numbers[1] = {1, 0};  // a name's last eight octets are the lower half of its hash
+    std::string text;
+    std::vector<std::string> here, elsewhere;
+    for (char first = 'a'; first <= 'z'; ++first) {
+        for (char last = 'a'; last <= 'j'; ++last) {
+            const std::string name = std::string("d.") + first + "xy" + last;
+            (last < 'f' ? here : elsewhere).push_back(name);
+        }
+    }
+    for (const std::string& name : here) {
+        text += "#" + name + " one\n";
+    }
+    const Source source{"a.rules", text};
+    const Loaded loaded = load({&source, 1}, two_pools(), secrets);
+    ASSERT_TRUE(loaded.table != nullptr);
+    for (const std::string& name : here) {
+        EXPECT_EQ(taken_by(*loaded.table, name), "#" + name);
+    }
+    for (const std::string& name : elsewhere) {
+        EXPECT_EQ(taken_by(*loaded.table, name), "-");
+    }
+}
+
 // Real names: Debian's list of public suffixes, as rules, looked up as themselves, below, and
 // misspelt.
 TEST(Table, HoldsTheListOfPublicSuffixes) {
