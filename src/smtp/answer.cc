@@ -75,6 +75,7 @@ constexpr std::array rows = {
     AnswerRow{too_many_errors,          {421, {4, 7, 0}, "too many errors, closing"},                          false},
     AnswerRow{too_many_wrong_recipients, {421, {4, 7, 0}, "too many wrong recipients, closing"},               false},
     AnswerRow{endless_line,             {421, {4, 7, 0}, "a line without end, closing"},                       false},
+    AnswerRow{endless_chunk,            {501, {5, 5, 4}, "a chunk that is larger than any, closing"},          true },
     AnswerRow{early_talker,             {554, {5, 5, 1}, "you spoke before the greeting, closing"},            false},
     AnswerRow{idle,                     {421, {4, 4, 2}, "timeout, closing"},                                  false},
     AnswerRow{shutting_down,            {421, {4, 3, 2}, "shutting down, try again later"},                    false},

@@ -145,6 +145,9 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
             drop_body(wrong);
             phase_ = Phase::chunks_failed;
         }
+        if (wrong == Answer::endless_chunk) {
+            mode_ = Mode::closing;
+        }
         return std::nullopt;
     }
     return (this->*row->proceed)(exchange, argument);
@@ -339,28 +342,36 @@ Answer ServerSession::check_chunk(Exchange&, std::string_view argument) {
     const std::string_view size = argument.substr(0, argument.find(' '));
     std::string_view rest = argument.substr(size.size());
     rest.remove_prefix(std::min(rest.find_first_not_of(' '), rest.size()));
-    const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), chunk_left_);
-    if (error != std::errc{} || end != size.data() + size.size() ||
-        (!rest.empty() && !equal_ignoring_case(rest, "LAST"))) {
-        return Answer::bad_parameter;
+    const char* const size_end = size.data() + size.size();
+    const auto [end, error] = std::from_chars(size.data(), size_end, chunk_left_);
+    if (error != std::errc{}) {
+        // With a size there is something to throw away, without one there is not.
+        return error == std::errc::result_out_of_range ? Answer::endless_chunk
+                                                       : Answer::bad_parameter;
     }
-    last_chunk_ = !rest.empty();
+    last_chunk_ = equal_ignoring_case(rest, "LAST");
+    chunk_malformed_ = end != size_end || (!rest.empty() && !last_chunk_);
     return Answer::none;
 }
 
+/// Whatever is wrong, the chunk's octets come behind the command and are none themselves (RFC 3030,
+/// section 2): they are thrown away before it is answered.
 ServerSession::Next ServerSession::proceed_chunk(Exchange& exchange, std::string_view) {
     mode_ = Mode::chunk;
     switch (phase_) {
         case Phase::recipients:
-            if (chunk_left_ > settings_->limits.message_size_max) {
+            if (chunk_malformed_ || chunk_left_ > settings_->limits.message_size_max) {
                 begin_body(Mode::chunk);
-                fail_body(exchange, Answer::too_large);
+                fail_body(exchange, chunk_malformed_ ? Answer::bad_parameter : Answer::too_large);
                 return std::nullopt;
             }
             mode_ = Mode::await_chunk;
             return Wish::body;
         case Phase::chunks:
-            if (chunk_left_ > settings_->limits.message_size_max ||
+            if (chunk_malformed_) {
+                fail_body(exchange, Answer::bad_parameter);
+            } else if (
+                chunk_left_ > settings_->limits.message_size_max ||
                 body_size_ + chunk_left_ > settings_->limits.message_size_max) {
                 fail_body(exchange, Answer::too_large);
             }

@@ -76,6 +76,7 @@ enum class Answer : std::uint8_t {
     too_many_errors,
     too_many_wrong_recipients,
     endless_line,
+    endless_chunk,
     early_talker,
     idle,
     shutting_down,

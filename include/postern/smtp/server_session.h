@@ -278,6 +278,7 @@ class ServerSession {
     bool smtputf8_ : 1 = false;         // of the transaction
     bool recipient_tried_ : 1 = false;  // of the transaction
     bool last_chunk_ : 1 = false;
+    bool chunk_malformed_ : 1 = false;  // but for its size, as far as that goes
     bool quit_ : 1 = false;
     bool secure_ : 1 = false;
     bool authenticated_ : 1 = false;
