@@ -35,9 +35,6 @@ mail::Reply ClientLimits::arrived(
     const config::Limits& limits,
     shared::Gauge& of_listener,
     base::Instant now) {
-    if (!within(client, Kind::connections, 1, limits.connection_rate, now)) {
-        return reached(client, Limit::connection_rate, connections_in_minute);
-    }
     if (!common_.connections.add(common_.connections_max)) {
         return reached(client, Limit::connections, connections_of_all);
     }
@@ -50,6 +47,11 @@ mail::Reply ClientLimits::arrived(
         of_listener.remove();
         common_.connections.remove();
         return reached(client, Limit::connections_per_client, connections_of_client);
+    }
+    // Last, for what another limit refuses is not counted.
+    if (!within(client, Kind::connections, 1, limits.connection_rate, now)) {
+        left(client, of_listener);
+        return reached(client, Limit::connection_rate, connections_in_minute);
     }
     return {};
 }
@@ -65,13 +67,16 @@ void ClientLimits::left(const mail::Client& client, shared::Gauge& of_listener) 
 mail::Reply ClientLimits::moved(
     mail::Client& client, std::uint64_t before, const config::Limits& limits, base::Instant now) {
     const bool same = client.key == before;
-    if (!same && !within(client, Kind::connections, 1, limits.connection_rate, now)) {
-        return reached(client, Limit::connection_rate, connections_in_minute);
-    }
     const bool counts = limits.connections_per_client != 0 && !client.exempt;
     const bool stays = client.counted && counts && same;
     if (counts && !stays && !common_.clients.add(client.key, 1, limits.connections_per_client)) {
         return reached(client, Limit::connections_per_client, connections_of_client);
+    }
+    if (!same && !within(client, Kind::connections, 1, limits.connection_rate, now)) {
+        if (counts && !stays) {
+            common_.clients.remove(client.key, 1);
+        }
+        return reached(client, Limit::connection_rate, connections_in_minute);
     }
     if (client.counted && !stays) {
         common_.clients.remove(before, 1);

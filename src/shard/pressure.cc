@@ -10,7 +10,7 @@ using Resource = metrics::Resource;
 constexpr std::uint64_t parts_left = 8;
 
 bool nearly_used_up(std::uint64_t used, std::uint64_t most) {
-    return used > most - most / parts_left;
+    return used * parts_left > most * (parts_left - 1);  // a part of few is less than one
 }
 
 }  // namespace

@@ -100,7 +100,6 @@ TEST_F(ClientLimitsTest, ASessionsOwnEndIsCounted) {
 
 TEST_F(ClientLimitsTest, ConnectionsAreBoundedInAllThreeWays) {
     limits_.connections_per_client = 2;
-    limits_.connection_rate = 3;
     const auto come = [&](mail::Client& client) {
         return all_.arrived(client, limits_, of_listener_, now);
     };
@@ -112,8 +111,6 @@ TEST_F(ClientLimitsTest, ConnectionsAreBoundedInAllThreeWays) {
     EXPECT_EQ(reached(Limit::connections_per_client), 1U);
     EXPECT_EQ(of_listener_.value(), 2U) << "who is refused is not counted";
     EXPECT_EQ(common_.connections.value(), 2U);
-    EXPECT_EQ(come(third).code, 421);
-    EXPECT_EQ(reached(Limit::connection_rate), 1U);
     mail::Client other;
     other.key = 8;
     other.exempt = true;
@@ -130,6 +127,28 @@ TEST_F(ClientLimitsTest, ConnectionsAreBoundedInAllThreeWays) {
     EXPECT_EQ(of_listener_.value(), 0U);
     EXPECT_EQ(common_.connections.value(), 0U);
     EXPECT_EQ(common_.clients.value(7), 0U);
+}
+
+TEST_F(ClientLimitsTest, WhatAnotherLimitRefusesIsNotCounted) {
+    limits_.connections = 100;
+    limits_.connection_rate = 3;
+    limits_.connections_per_client = 1;
+    EXPECT_EQ(all_.arrived(client_, limits_, of_listener_, now).code, 0);
+    for (int i = 0; i < 10; ++i) {
+        mail::Client again = client_;
+        EXPECT_EQ(all_.arrived(again, limits_, of_listener_, now).code, 421);
+    }
+    EXPECT_EQ(reached(Limit::connections_per_client), 10U);
+    all_.left(client_, of_listener_);
+    for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(all_.arrived(client_, limits_, of_listener_, now).code, 0);
+        all_.left(client_, of_listener_);
+    }
+    EXPECT_EQ(all_.arrived(client_, limits_, of_listener_, now).code, 421);
+    EXPECT_EQ(reached(Limit::connection_rate), 1U);
+    EXPECT_EQ(common_.clients.value(7), 0U);
+    EXPECT_EQ(of_listener_.value(), 0U);
+    EXPECT_EQ(common_.connections.value(), 0U);
 }
 
 /// A proxy's connection, which is exempt and counted for nobody, and one of who may say XCLIENT.
@@ -154,10 +173,20 @@ TEST_F(ClientLimitsTest, AConnectionCountsForTheClientThatAProxyOrXclientNames) 
     EXPECT_EQ(common_.clients.value(20), 1U);
     mail::Client third = other;
     EXPECT_EQ(move(other, 20), 421);
-    EXPECT_EQ(reached(Limit::connections_per_client), 1U);
     EXPECT_FALSE(other.counted) << "as before";
     EXPECT_EQ(move(third, 20), 421);
-    EXPECT_EQ(reached(Limit::connection_rate), 1U) << "refused for the other reason, it was there";
+    EXPECT_EQ(reached(Limit::connections_per_client), 2U);
+    EXPECT_EQ(reached(Limit::connection_rate), 0U) << "what was refused is not counted";
+    // Its rate used up, it is not counted twice either.
+    for (int i = 0; i < 3; ++i) {
+        mail::Client again = third;
+        EXPECT_EQ(move(again, 30), i < 2 ? 0 : 421);
+        if (again.counted) {
+            common_.clients.remove(30, 1);
+        }
+    }
+    EXPECT_EQ(reached(Limit::connection_rate), 1U);
+    EXPECT_EQ(common_.clients.value(30), 0U);
     // Back and forth, to itself, to one that is exempt.
     EXPECT_EQ(move(proxy, 20), 0);
     EXPECT_EQ(common_.clients.value(20), 1U);
