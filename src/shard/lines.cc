@@ -31,10 +31,20 @@ void put_tls(log::Line& line, const mail::Client& client) {
 /// What stands in the angle brackets of MAIL's or RCPT's argument; all of it where there are none.
 std::string_view in_brackets(std::string_view argument) {
     const std::size_t open = argument.find('<');
-    const std::size_t close = argument.rfind('>');
-    return open == std::string_view::npos || close == std::string_view::npos || close < open
-               ? argument
-               : argument.substr(open + 1, close - open - 1);
+    if (open == std::string_view::npos) {
+        return argument;
+    }
+    bool quoted = false;  // a local part may be, and hold what would end the path
+    for (std::size_t i = open + 1; i < argument.size(); ++i) {
+        if (argument[i] == '"') {
+            quoted = !quoted;
+        } else if (quoted && argument[i] == '\\') {
+            ++i;
+        } else if (!quoted && argument[i] == '>') {
+            return argument.substr(open + 1, i - open - 1);
+        }
+    }
+    return argument;
 }
 
 /// What XFORWARD said, as Postfix logs it.

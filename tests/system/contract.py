@@ -70,6 +70,16 @@ class Refusals(ContractTest):
         self.assertEqual([line.get("rule", "-").rpartition(":")[2] for line in lines], ["2", "3", "-", "-"])
         self.assertEqual([line["generation"] for line in lines], [1, 1, 1, 1])
 
+    def test_addresses_in_the_log_are_what_stands_in_the_brackets(self):
+        gateway = self.start("a.test a\n")
+        s = self.session(gateway)
+        self.check(s.command("MAIL FROM:<a@b.test> NONE=<c@d.test>"), 555)
+        s.command("MAIL FROM:<a@b.test>")
+        self.check(s.command('RCPT TO:<"x>y"@nowhere.test> ORCPT=rfc822;<a@b.c>'), 550)
+        lines = wait_for(lambda: (found := gateway.log(event="rejected"))[1:] and found, "two lines")
+        self.assertEqual(lines[0]["from"], "a@b.test")
+        self.assertEqual(lines[1]["to"], ['"x>y"@nowhere.test'])
+
     def test_of_a_message(self):
         for settings, body, reply in (
             ({"limits": {"message_size": "100 B"}}, b"x" * 200 + b"\r\n", "552 5.3.4"),
