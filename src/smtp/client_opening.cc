@@ -60,7 +60,10 @@ void ClientSession::write_xforward(const Transfer& transfer, XforwardSet words, 
         .name = client.name,
         .address = client.address == mail::unknown_address ? std::string_view() : client.address,
         .port = client.port == 0 ? std::string_view() : port,
-        .protocol = client.esmtp ? "ESMTP" : "SMTP",
+        // Of a kept message's client the address alone is known.
+        .protocol = client.helo.empty() ? ""
+                    : client.esmtp      ? "ESMTP"
+                                        : "SMTP",
         .helo = client.helo,
         .source = "REMOTE",
         .ident = submission.id()};

@@ -419,6 +419,9 @@ TEST_F(XforwardTest, ValuesAreXtext) {
     EXPECT_TRUE(
         written().starts_with("XFORWARD ADDR=IPV6:2001:db8::7 PORT=[UNAVAILABLE]\r\n"
                               "XFORWARD PROTO=SMTP HELO=a+2Bb+3Dc+20+C3+A4+0D+0A\r\nMAIL "));
+    open(" PROTO HELO");
+    add("a\r\n").made.client.helo = "";  // a kept message's
+    EXPECT_TRUE(written().starts_with("XFORWARD PROTO=[UNAVAILABLE] HELO=[UNAVAILABLE]\r\nMAIL "));
     open(" HELO");
     const std::string longest(255, 'h');
     const std::string too_long = std::string(254, 'h') + "+";
