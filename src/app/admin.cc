@@ -289,7 +289,9 @@ sockaddr_un unix_address(const fs::path& path) {
 /// Makes way for a socket at `path`: its folder, and no socket of one that is gone.
 base::Result<void> make_way(const fs::path& path) {
     std::error_code error;
-    fs::create_directories(path.parent_path(), error);
+    if (path.has_parent_path()) {
+        fs::create_directories(path.parent_path(), error);
+    }
     if (error) {
         return base::Error{fmt::format(
             "the folder {} of the admin socket cannot be made: {}; make it, or set admin.address",
@@ -370,10 +372,8 @@ base::Result<int> listen_at(const config::AdminAddress& where) {
 
 class Serving final : public Admin {
    public:
-    Serving(const config::Admin& settings, int listener, AdminAnswers answers)
-        : socket_(settings.address.socket),
-          pages_(settings, std::move(answers)),
-          peers_(listener, pages_) {}
+    Serving(const config::AdminAddress& address, int listener, AdminAnswers answers)
+        : socket_(address.socket), pages_(address, std::move(answers)), peers_(listener, pages_) {}
 
     ~Serving() override {
         if (!socket_.empty()) {
@@ -394,8 +394,8 @@ base::Result<int> Admin::listen(const config::AdminAddress& address) {
 }
 
 std::unique_ptr<Admin> Admin::serve(
-    const config::Admin& settings, int listener, AdminAnswers answers) {
-    return std::make_unique<Serving>(settings, listener, std::move(answers));
+    const config::AdminAddress& address, int listener, AdminAnswers answers) {
+    return std::make_unique<Serving>(address, listener, std::move(answers));
 }
 
 }  // namespace postern::app

@@ -34,6 +34,8 @@ struct AdminAnswers {
     std::function<AdminAnswer(bool, bool)> reload;
     /// Of the mail that waits: with no change a list, else a change.
     std::function<AdminAnswer(shard::QueueChange, const QueueParameters&)> queue;
+    /// What a request over TCP must show now to be obeyed; empty: none is.
+    std::function<std::string()> token;
 };
 
 class Admin {
@@ -43,7 +45,7 @@ class Admin {
     static base::Result<int> listen(const config::AdminAddress& address);
     /// Serves there; the socket is its own.
     static std::unique_ptr<Admin> serve(
-        const config::Admin& settings, int listener, AdminAnswers answers);
+        const config::AdminAddress& address, int listener, AdminAnswers answers);
     virtual ~Admin() = default;
 
    protected:

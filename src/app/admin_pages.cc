@@ -167,9 +167,9 @@ std::optional<std::size_t> admin_request_octets(std::string_view begun) {
 
 class AdminPages::Server final : public httplib::Server {
    public:
-    Server(const config::Admin& settings, AdminAnswers answers)
-        : settings_(settings),
-          loopback_(settings.address.socket.empty() && is_loopback(settings.address.endpoint)),
+    Server(const config::AdminAddress& address, AdminAnswers answers)
+        : unix_(!address.socket.empty()),
+          loopback_(!unix_ && is_loopback(address.endpoint)),
           answers_(std::move(answers)) {
         set_payload_max_length(admin_request_octets_max);
         // For browsers: what is text stays text, and no other site's page may embed it.
@@ -219,10 +219,8 @@ class AdminPages::Server final : public httplib::Server {
     }
 
    private:
-    bool is_unix() const { return !settings_.address.socket.empty(); }
-
     HandlerResponse permit(const httplib::Request& request, httplib::Response& response) const {
-        if (is_unix()) {  // the file's mode says who
+        if (unix_) {  // the file's mode says who
             return HandlerResponse::Unhandled;
         }
         const auto refuse = [&response](const char* why) {
@@ -240,12 +238,13 @@ class AdminPages::Server final : public httplib::Server {
         if (of_a_page(request)) {
             return refuse("this is not for web pages\n");
         }
-        if (settings_.token.empty()) {
+        const std::string token = answers_.token();
+        if (token.empty()) {
             return refuse(
                 "over TCP only GET /metrics, /health and /ready are served; set admin.token, or "
                 "use a unix: address, for more\n");
         }
-        if (!same(request.get_header_value("Authorization"), "Bearer " + settings_.token)) {
+        if (!same(request.get_header_value("Authorization"), "Bearer " + token)) {
             return refuse(
                 "this needs the header Authorization: Bearer TOKEN, with that of admin.token\n");
         }
@@ -257,13 +256,13 @@ class AdminPages::Server final : public httplib::Server {
         response.set_content(answer.body, answer.type.c_str());
     }
 
-    const config::Admin settings_;
+    const bool unix_;
     const bool loopback_;
     const AdminAnswers answers_;
 };
 
-AdminPages::AdminPages(const config::Admin& settings, AdminAnswers answers)
-    : server_(std::make_unique<Server>(settings, std::move(answers))) {}
+AdminPages::AdminPages(const config::AdminAddress& address, AdminAnswers answers)
+    : server_(std::make_unique<Server>(address, std::move(answers))) {}
 
 AdminPages::~AdminPages() = default;
 

@@ -20,7 +20,7 @@ std::optional<std::size_t> admin_request_octets(std::string_view begun);
 
 class AdminPages {
    public:
-    AdminPages(const config::Admin& settings, AdminAnswers answers);
+    AdminPages(const config::AdminAddress& address, AdminAnswers answers);
     ~AdminPages();
 
     /// The octets of the answer to this request; empty: none is due, the connection is closed.

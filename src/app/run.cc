@@ -276,7 +276,8 @@ AdminAnswers answers_of(
             return change == shard::QueueChange::none
                        ? answer_queue_list(registry.workers(), ask, parameters)
                        : answer_queue_change(registry.workers(), ask, change, parameters);
-        }};
+        },
+        [&control] { return control.in_force()->config.admin.token; }};
 }
 
 /// Reads what is in the spool and looks after it, on a thread of its own.
@@ -345,7 +346,7 @@ int serve_until_told(
     }
     std::atomic<Readiness> readiness{Readiness::starting};
     const std::unique_ptr<Admin> admin = Admin::serve(
-        config.admin,
+        config.admin.address,
         bound->admin,
         answers_of(registry, **log, control, watch, common.spool, readiness));
 

@@ -36,13 +36,12 @@ AdminAnswer answer_queue(shard::QueueChange change, const QueueParameters& param
 }
 
 AdminPages pages_at(bool tcp, bool with_token) {
-    config::Admin admin;
+    config::AdminAddress admin;
     if (tcp) {
-        admin.address.endpoint = {"127.0.0.1", 8025, true};
+        admin.endpoint = {"127.0.0.1", 8025, true};
     } else {
-        admin.address.socket = "/run/admin.sock";
+        admin.socket = "/run/admin.sock";
     }
-    admin.token = with_token ? token : "";
     const auto page = [] { return AdminAnswer{200, "text/plain", "page\n"}; };
     return AdminPages(
         admin,
@@ -57,7 +56,8 @@ AdminPages pages_at(bool tcp, bool with_token) {
              ++changes;
              return AdminAnswer{200, "text/plain", "reloaded\n"};
          },
-         answer_queue});
+         answer_queue,
+         [with_token] { return std::string(with_token ? token : ""); }});
 }
 
 /// One answer, whole: a status line, headers, and as many octets behind them as they say; or none.

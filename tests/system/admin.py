@@ -358,6 +358,11 @@ class Strangers(AdminTest):
             [POSTERN, "route", "-c", gateway.config, "--live", "x@a.test"], capture_output=True, text=True)
         self.assertEqual(done.returncode, 0, done)
         self.assertTrue(done.stdout.startswith("generation 1\n"))
+        # One that became known to others is changed without a restart.
+        gateway.config.write_text(gateway.config.read_text().replace("s3cret", "an0ther"))
+        gateway.signal(signal.SIGHUP)
+        wait_for(lambda: self.request(gateway, route, Authorization="Bearer an0ther").status == 200, "the other token to hold")
+        self.assertEqual(self.request(gateway, route, Authorization="Bearer s3cret").status, 403)
 
 
 class Endless(AdminTest):
@@ -479,6 +484,14 @@ class Socket(AdminTest):
         self.assertEqual(stat.S_IMODE(file.stat().st_mode), 0o660)
         gateway.close()
         self.assertFalse(file.exists())
+
+    def test_beside_a_configuration_that_is_named_without_a_folder(self):
+        gateway = self.start()
+        gateway.close()
+        again = self.place.add(Process([POSTERN, "run", "-c", gateway.config.name], gateway.folder, "again"))
+        again.wait_listening(gateway.port)
+        wait_for(lambda: self.is_ready(gateway), "it to be ready")
+        again.close()
 
     def test_a_live_one_is_an_error(self):
         gateway = self.start()

@@ -168,6 +168,11 @@ class Rules(Reload):
         self.assertEqual(self.generation(self.session(gateway)), 2)
         nobody = self.command("--admin", f"unix:{gateway.folder}/none.sock")
         self.assertEqual(nobody.returncode, 2, nobody)
+        whole = gateway.config.read_text()
+        gateway.config.write_text(whole + "\nx = [\n")  # no TOML: refused, whoever sees it first
+        for options in ((), ("--admin", f"unix:{gateway.folder}/admin.sock")):
+            self.assertEqual(self.command(*options).returncode, 1)
+        gateway.config.write_text(whole)
         gateway.close()
         self.assertEqual(self.command().returncode, 2)
 

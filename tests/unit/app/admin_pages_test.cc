@@ -14,6 +14,7 @@ using testing::StartsWith;
 struct Asked {
     int metrics = 0, route = 0, reload = 0, list = 0;
     std::vector<shard::QueueChange> changes;
+    std::string token;
 };
 
 AdminAnswers answers(Asked& asked) {
@@ -44,18 +45,18 @@ AdminAnswers answers(Asked& asked) {
             }
             return AdminAnswer{
                 200, "application/json", parameters.contains("domain") ? "{1}\n" : "{}\n"};
-        }};
+        },
+        [&] { return asked.token; }};
 }
 
-config::Admin at(std::string host, std::string token = {}) {
-    config::Admin admin;
+config::AdminAddress at(std::string host) {
+    config::AdminAddress address;
     if (host.starts_with('/')) {
-        admin.address.socket = host;
+        address.socket = host;
     } else {
-        admin.address.endpoint = {std::move(host), 8025, true};
+        address.endpoint = {std::move(host), 8025, true};
     }
-    admin.token = std::move(token);
-    return admin;
+    return address;
 }
 
 int status(const std::string& answer) {
@@ -158,7 +159,8 @@ TEST(AdminPages, OverTcpAStrangerReadsThreePages) {
 
 TEST(AdminPages, ATokenOpensButToNoPageOfABrowser) {
     Asked asked;
-    const AdminPages pages(at("127.0.0.1", "s3cret"), answers(asked));
+    asked.token = "s3cret";
+    const AdminPages pages(at("127.0.0.1"), answers(asked));
     const std::string token = "Authorization: Bearer s3cret\r\nContent-Length: 0\r\n";
     EXPECT_EQ(
         status(pages.answer(request("POST /reload", "Host: 127.0.0.1:8025\r\n" + token))), 200);
