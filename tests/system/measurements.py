@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The measurements of bench/, each of its parts once and short: that they run, and that no mail was lost, doubled, damaged or refused
-meanwhile, which their exit codes tell. Figures decide nothing here. Needs root, haproxy, the
-corpus (tests/corpus.py) and the release build.
+meanwhile, which their exit codes tell. Figures decide nothing here. Needs root, haproxy, the corpus (tests/corpus.py) and the release
+build.
 
 usage: tests/system/run.py measurements      (not in the run without a name; tests/run.sh --all has it)
 """

@@ -111,6 +111,8 @@ TEST_F(ClientLimitsTest, ConnectionsAreBoundedInAllThreeWays) {
     EXPECT_EQ(reached(Limit::connections_per_client), 1U);
     EXPECT_EQ(of_listener_.value(), 2U) << "who is refused is not counted";
     EXPECT_EQ(common_.connections.value(), 2U);
+    EXPECT_EQ(come(third).code, 421);
+    EXPECT_EQ(reached(Limit::connections_per_client), 2U);
     mail::Client other;
     other.key = 8;
     other.exempt = true;
@@ -173,6 +175,7 @@ TEST_F(ClientLimitsTest, AConnectionCountsForTheClientThatAProxyOrXclientNames) 
     EXPECT_EQ(common_.clients.value(20), 1U);
     mail::Client third = other;
     EXPECT_EQ(move(other, 20), 421);
+    EXPECT_EQ(reached(Limit::connections_per_client), 1U);
     EXPECT_FALSE(other.counted) << "as before";
     EXPECT_EQ(move(third, 20), 421);
     EXPECT_EQ(reached(Limit::connections_per_client), 2U);
