@@ -69,11 +69,12 @@ mail::Reply ClientLimits::moved(
     const bool same = client.key == before;
     const bool counts = limits.connections_per_client != 0 && !client.exempt;
     const bool stays = client.counted && counts && same;
-    if (counts && !stays && !common_.clients.add(client.key, 1, limits.connections_per_client)) {
+    const bool comes = counts && !stays;
+    if (comes && !common_.clients.add(client.key, 1, limits.connections_per_client)) {
         return reached(client, Limit::connections_per_client, connections_of_client);
     }
     if (!same && !within(client, Kind::connections, 1, limits.connection_rate, now)) {
-        if (counts && !stays) {
+        if (comes) {
             common_.clients.remove(client.key, 1);
         }
         return reached(client, Limit::connection_rate, connections_in_minute);
