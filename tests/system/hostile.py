@@ -240,30 +240,35 @@ class Floods(Hostile):
         self.assertEqual(s.command("RSET").code, 250)
 
     def test_too_large_by_bytes(self):
-        warm = False
-        for send in ("DATA", "DATA", "BDAT"):
-            s = self.session(self.postern)
-            s.envelope("large@a.test")
-            line = b"x" * 998 + b"\r\n"
-            block = line * 1000
-            if send == "DATA":
-                s.command("DATA")
-                for _ in range(64):
-                    s.send(block)
-                s.send(b".\r\n")
-                reply = s.read()
-            else:
-                for n in range(64):
-                    s.send(b"BDAT %d%s\r\n" % (len(block), b" LAST" if n == 63 else b"") + block)
-                reply = [s.read() for _ in range(64)][-1]
-            self.assertTrue(str(reply).startswith("552 5.3.4") or (send == "BDAT" and reply.code == 503), reply)
-            self.assertEqual(s.command("RSET").code, 250)
-            self.assertEqual(s.mail("x@a.test").code, 250)
-            if not warm:
-                # What a message within message_size needs stays with the pools of limits.body_memory; the next needs no more.
-                self.rss_before = self.postern.rss_kib()
-                warm = True
+        # What a message within message_size needs stays with the pools of limits.body_memory, and how much arrives before a worker comes
+        # to it is the machine's affair: the memory is flat when a round of both needs no more than the one before.
+        for _ in range(8):
+            self.rss_before = self.postern.rss_kib()
+            for send in (self.send_data, self.send_bdat):
+                s = self.session(self.postern)
+                s.envelope("large@a.test")
+                send(s, b"x" * 998 + b"\r\n", 64_000)
+                self.assertEqual(s.command("RSET").code, 250)
+                self.assertEqual(s.mail("x@a.test").code, 250)
+            if self.postern.rss_kib() - self.rss_before < GROWTH_MAX_KIB / 8:
+                break
+        else:
+            self.fail("each round took more memory than the one before")
         self.assertFalse(self.arrived("large@a.test"))
+
+    def send_data(self, s, line, lines):
+        s.command("DATA")
+        for _ in range(lines // 1000):
+            s.send(line * 1000)
+        s.send(b".\r\n")
+        self.assertTrue(str(s.read()).startswith("552 5.3.4"))
+
+    def send_bdat(self, s, line, lines):
+        chunks = lines // 1000
+        for n in range(chunks):
+            s.send(b"BDAT %d%s\r\n" % (1000 * len(line), b" LAST" if n + 1 == chunks else b"") + line * 1000)
+        reply = [s.read() for _ in range(chunks)][-1]
+        self.assertTrue(str(reply).startswith("552 5.3.4") or reply.code == 503, reply)
 
     def test_bdat_of_an_impossible_size(self):
         for size in ("99999999999", "18446744073709551616", "-1", "1e9"):

@@ -193,7 +193,7 @@ class BehindHaProxy(Identity):
         for name, (bind, options, server) in backends.items():
             ports[name] = free_port()
             config += f"frontend in_{name}\n    bind {LOOPBACK}:{ports[name]} {bind}\n    default_backend {name}\n"
-            config += f"backend {name}\n" + "".join(f"    {o}\n" for o in options) + f"    server one {server} inter 200ms\n"
+            config += f"backend {name}\n" + "".join(f"    {o}\n" for o in options) + f"    server one {server} inter 1500ms\n"
         folder = self.place.subfolder("haproxy")
         (folder / "haproxy.cfg").write_text(config)
         haproxy = self.place.add(Process(["haproxy", "-db", "-f", folder / "haproxy.cfg"], folder, "haproxy"))
