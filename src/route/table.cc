@@ -120,7 +120,7 @@ void Table::look_up(std::span<const Query> queries, std::span<Match> matches) co
     POSTERN_ASSERT(queries.size() == matches.size(), "each query has its match");
     // One fetch that is under way hides behind the others; more than this many at once no memory
     // answers.
-    constexpr std::size_t together = 16;
+    constexpr std::size_t together = 64;
 
     struct Search {
         std::optional<Suffixes> suffixes;
