@@ -3,7 +3,7 @@
 namespace postern::base {
 
 void* Arena::allocate(std::size_t size, std::size_t alignment) {
-    POSTERN_ASSERT(size + 16 <= pool_->block_size(), "an arena holds nothing larger than a block");
+    POSTERN_ASSERT(size <= size_max(), "an arena holds nothing larger than a block");
     POSTERN_ASSERT(alignment <= 16, "an arena aligns to 16 at most");
     std::size_t offset = (used_ + alignment - 1) & ~(alignment - 1);
     if (newest_ == nullptr || offset + size > newest_->capacity) {
@@ -13,7 +13,7 @@ void* Arena::allocate(std::size_t size, std::size_t alignment) {
         }
         std::memcpy(block->data(), &newest_, sizeof newest_);
         newest_ = block;
-        offset = 16;
+        offset = header_octets;
     }
     used_ = offset + size;
     return newest_->data() + offset;
@@ -22,6 +22,9 @@ void* Arena::allocate(std::size_t size, std::size_t alignment) {
 std::optional<std::string_view> Arena::copy(std::string_view text) {
     if (text.empty()) {
         return std::string_view{};
+    }
+    if (text.size() > size_max()) {
+        return std::nullopt;
     }
     void* memory = allocate(text.size(), 1);
     if (memory == nullptr) {

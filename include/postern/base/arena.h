@@ -23,8 +23,7 @@ class Arena {
 
     ~Arena() { reset(); }
 
-    /// nullptr when the pool is at its bound. REQUIRES: size + 16 <= the pool's block size;
-    /// alignment <= 16.
+    /// nullptr when the pool is at its bound. REQUIRES: size <= size_max(); alignment <= 16.
     void* allocate(std::size_t size, std::size_t alignment);
 
     template <class T, class... Arguments>
@@ -34,7 +33,11 @@ class Arena {
         return memory == nullptr ? nullptr : new (memory) T{std::forward<Arguments>(arguments)...};
     }
 
-    /// A copy that lives as long as the arena's content; nullopt when the pool is at its bound.
+    /// The most octets of one thing.
+    std::size_t size_max() const { return pool_->block_size() - header_octets; }
+
+    /// A copy that lives as long as the arena's content; nullopt when the pool is at its bound, or
+    /// `text` is larger than size_max().
     std::optional<std::string_view> copy(std::string_view text);
 
     /// Gives all blocks back; what was allocated is gone.
@@ -51,6 +54,8 @@ class Arena {
     void rewind(const Mark& mark);
 
    private:
+    static constexpr std::size_t header_octets = 16;
+
     BlockPool* pool_;
     Block* newest_ = nullptr;  // each block begins with a pointer to the one before it
     std::size_t used_ = 0;     // octets of `newest_`

@@ -83,6 +83,15 @@ TEST(Arena, KeepsWhatItHandsOutApartAndFreesAllAtOnce) {
     EXPECT_EQ(p->y, 2U);
 }
 
+TEST(Arena, CopiesNothingLargerThanABlock) {
+    BlockPool pool(256, 4);
+    Arena arena(pool);
+    EXPECT_EQ(arena.size_max(), 240U);
+    EXPECT_FALSE(arena.copy(std::string(241, 'x')));
+    EXPECT_EQ(pool.used(), 0U);
+    EXPECT_EQ(arena.copy(std::string(240, 'x')), std::string(240, 'x'));
+}
+
 TEST(Arena, TakesBackWhatCameBehindAMark) {
     BlockPool pool(256, 4);
     Arena arena(pool);
