@@ -13,19 +13,25 @@
 namespace postern::app {
 namespace {
 
+struct Asked {
+    std::string address;
+    bool too_long = false;
+};
+
 /// `text` as RCPT would read it: a source route and a trailing dot are dropped. nullopt: it is no
 /// address. One that no domain can have comes back as it is, for the explanation to say so.
-std::optional<std::string> recipient_of(const std::string& text) {
+std::optional<Asked> recipient_of(const std::string& text) {
     const bool bracketed = text.starts_with('<') && text.ends_with('>');
     const std::string path_text = bracketed ? text : "<" + text + ">";
     smtp::Path path;
     smtp::PathError error = smtp::PathError::none;
     const std::size_t taken = smtp::parse_path(path_text, smtp::PathKind::forward, path, error);
     if (taken == path_text.size()) {
-        return std::string(path.address);
+        return Asked{std::string(path.address)};
     }
     if (error == smtp::PathError::domain || error == smtp::PathError::too_long) {
-        return bracketed ? text.substr(1, text.size() - 2) : text;
+        return Asked{
+            bracketed ? text.substr(1, text.size() - 2) : text, error == smtp::PathError::too_long};
     }
     return std::nullopt;
 }
@@ -84,13 +90,21 @@ base::Result<std::vector<route::Explanation>> explain(
     }
     std::vector<route::Explanation> explanations;
     for (const std::string& text : addresses) {
-        const std::optional<std::string> address = recipient_of(text);
-        if (!address) {
+        const std::optional<Asked> asked = recipient_of(text);
+        if (!asked) {
             return base::Error{
                 fmt::format("'{}' is no address; allowed: user@domain, or postmaster", text)};
         }
+        if (asked->too_long) {
+            route::Explanation& explanation = explanations.emplace_back();
+            explanation.address = asked->address;
+            explanation.impossible =
+                fmt::format("the local part is longer than {} octets", smtp::local_part_size_max);
+            explanation.answer = "501 5.1.3";
+            continue;
+        }
         explanations.push_back(
-            route::explain(*snapshot.table, snapshot.relaying.front(), *address, client));
+            route::explain(*snapshot.table, snapshot.relaying.front(), asked->address, client));
         explanations.back().delivery = delivery_of(snapshot, explanations.back().match);
         if (client && client->proxy) {
             explanations.back().answer =

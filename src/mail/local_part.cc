@@ -27,11 +27,8 @@ bool unquoted(std::string_view text, Take take) {
 bool make_local_part_key(std::string_view local_part, LocalPartKey& key) {
     key.size = 0;
     return unquoted(local_part, [&](char c) {
-        if (key.size == local_part_octets_max) {
-            return false;
-        }
         key.octets[key.size++] = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-        return true;
+        return key.size <= local_part_octets_max;
     });
 }
 

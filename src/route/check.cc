@@ -26,8 +26,20 @@ Match otherwise(const Table& table, std::uint32_t rule, bool& hidden) {
             return {};
         case Pattern::literal:
             return table.everything();
-        case Pattern::user:
-            return table.look_up({text.name.substr(text.name.rfind('@') + 1), {}});
+        case Pattern::user: {
+            const std::size_t at = text.name.rfind('@');
+            const std::string_view domain = text.name.substr(at + 1);
+            const std::size_t end =
+                text.name.substr(0, at).find_first_of(table.recipient_delimiter());
+            if (end != std::string_view::npos && end > 0) {
+                const std::uint32_t shorter =
+                    table.rule_of_name(fmt::format("{}@{}", text.name.substr(0, end), domain));
+                if (shorter != none) {
+                    return {shorter, table.action_of(shorter)};
+                }
+            }
+            return table.look_up({domain, {}});
+        }
         case Pattern::exact:
         case Pattern::subdomains:
         case Pattern::domain:

@@ -24,12 +24,12 @@ class Candidates {
 
     void add_users(const RecipientParts& parts) {
         mail::LocalPartKey key;
-        if (!mail::make_local_part_key(parts.local_part, key)) {
-            return;
-        }
+        const bool nameable = mail::make_local_part_key(parts.local_part, key);
         std::string_view local_part = key.view();
         std::size_t end = local_part.find_first_of(table_.recipient_delimiter());
-        add(table_.rule_of_name(fmt::format("{}@{}", local_part, parts.domain_key)), "");
+        if (nameable) {
+            add(table_.rule_of_name(fmt::format("{}@{}", local_part, parts.domain_key)), "");
+        }
         if (end != std::string_view::npos && end > 0) {
             add(table_.rule_of_name(
                     fmt::format("{}@{}", local_part.substr(0, end), parts.domain_key)),
@@ -217,7 +217,12 @@ std::string to_text(
         text += fmt::format("  {:<10}{}\n", name, value);
     };
     if (!explanation.impossible.empty()) {
-        line("answer", fmt::format("553 5.1.3: {}", explanation.impossible));
+        line(
+            "answer",
+            fmt::format(
+                "{}: {}",
+                explanation.answer.empty() ? "553 5.1.3" : explanation.answer,
+                explanation.impossible));
         return text;
     }
     if (explanation.match.found()) {

@@ -56,8 +56,9 @@ bool Recipients::has_name(std::string_view local_part, std::string_view domain_k
 
 bool Recipients::contains(std::string_view local_part, std::string_view domain_key) const {
     mail::LocalPartKey key;
-    if (mail::make_local_part_key(local_part, key) && key.size > 0) {
-        if (has_name(key.view(), domain_key)) {
+    const bool nameable = mail::make_local_part_key(local_part, key);
+    if (key.size > 0) {
+        if (nameable && has_name(key.view(), domain_key)) {
             return true;
         }
         const std::size_t end = key.view().find_first_of(recipient_delimiter_);

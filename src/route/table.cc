@@ -41,10 +41,8 @@ std::uint32_t Table::find_user(std::string_view local_part, std::string_view dom
 
 Match Table::match_user(const Query& query, Match otherwise) const {
     mail::LocalPartKey key;
-    if (!mail::make_local_part_key(query.local_part, key)) {
-        return otherwise;
-    }
-    std::uint32_t rule = find_user(key.view(), query.domain_key);
+    const bool nameable = mail::make_local_part_key(query.local_part, key);
+    std::uint32_t rule = nameable ? find_user(key.view(), query.domain_key) : none;
     if (rule == none) {
         std::size_t end = key.view().find_first_of(recipient_delimiter_);
         if (end != std::string_view::npos && end > 0) {

@@ -334,6 +334,8 @@ class Route(Cli):
             with self.subTest(address=address):
                 done = self.postern("route", address)
                 self.assertTrue(done.returncode != 0 or "553" in done.stdout, done)
+        done = self.postern("route", "a" * 257 + "@direct.test")
+        self.assertIn("501 5.1.3: the local part is longer than 256 octets", done.stdout)
 
 
 class Output(Cli):

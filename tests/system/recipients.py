@@ -60,9 +60,11 @@ class Lists(Recipients):
         self.check(s.command("RCPT TO:<JANE+tag@A.test>"), 250)
         self.check(s.command('RCPT TO:<"john doe"@a.test>'), 250)
         self.check(s.command("RCPT TO:<joe@sub.a.test>"), 550, "5.1.1")
+        self.check(s.command(f"RCPT TO:<joe+{'x' * 100}@a.test>"), 550, "5.1.1")
+        self.check(s.command(f"RCPT TO:<jane+{'x' * 100}@a.test>"), 250)
         self.check(s.data(b"Subject: x\r\n\r\nx\r\n"), 250)
         self.check(self.mail(s, "anyone@b.test"), 250)
-        self.assertEqual(len(self.a.messages[0].recipients), 2)
+        self.assertEqual(len(self.a.messages[0].recipients), 3)
         (line,) = wait_for(lambda: gateway.log(event="rejected", to=["joe@a.test"]), "the line of the log")
         self.assertIn("main.rules:1", line["rule"])
 
@@ -159,6 +161,18 @@ class Verify(Recipients):
         # The other pool asks nobody.
         self.check(self.mail(s, "nobody@b.test"), 250)
         self.assertEqual(len(self.b.said("RCPT")), 1)
+
+    def test_a_command_as_long_as_may_be(self):
+        gateway = self.asking()
+        s = self.session(gateway)
+        s.command("MAIL FROM:<s@client.test>")
+        for size in range(2_020, 2_049):  # octets of the line, with its end
+            with self.subTest(size=size):
+                path = f"<nobody{size}@a.test>"
+                self.check(s.command("RCPT TO:" + " " * (size - len(path) - 10) + path), 550, "5.1.1", "never heard of her")
+                self.check(s.command("RCPT TO:" + " " * (size - len(path) - 10) + path.replace("nobody", "good")), 250)
+        gateway.check_running()
+        self.check(s.data(b"Subject: x\r\n\r\nx\r\n"), 250)
 
     def test_pipelined_recipients_have_their_answers_in_order(self):
         gateway = self.asking()

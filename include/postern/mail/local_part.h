@@ -13,14 +13,14 @@ inline constexpr std::size_t local_part_octets_max = 64;  // RFC 5321, 4.5.3.1.1
 
 /// The form in which local parts are compared: unquoted, ASCII letters in lower case.
 struct LocalPartKey {
-    std::array<char, local_part_octets_max> octets;
+    std::array<char, local_part_octets_max + 1> octets;
     std::uint8_t size = 0;
 
     std::string_view view() const { return {octets.data(), size}; }
 };
 
 /// `local_part` as written, quotes included. False: longer than 64 octets once unquoted, so no rule
-/// can name it.
+/// can name it; the key is its first 65 then, in which a delimiter may end what a rule can name.
 [[nodiscard]] bool make_local_part_key(std::string_view local_part, LocalPartKey& key);
 
 /// Whether a host behind us might take the local part for a route of its own: once unquoted it

@@ -49,7 +49,9 @@ struct DeliveryMode {
 struct Explanation {
     std::string address;  // as asked, and as it goes out: "" where that is the same
     std::string outgoing;
-    std::string impossible;  // why there can be no such recipient; then nothing below is set
+    // Why there can be no such recipient; then nothing below is set, but perhaps `answer`: the code
+    // of RCPT's, where that is none of the domain's.
+    std::string impossible;
     Match match;
     std::vector<Candidate> lost;  // the nearest first
     // The files of the list of recipients that its pool has; none: no list.

@@ -33,6 +33,15 @@ TEST(LocalPartKey, HoldsSixtyFourOctetsOnceUnquoted) {
     EXPECT_EQ(key_of(std::string(4000, 'x')), "too long");
 }
 
+TEST(LocalPartKey, OfALongerOneHoldsWhatADelimiterMayEnd) {
+    const std::string longest(64, 'x');
+    LocalPartKey key;
+    EXPECT_FALSE(make_local_part_key("\"" + longest + "+Tag\"", key));
+    EXPECT_EQ(key.view(), longest + "+");
+    EXPECT_FALSE(make_local_part_key("A+" + std::string(4000, 'B'), key));
+    EXPECT_EQ(key.view(), "a+" + std::string(63, 'b'));
+}
+
 TEST(RoutedLocalPart, IsFoundAfterUnquoting) {
     for (const char* routed :
          {"a%b",

@@ -122,6 +122,14 @@ TEST(Explain, SaysWhenThereIsNothing) {
     EXPECT_EQ(routed.answer_to_trusted, "");
 }
 
+TEST(Explain, FindsTheRuleInFrontOfALongTag) {
+    auto table = table_of("example.com one\nanna@example.com two\n");
+    const std::string address = "anna+" + std::string(70, 'x') + "@example.com";
+    Explanation explanation = explain(*table, {}, address, {});
+    EXPECT_EQ(table->pattern_of(explanation.match.rule), "anna@example.com");
+    EXPECT_EQ(explanation.lost.size(), 1U);
+}
+
 TEST(Explain, NamesHostsAndMxDomains) {
     auto table = table_of("a.com mx1.internal:26\nb.com mx:example.net\n");
     const auto text = [&](const char* address) {
@@ -173,14 +181,16 @@ TEST(Check, WarnsOfRulesThatChangeNothing) {
         "example.com one\n"
         "a.example.com one\n"  // the same as above
         "b.example.com two\n"
-        "c.b.example.com one\n"                  // not: b.example.com is between
-        "#d.example.com one\n"                   // the same
-        ".e.example.com one restricted\n"        // not: restricted
-        "u@example.com one\n"                    // the same
-        "u@b.example.com one\n"                  // not
-        "f.org two\n#f.org two\n.f.org one\n"    // line 9 hidden, 10 the same as 9
-        "g.org reject\nu@g.org reject\n"         // not: another code
-        "[192.0.2.7] two restricted\n* two\n");  // the same
+        "c.b.example.com one\n"                // not: b.example.com is between
+        "#d.example.com one\n"                 // the same
+        ".e.example.com one restricted\n"      // not: restricted
+        "u@example.com one\n"                  // the same
+        "u@b.example.com one\n"                // not
+        "f.org two\n#f.org two\n.f.org one\n"  // line 9 hidden, 10 the same as 9
+        "g.org reject\nu@g.org reject\n"       // not: another code
+        "[192.0.2.7] two restricted\n* two\n"  // the same
+        "u+x@b.example.com two\n"              // not: u@b.example.com goes before its domain
+        "u+y@b.example.com one\n");            // the same as that
     Report report = check(*table, pools, {});
     EXPECT_THAT(
         report.warnings,
@@ -193,7 +203,9 @@ TEST(Check, WarnsOfRulesThatChangeNothing) {
             "same",
             "a.rules:9:1: \'f.org' changes nothing: '#' and '.' rules for its domain go before it",
             "a.rules:10:1: \'#f.org' changes nothing: 'f.org' (a.rules:9) says the same",
-            "a.rules:14:1: \'[192.0.2.7]' changes nothing: '*' (a.rules:15) says the same"));
+            "a.rules:14:1: \'[192.0.2.7]' changes nothing: '*' (a.rules:15) says the same",
+            "a.rules:17:1: \'u+y@b.example.com' changes nothing: 'u@b.example.com' (a.rules:8) "
+            "says the same"));
 }
 
 TEST(Check, WarnsOfPublicSuffixesWhereNothingIsStated) {

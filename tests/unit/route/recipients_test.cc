@@ -56,6 +56,8 @@ TEST(Recipients, ComparesAsUserRulesDo) {
     EXPECT_FALSE(has(*list, "jane.doe@com"));
     EXPECT_FALSE(has(*list, "+jane.doe@example.com"));
     EXPECT_FALSE(has(*list, std::string(65, 'a') + "@example.com"));
+    EXPECT_TRUE(has(*list, "jane.doe+" + std::string(200, 'x') + "@example.com"));
+    EXPECT_FALSE(has(*list, "jane+" + std::string(200, 'x') + "@example.com"));
     EXPECT_EQ(list->count(), 3U);
     EXPECT_FALSE(has(*list_of("jane@example.com\n", ""), "jane+lists@example.com"));
     EXPECT_TRUE(has(*list_of("jane@example.com\n", "-"), "jane-lists@example.com"));

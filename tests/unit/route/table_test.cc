@@ -105,6 +105,16 @@ TEST(Table, PutsARuleForOneRecipientAboveAll) {
     EXPECT_EQ(taken_by(*table, "[192.0.2.7]", "dave"), "dave@[192.0.2.7]");
     EXPECT_EQ(taken_by(*table, "[192.0.2.7]", "carol"), "-");
     EXPECT_EQ(taken_by(*table, "example.com", std::string(2000, 'x')), "#example.com");
+    EXPECT_EQ(taken_by(*table, "example.com", "bob+" + std::string(200, 'x')), "bob@example.com");
+    EXPECT_EQ(
+        taken_by(*table, "example.com", "\"BOB+" + std::string(200, 'x') + "\""),
+        "bob@example.com");
+    EXPECT_EQ(taken_by(*table, "example.com", "bo+" + std::string(200, 'x')), "#example.com");
+
+    const std::string longest(64, 'y');
+    auto longest_table = table_of(longest + "@example.com one\n");
+    EXPECT_EQ(taken_by(*longest_table, "example.com", longest + "+tag"), longest + "@example.com");
+    EXPECT_EQ(taken_by(*longest_table, "example.com", longest + "y+tag"), "-");
 
     RuleSettings off = two_pools();
     off.recipient_delimiter = "";
