@@ -28,10 +28,30 @@ bool any_answer(const mail::Submission& submission, Is is) {
     return false;
 }
 
+bool any_deferred(const mail::Submission& submission) {
+    return any_answer(submission, [](const mail::Reply& answer) { return answer.temporary(); });
+}
+
 /// Nobody has got it, nor will by another try.
-bool is_final_refusal(const mail::Outcome& outcome) {
+bool is_final_refusal(const mail::Submission& submission, const mail::Outcome& outcome) {
     return outcome.kind == Kind::divided ||
-           (outcome.kind == Kind::refused && outcome.reply.permanent());
+           (outcome.kind == Kind::refused && outcome.reply.permanent() &&
+            !any_deferred(submission));
+}
+
+/// What the sender is told. The 5xx to a body is none about whom the host did not take yet: as
+/// among several pools, a recipient that may be tried again decides.
+mail::Reply told_of(const mail::Submission& submission, const mail::Outcome& outcome) {
+    const mail::Reply reply = sync_answer(outcome);
+    if (outcome.kind == Kind::refused && reply.permanent()) {
+        for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+             r = r->next) {
+            if (r->answer.temporary()) {
+                return r->answer;
+            }
+        }
+    }
+    return reply;
 }
 
 bool any_refused(const mail::Submission& submission) {
@@ -184,7 +204,8 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
     }
     switch (outcome.kind) {
         case Kind::refused:
-            return outcome.reply.permanent() ||
+            return (outcome.reply.permanent() &&
+                    (submission.divide != mail::Divide::always || !any_deferred(submission))) ||
                    defer_of(submission.pool, submission) == config::Defer::pass ||
                    (submission.divide != mail::Divide::always &&
                     any_answer(submission, [](const mail::Reply& answer) {
@@ -214,7 +235,7 @@ void Deliveries::answer(mail::Submission& submission, const mail::Outcome& outco
         tell_relayed(submission, outcome);
     }
     note_answer(submission, outcome);
-    world_.tell(submission, sync_answer(outcome));
+    world_.tell(submission, told_of(submission, outcome));
 }
 
 /// What the smart host said is what the sender is told.
@@ -228,7 +249,7 @@ void Deliveries::note_answer(const mail::Submission& submission, const mail::Out
         submission,
         pool,
         outcome,
-        sync_answer(outcome));
+        told_of(submission, outcome));
 }
 
 void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outcome) {
@@ -283,7 +304,7 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
                 outcome,
                 outcome.reply);
             world_.tell(submission, outcome.reply);
-        } else if (submission.inbound_owner != nullptr && is_final_refusal(outcome)) {
+        } else if (submission.inbound_owner != nullptr && is_final_refusal(submission, outcome)) {
             attempt->withdrawn = true;
             note_answer(submission, outcome);
         }

@@ -268,6 +268,27 @@ class Divided(Keeping):
         self.wait_empty(gateway)
         self.check_stays(self.a, 1, 1)
 
+    def test_a_refused_body_is_no_answer_about_who_was_deferred(self):
+        for trusted, defer in ((False, "pass"), (False, "spool"), (True, "pass"), (True, "spool")):
+            with self.subTest(trusted=trusted, defer=defer):
+                full = iter(["452 4.2.2 full"])
+                refuses = iter(["554 5.7.1 no"])
+                host = self.host(
+                    rcpt=lambda p: next(full, "250 ok") if "full" in p else "250 ok", body=lambda m: next(refuses, "250 2.0.0 taken")
+                )
+                gateway = self.start(host, trusted=trusted, delivery={"defer": defer})
+                reply = self.session(gateway).mail(["good@a.test", "full@a.test"], BODY)
+                if not trusted or defer == "pass":
+                    self.check(reply, 452, "4.2.2", "full")
+                    self.assertEqual(self.writes(gateway), 0)
+                    continue
+                self.check_queued(reply)
+                (delivered,) = self.arrived(host)
+                self.assertEqual(delivered.recipients, ["TO:<full@a.test>"])
+                _, _, (report,), _ = self.notification(self.arrived(self.b)[-1])
+                self.assertEqual(report["Final-Recipient"], "rfc822; good@a.test")
+                self.wait_empty(gateway)
+
     def test_none_accepted_passes_the_answer(self):
         for trusted in (False, True):
             with self.subTest(trusted=trusted):
