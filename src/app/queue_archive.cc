@@ -51,6 +51,7 @@ base::Result<shard::QueueFilter> filter_for_archive(const QueueCommand& command)
     }
     if (filter) {
         std::sort(filter->ids.begin(), filter->ids.end());
+        filter->ids.erase(std::unique(filter->ids.begin(), filter->ids.end()), filter->ids.end());
     }
     return filter;
 }
@@ -166,7 +167,7 @@ int list_archive(
     }
     printer.end(more);
     int code = tell_findings(*archive) ? 1 : 0;
-    if (printer.count() < filter->ids.size()) {
+    if (!more && printer.count() < filter->ids.size()) {
         code = complain(
             1,
             fmt::format(

@@ -68,6 +68,7 @@ std::vector<std::vector<std::string>> groups_of(const std::vector<std::string>& 
 struct Sum {
     std::set<std::uint64_t> silent;  // workers
     std::uint64_t meant = 0;
+    bool cut = false;  // there is more than was asked for
 
     void add(const Piece& piece) {
         for (const json& worker : piece.object.value("silent_workers", json::array())) {
@@ -87,7 +88,7 @@ struct Sum {
                     worker));
         }
         const std::set<std::string> ids(command.words.ids.begin(), command.words.ids.end());
-        if (meant < ids.size()) {
+        if (!cut && meant < ids.size()) {
             code = complain(
                 refused,
                 ids.size() == 1
@@ -107,7 +108,12 @@ int list_live(const config::Admin& admin, const QueueCommand& command, bool whol
     QueuePrinter printer(command.json, whole);
     Sum sum;
     bool more = false;
+    const auto full = [&] { return command.limit != 0 && printer.count() >= command.limit; };
     for (auto& ids : groups_of(command.words.ids)) {
+        if (full()) {
+            more = true;
+            break;
+        }
         QueueQuery query{.words = command.words, .whole = whole};
         query.words.ids = std::move(ids);
         do {
@@ -125,10 +131,11 @@ int list_live(const config::Admin& admin, const QueueCommand& command, bool whol
             sum.add(piece);
             query.cursor = piece.object.value("next", std::string());
             more = !query.cursor.empty();
-        } while (more && (command.limit == 0 || printer.count() < command.limit));
+        } while (more && !full());
     }
     printer.end(more);
     sum.meant = printer.count();
+    sum.cut = more;
     return sum.end(command);
 }
 

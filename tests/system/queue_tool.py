@@ -125,6 +125,7 @@ class Lists(QueueTest):
         self.assertEqual(self.ids("--limit", "7"), sorted(sent)[:7])
         self.assertIn("\n130 messages, and there are more\n", self.queue("list", "--limit", "130"))
         self.assertEqual(self.ids(*sent), sorted(sent))  # more IDs than one request may have
+        self.assertEqual(self.ids("--limit", "7", *sent), sorted(sent)[:7])  # what a limit leaves out is not missing
 
     def test_show_says_all_that_is_known(self):
         self.start()
@@ -337,6 +338,8 @@ class Archive(QueueTest):
         self.assertEqual([m["id"] for m in self.listed("--limit", "1", said=said)], [first])
         self.assertIn("<z@there.test>\n    waiting", self.queue("show", second, said=said))
         self.queue("show", first, "06N3", code=1, said="1 of 2 IDs are not in it")
+        self.assertEqual([m["id"] for m in self.listed(first, first, said=said)], [first])
+        self.assertEqual([m["id"] for m in self.listed("--limit", "1", first, second, said=said)], [first])
         self.queue("list", "--pool", "away", code=2, said="need a running Postern")
         for command in ("retry", "hold", "release", "remove"):
             self.queue(command, "--all", code=2, said="mail is changed by the Postern that has its spool open")
