@@ -75,10 +75,19 @@ const route::Recipients* list_of(const shard::Snapshot& snapshot, const std::str
 void compare(const shard::Snapshot& before, const shard::Snapshot& after, ReloadReport& report) {
     report.rules = route::compare(*before.table, *after.table);
     report.pools = compare_named(
+        before.config.pools,
+        after.config.pools,
+        [](const config::Pool& pool) { return pool.name; },
+        std::equal_to<config::Pool>());
+    const Names of_rules = compare_named(
         before.pools,
         after.pools,
-        [](const relay::PoolSettings& pool) { return pool.name; },
+        [](const relay::PoolSettings& pool) { return pool.by_rule ? pool.name : std::string(); },
         std::equal_to<relay::PoolSettings>());
+    for (const auto list : {&Names::added, &Names::removed, &Names::changed}) {
+        auto& all = report.pools.*list;
+        all.insert(all.end(), (of_rules.*list).begin(), (of_rules.*list).end());
+    }
     report.listeners = compare_named(
         before.config.listeners,
         after.config.listeners,

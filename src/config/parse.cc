@@ -135,6 +135,7 @@ class Reader {
     void read_pools();
     void read_listeners();
     void check_rules_files();
+    void check_spool_path();
     void check_pool_tls(const Pool& pool, const Member& member);
     void check_references();
     void check_limits(const Limits& limits, Place place);
@@ -268,6 +269,7 @@ void Reader::read_sections() {
     read("retry", config_.retry);
     read("timeouts", config_.timeouts);
     read("spool", config_.spool);
+    check_spool_path();
     read("limits", config_.limits);
     read("tls", config_.tls);
     read("admin", config_.admin);
@@ -282,6 +284,14 @@ void Reader::check_rules_files() {
             place_of({"rules", "files"}),
             "rules.files names no file; allowed: a list of files or globs, such as "
             "[\"rules.d/*.rules\"]");
+    }
+}
+
+void Reader::check_spool_path() {
+    if (config_.spool.path.empty()) {
+        findings_.error(
+            place_of({"spool", "path"}),
+            "spool.path is empty; allowed: a folder, such as \"/var/spool/postern\"");
     }
 }
 

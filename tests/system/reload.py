@@ -191,6 +191,22 @@ class Configuration(Reload):
         self.assertEqual((self.one.connections, self.two.connections), (1, 2))
         self.assertNotIn("QUIT", self.one.verbs())
 
+    def test_what_no_connection_depends_on_is_a_difference_too(self):
+        gateway = self.start()
+        s = self.session(gateway)
+        self.assertEqual(s.mail("x@a.test", BODY).code, 250)
+        names = self.place.folder / "recipients"
+        names.write_text("x@b.test\n")
+        pool = {"hosts": self.two.address}
+        for key in ({"defer": "spool"}, {"expire": "1 h"}, {"verify": "rcpt"}, {"verify_unknown": "accept"}, {"recipients_files": [names]}):
+            with self.subTest(**key):
+                pool.update({name: [str(each) for each in value] if isinstance(value, list) else value for name, value in key.items()})
+                self.configure({"one": self.one.address, "two": pool})
+                self.assertIn("pools +0 -0 ~1 (two);", self.hang_up()["reply"])
+                self.assertIn("pools +0 -0 ~0;", self.hang_up()["reply"])
+        self.assertEqual(s.mail("x@a.test", BODY).code, 250)
+        self.assertEqual(self.one.connections, 1)
+
     def test_a_removed_pool_finishes_what_it_has(self):
         self.two = self.host(body=(1, "250 2.0.0 taken late"))
         gateway = self.start()

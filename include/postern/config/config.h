@@ -113,6 +113,7 @@ struct Retry {
     base::Duration first{};
     base::Duration max{};
     base::Duration expire{};
+    bool operator==(const Retry&) const = default;
 };
 
 struct Timeouts {
@@ -178,6 +179,7 @@ struct Pool {
     Defer defer{};
     bool defer_is_own = false;
     Retry retry;
+    bool operator==(const Pool&) const = default;
 };
 
 struct Spool {

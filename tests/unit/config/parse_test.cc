@@ -462,6 +462,9 @@ TEST(Parse, WhatIsReadAndUnusedIsStillChecked) {
     EXPECT_EQ(errors(with("[retry]\nfirst = '5'\n")).size(), 1U);
     EXPECT_EQ(errors(with("[spool]\npath = 5\n")).size(), 1U);
     EXPECT_THAT(
+        errors(with("[spool]\npath = ''\n")),
+        ElementsAre(HasSubstr("conf/postern.toml:9:1: spool.path is empty; allowed: a folder")));
+    EXPECT_THAT(
         errors(with("[tls]\ncertificates = [{ chain = 'a', kee = 'b' }, 3]\n")),
         ElementsAre(
             HasSubstr("tls.certificates: this is no certificate; allowed: "),
