@@ -160,6 +160,7 @@ class Queue {
     /// Nothing but time is between the lane's oldest and its being tried.
     static bool has_room(const Lane& lane);
     static bool may_try(const Lane& lane, base::Instant now);
+    static bool may_expire(const Lane& lane);
     void learn(Lane& lane, Came came, base::Instant now);
     void look_at_clock(std::int64_t now_ms);
     void look_up_again(spool::Kept& kept);

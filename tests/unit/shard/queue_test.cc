@@ -272,6 +272,20 @@ TEST_F(QueueTest, what_waits_for_a_dead_pool_expires) {
     EXPECT_EQ(next().kept, nullptr);
 }
 
+TEST_F(QueueTest, what_is_past_its_time_is_tried_where_the_pool_answers) {
+    const std::int64_t long_ago = wall_ms - 2 * base::to_ms(general.expire);
+    spool::Kept& probe = scheduled({"x@a.example"}, long_ago);
+    scheduled({"x@a.example"}, long_ago + 1);
+    const Queue::Next first = next();
+    EXPECT_EQ(first.kept, &probe);
+    EXPECT_FALSE(first.expired);
+    EXPECT_EQ(next().kept, nullptr);
+    EXPECT_EQ(queue.wait(now, wall_ms), std::nullopt) << "nothing but the answer changes it";
+    queue.tried(0, Came::trouble, now);
+    EXPECT_EQ(queue.wait(now, wall_ms), base::Duration{});
+    EXPECT_TRUE(next().expired);
+}
+
 TEST_F(QueueTest, other_rules_move_what_waits) {
     for (int i = 0; i < 2000; ++i) {
         scheduled({"x@a.example"}, wall_ms - i);
