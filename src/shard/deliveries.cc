@@ -420,11 +420,10 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
             queue_.schedule(kept, now_ms());
             look_ = true;
         } else {
+            parts_.lines.kept("not stored", kept, "a notification");
             spool::Kept::destroy(&kept);
         }
-        if (attempt != nullptr) {
-            told(*attempt, action, safe);
-        }
+        told(attempt, action, safe);
         return;
     }
     Attempt& attempt = *static_cast<Attempt*>(kept.schedule.attempt);

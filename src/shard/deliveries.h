@@ -380,7 +380,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         std::uint64_t content_size);
     void bury_notification(Attempt& attempt);
     void bury(Attempt* attempt, notify::Action action, std::string_view id, std::string content);
-    void told(Attempt& attempt, notify::Action action, bool safe);
+    void told(Attempt* attempt, notify::Action action, bool safe);
 
     World& world_;
     const Parts parts_;
@@ -407,6 +407,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool disk_matters_ = true;
     const mail::Submission* beyond_ = nullptr;  // loaded past the bound on memory
     unsigned burying_ = 0;                      // dead letters that are being written
+    std::uint32_t unsaved_ = 0;  // notifications not on the disk yet for which no attempt waits
     route::DecisionText text_{};
 };
 

@@ -84,15 +84,28 @@ void Deliveries::tell_relayed(const mail::Submission& submission, const mail::Ou
             report.last_attempt = parts_.ring.wall_now();
         }
     }
-    if (!reports.empty()) {
-        keep_notification(
-            nullptr,
-            submission,
-            notify::Action::relayed,
-            reports,
-            parts_.ring.wall_now(),
-            submission.body.size());
+    if (reports.empty()) {
+        return;
     }
+    // Anybody may ask for these, and no message waits for them: what is not on the disk yet has a
+    // bound.
+    constexpr unsigned unsaved_max = 64;
+    if (!keeps() || unsaved_ == unsaved_max) {
+        parts_.lines.kept(
+            "notification",
+            world_.listener_of(submission.client).name,
+            submission,
+            parts_.generations.pool_name(submission.pool),
+            {452, {4, 3, 1}, "not made: too little room"});
+        return;
+    }
+    keep_notification(
+        nullptr,
+        submission,
+        notify::Action::relayed,
+        reports,
+        parts_.ring.wall_now(),
+        submission.body.size());
 }
 
 /// `attempt`: waits for its being stored; null: nobody does.
@@ -151,9 +164,7 @@ void Deliveries::keep_notification(
     const auto [telling, is_new] =
         tellings_.emplace(kept, Telling{attempt, action, std::move(notification.content)});
     POSTERN_ASSERT(is_new, "a notification was made twice");
-    if (attempt != nullptr) {
-        ++attempt->notices;
-    }
+    ++(attempt != nullptr ? attempt->notices : unsaved_);
     spool_->keep(*kept, journal::Content(std::string_view(telling->second.content)));
 }
 
@@ -171,25 +182,27 @@ void Deliveries::bury_notification(Attempt& attempt) {
 void Deliveries::bury(
     Attempt* attempt, notify::Action action, std::string_view id, std::string content) {
     ++burying_;
-    if (attempt != nullptr) {
-        ++attempt->notices;
-    }
+    ++(attempt != nullptr ? attempt->notices : unsaved_);
     parts_.segments->bury(
         std::string(id) + ".eml", std::move(content), [this, attempt, action](bool saved) {
             post(parts_.mailbox, [this, attempt, action, saved] {
                 --burying_;
-                if (attempt != nullptr) {
-                    told(*attempt, action, saved);
-                }
+                told(attempt, action, saved);
             });
         });
 }
 
-/// One of those that the attempt waits for is on stable storage, or could not be.
-void Deliveries::told(Attempt& attempt, notify::Action action, bool safe) {
-    attempt.failure_untold = attempt.failure_untold || (action == notify::Action::failed && !safe);
-    if (--attempt.notices == 0) {
-        conclude(attempt);
+/// A notification is on stable storage, or could not be. `attempt`: waits for it; null: nobody
+/// does.
+void Deliveries::told(Attempt* attempt, notify::Action action, bool safe) {
+    if (attempt == nullptr) {
+        --unsaved_;
+        return;
+    }
+    attempt->failure_untold =
+        attempt->failure_untold || (action == notify::Action::failed && !safe);
+    if (--attempt->notices == 0) {
+        conclude(*attempt);
     }
 }
 

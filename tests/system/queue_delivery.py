@@ -560,6 +560,28 @@ class Asked(Keeping):
                 self.wait_empty(gateway)
                 self.check_stays(self.b, 1, 1)
 
+    def test_a_flood_of_such_waits_for_the_disk_in_a_bound(self):
+        gateway = self.start(delivery={"mode": "sync"})
+        sessions, each = [self.session(gateway) for _ in range(4)], 250
+        message = b"MAIL FROM:<x@nowhere.test>\r\nRCPT TO:<x@a.test> NOTIFY=SUCCESS\r\nBDAT %d LAST\r\n%s" % (len(BODY), BODY)
+        senders = [threading.Thread(target=s.send, args=(message * each,), daemon=True) for s in sessions]
+        for thread in senders:
+            thread.start()
+        for s in sessions:
+            self.assertEqual([s.read().code for _ in range(3 * each)], [250] * (3 * each))
+        for thread in senders:
+            thread.join(10)
+
+        def told():
+            letters = len(list((gateway.folder / "spool/dead").glob("*.eml")))
+            return letters and letters + len(gateway.log(event="notification")) >= len(sessions) * each
+
+        wait_for(told, "each to be a dead letter or a line of the log")
+        letters = len(list((gateway.folder / "spool/dead").glob("*.eml")))
+        self.assertEqual(letters + len(gateway.log(event="notification")), len(sessions) * each)
+        self.check(self.send(gateway, "SUCCESS"), 250)  # room again: this one has a way
+        self.arrived(self.b)
+
     def test_a_host_with_dsn_is_told_and_answers_for_it(self):
         for mode in ("sync", "hybrid", "queue"):
             with self.subTest(mode=mode):
