@@ -465,11 +465,11 @@ bool ClientSession::write_body(Transfer& transfer, Output& output) {
     return true;
 }
 
-// The content as it lies. False: no piece is left.
+// The content as it lies. False: no piece is left, or there is enough in them.
 bool ClientSession::lay_slices(Transfer& transfer, Output& output) {
     for (const mail::Slice* slice = transfer.cursor_.slice(); slice != nullptr;
          slice = transfer.cursor_.slice()) {
-        if (output.pieces_left() < 2) {
+        if (output.pieces_left() < 2 || output.has_enough()) {
             return false;
         }
         output.refer(slice->view());
@@ -479,13 +479,13 @@ bool ClientSession::lay_slices(Transfer& transfer, Output& output) {
 }
 
 // The content with a dot more in front of each line that begins with one (RFC 5321, 4.5.2). False:
-// no piece is left; one is kept for the end of the data.
+// no piece is left, one being kept for the end of the data, or there is enough in them.
 bool ClientSession::lay_stuffed(Transfer& transfer, Output& output) {
     for (const mail::Slice* slice = transfer.cursor_.slice(); slice != nullptr;
          slice = transfer.cursor_.slice()) {
         const std::string_view bytes = slice->view();
         while (transfer.offset_ < bytes.size()) {
-            if (output.pieces_left() < 3) {
+            if (output.pieces_left() < 3 || output.has_enough()) {
                 return false;
             }
             std::size_t end = bytes.size();

@@ -126,6 +126,10 @@ class Output {
    private:
     friend class ClientSession;
 
+    /// With more of a body in it, a host that reads slowly, but reads, would be taken for silent
+    /// until it has read all: sent() alone tells of it.
+    bool has_enough() const { return octets_ >= std::size_t{2} << 20; }
+
     std::size_t pieces_left() const { return pieces_.size() - count_; }
 
     std::size_t room_left() const { return room_.size() - used_; }

@@ -589,6 +589,44 @@ TEST_F(ClientSessionTest, AnEarlyAnswerToABodyEndsTheConnection) {
     }
 }
 
+TEST_F(ClientSessionTest, ALongBodyGoesOutInPartsThatASlowHostIsSeenToTake) {
+    constexpr std::size_t part = std::size_t{2} << 20;
+    constexpr std::size_t block = 65536;
+    Pools blocks(block);
+    std::string large;
+    while (large.size() < 5 * part / 2) {
+        large += std::string(998, 'x') + "\r\n";
+    }
+    for (const char* capabilities : {data_host, bdat_host}) {
+        open(capabilities);
+        messages.push_back(
+            std::make_unique<Message>(blocks, "s@x", std::vector<std::string>{"r@x"}, large));
+        Message& message = *messages.back();
+        waiting.push_back(&message);
+        std::string all;
+        const auto write_all = [&] {
+            for (std::string text = written(); !text.empty(); text = written()) {
+                EXPECT_LE(text.size(), part + block + 1000);
+                all += text;
+            }
+        };
+        write_all();
+        host(
+            session->capabilities().chunking ? "250 ok\r\n250 ok\r\n"
+                                             : "250 ok\r\n250 ok\r\n354 go\r\n");
+        write_all();
+        EXPECT_EQ(
+            all.substr(all.size() - large.size() - 3),
+            session->capabilities().chunking ? all.substr(all.size() - large.size() - 3, 3) + large
+                                             : large + ".\r\n");
+        host("250 ok\r\n");
+        EXPECT_EQ(verdict(message), Kind::accepted);
+        session->ended();
+        session.reset();
+        messages.clear();
+    }
+}
+
 TEST_F(ClientSessionTest, NothingIsPutBehindAnAnswerThatIsLate) {
     open(bdat_host);
     add("a");
