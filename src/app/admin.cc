@@ -57,7 +57,8 @@ struct Peer {
 /// Gathers requests and sends answers for many connections on one thread, so that no peer that is
 /// slow, or says nothing, holds a thread: those of the pool get whole requests only. Each request
 /// and each answer has its time; past peers_max the one that has been here longest without being
-/// answered makes way for the new one.
+/// answered makes way for the new one, and where all wait for theirs, the new one waits in the
+/// kernel.
 class Peers {
    public:
     Peers(int listener, const AdminPages& pages)
@@ -171,6 +172,14 @@ class Peers {
 
     void accept() {
         for (int i = 0; i < accepted_at_a_time; ++i) {
+            const bool full = peers_.size() >= peers_max;
+            const auto oldest = std::find_if(peers_.begin(), peers_.end(), [](const Peer& each) {
+                return each.state != Peer::State::waiting;
+            });
+            if (full && oldest == peers_.end()) {
+                accept_from_ = now_ + accept_pause;  // the kernel keeps the others, up to a bound
+                return;
+            }
             const int socket = ::accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK);
             if (socket < 0) {
                 if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
@@ -178,20 +187,14 @@ class Peers {
                 }
                 return;
             }
+            if (full) {
+                end(*oldest);
+                peers_.erase(oldest);
+            }
             Peer& peer = peers_.emplace_back();
             peer.socket = socket;
             peer.deadline = now_ + request_time_max;
             go_on(peer);
-            if (peers_.size() > peers_max) {
-                const auto oldest =
-                    std::find_if(peers_.begin(), peers_.end(), [](const Peer& each) {
-                        return each.state != Peer::State::waiting;
-                    });
-                if (oldest != peers_.end()) {
-                    end(*oldest);
-                    peers_.erase(oldest);
-                }
-            }
         }
     }
 

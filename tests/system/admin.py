@@ -224,6 +224,7 @@ class Health(AdminTest):
             # SIGUSR1 needs no worker's help.
             gateway.signal(signal.SIGUSR1)
             wait_for(lambda: "worker 0: its last events" in gateway.said(), "what SIGUSR1 prints")
+            self.check_a_crowd_is_bounded(gateway)
             stall.unlink()
             self.assertTrue(waiting.recv(100).startswith(b"220 "))
         wait_for(lambda: self.request(gateway, "/health").status == 200, "the worker to go on")
@@ -244,6 +245,23 @@ class Health(AdminTest):
         self.assertRegex(said, r"postern: worker 0: .*postern_worker_turns_total=\d+ .*host a [\d.:]+: connections=1")
         self.assertEqual(s.command("RSET").code, 250)
         self.assertEqual(s.mail("x@a.test").code, 250)
+
+    def check_a_crowd_is_bounded(self, gateway):
+        """Each answer takes its time now; who asks faster than that waits in the kernel, not in descriptors of the gateway's."""
+        descriptors = lambda: len(os.listdir(f"/proc/{gateway.pid}/fd"))
+        before, most, crowd = descriptors(), 0, []
+        for _ in range(400):
+            s = socket.socket(socket.AF_UNIX)
+            s.settimeout(0.01)
+            crowd.append(s)
+            with contextlib.suppress(TimeoutError, BlockingIOError):
+                s.connect(str(gateway.folder / "admin.sock"))
+                s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            most = max(most, descriptors())
+        for s in crowd:
+            s.close()
+        self.assertGreater(most, before + 50)  # they did wait
+        self.assertLessEqual(most, before + 130)
 
 
 class Live(AdminTest):
