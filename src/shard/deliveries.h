@@ -351,6 +351,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     static const Said& said_of(const Attempt& attempt, std::uint32_t recipient);
     const config::Retry& retry_of(const Said& said) const;
     void process(Attempt& attempt);
+    bool goes_in_parts(const Said& said, const mail::Envelope& envelope) const;
     journal::State apply(
         const Attempt& attempt,
         const Said& said,

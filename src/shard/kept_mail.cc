@@ -381,6 +381,15 @@ State Deliveries::refuse(
     return State::waiting;
 }
 
+/// The host takes fewer recipients at a time than those: the next try is of fewer.
+bool Deliveries::goes_in_parts(const Said& said, const mail::Envelope& envelope) const {
+    if (said.kind != Kind::too_many) {
+        return false;
+    }
+    const relay::TransactionMax most = parts_.relay.transaction_max(said.pool);
+    return !envelope.fits(most.recipients, most.domains);
+}
+
 /// What the relay said makes of a recipient that it was given.
 State Deliveries::apply(
     const Attempt& attempt,
@@ -408,8 +417,7 @@ State Deliveries::apply(
             return refuse(attempt, said, kept, sync_answer(said.kind));
         case Kind::too_many:
             // What it takes is known now. Hosts that say another thing each time are given time.
-            if (const relay::TransactionMax most = parts_.relay.transaction_max(said.pool);
-                envelope.fits(most.recipients, most.domains)) {
+            if (!goes_in_parts(said, envelope)) {
                 return refuse(attempt, said, kept, sync_answer(said.kind));
             }
             kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
@@ -436,11 +444,13 @@ void Deliveries::process(Attempt& attempt) {
     for (const spool::KeptRecipient& recipient : all) {
         found.push_back(recipient.state);
     }
+    std::vector<bool> may_expire(all.size(), attempt.expire);  // whom this try was for
     if (attempt.has_outcome) {
         const auto apply_all = [&](const Said& said, const mail::Submission& submission) {
             for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
                  r = r->next) {
                 found[r->number] = apply(attempt, said, submission.envelope, *r);
+                may_expire[r->number] = !goes_in_parts(said, submission.envelope);
             }
         };
         if (const auto* const message = static_cast<Grouped*>(attempt.submission->grouped)) {
@@ -452,14 +462,13 @@ void Deliveries::process(Attempt& attempt) {
         }
     }
     const std::int64_t now = now_ms();
-    const bool may_expire = attempt.expire || attempt.has_outcome;
     const std::int64_t delay_due_ms = kept.arrival_ms() + delay_ms(retry_of(attempt));
     bool any_expired = false;
     std::vector<Fate> relayed;
     std::vector<Fate> delayed;
     for (std::uint32_t i = 0; i < all.size(); ++i) {
         spool::KeptRecipient& recipient = all[i];
-        const bool expires = found[i] == State::waiting && may_expire &&
+        const bool expires = found[i] == State::waiting && may_expire[i] &&
                              now >= expiry_ms(kept, retry_for(kept, recipient));
         any_expired = any_expired || expires;
         const Fate fate{i, expires ? State::expired : found[i]};

@@ -157,7 +157,7 @@ bool Queue::may_try(const Lane& lane, base::Instant now) {
 /// Where the pool answers, as far as is known, one more try costs little: a gateway that was down
 /// for days, or whose clock was wrong, bounces nothing that it has not tried.
 bool Queue::may_expire(const Lane& lane) {
-    return lane.pause != base::Duration{};
+    return lane.silent;
 }
 
 Queue::Next Queue::next(base::Instant now, std::int64_t now_ms) {
@@ -255,6 +255,7 @@ void Queue::learn(Lane& its, Came came, base::Instant now) {
             return;
         case Came::trouble: {
             its.window = 1;
+            its.silent = true;
             if (its.pause != base::Duration{} && now < its.closed_until) {
                 return;  // several were tried at once: one trouble
             }
@@ -306,6 +307,7 @@ void Queue::answered(std::uint32_t pool) {
         return;
     }
     lanes_[pool].pause = {};
+    lanes_[pool].silent = false;
     for (Lane& other : lanes_) {
         if (other.pause != base::Duration{}) {
             look_for_other_pools(other);
@@ -335,6 +337,7 @@ void Queue::rules_changed() {
         lane.ready.take_all(again);
         lane.shared.take_all(again);
         lane.pause = {};  // its number may stand for another pool now
+        lane.silent = false;
         lane.window = 1;
     }
     std::vector<spool::Kept*> later;

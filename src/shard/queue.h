@@ -153,6 +153,7 @@ class Queue {
         std::uint32_t window = 1;
         base::Duration pause{};        // 0: it answers
         base::Instant closed_until{};  // while it does not
+        bool silent = false;           // the pause is for that, not for want of a free place
         base::Instant rests_until{};   // since memory was short
     };
 

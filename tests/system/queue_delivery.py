@@ -386,6 +386,24 @@ class Notifications(Keeping):
         self.wait_empty(gateway)
         self.assertEqual(len(self.logged(gateway, "expired")), 1)
 
+    def test_behind_a_long_stop_each_recipient_is_tried_once_more(self):
+        ports = self.nowhere(), self.nowhere()
+        gateway = self.start(*ports, retry={"expire": "4 s"}, limits={"recipients": 400})
+        recipients = ["y@b.test", *(f"x{n}@a.test" for n in range(230))]  # in four transactions
+        self.check_queued(self.session(gateway).mail(recipients, BODY))
+        hosts = []
+
+        def down():
+            time.sleep(5)
+            hosts.extend(self.host(port=port) for port in ports)
+
+        self.kill_and_start(gateway, down)
+        a, b = hosts
+        self.assertEqual(sum(len(each.recipients) for each in self.arrived(a, 3)), 230)
+        self.wait_empty(gateway)
+        self.check_stays(b, 1, 1)  # and no notification
+        self.assertEqual(b.messages[0].recipients, ["TO:<y@b.test>"])
+
     def test_each_recipient_expires_by_its_own_pool(self):
         """Who waits for another pool is not given up with those of the impatient one."""
         full = ["y@b.test"]

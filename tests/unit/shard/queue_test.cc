@@ -286,6 +286,20 @@ TEST_F(QueueTest, what_is_past_its_time_is_tried_where_the_pool_answers) {
     EXPECT_TRUE(next().expired);
 }
 
+TEST_F(QueueTest, what_is_past_its_time_waits_for_a_pool_that_is_only_busy) {
+    const std::int64_t long_ago = wall_ms - 2 * base::to_ms(general.expire);
+    scheduled({"x@a.example"}, long_ago);
+    spool::Kept& kept = scheduled({"x@a.example"}, long_ago + 1);
+    ASSERT_NE(next().kept, nullptr);
+    queue.tried(0, Came::congested, now);
+    EXPECT_EQ(next().kept, nullptr);
+    pass(*queue.wait(now, wall_ms));
+    const Queue::Next one = next();
+    EXPECT_EQ(one.kept, &kept);
+    EXPECT_FALSE(one.expired);
+    queue.tried(0, Came::answer, now);
+}
+
 TEST_F(QueueTest, other_rules_move_what_waits) {
     for (int i = 0; i < 2000; ++i) {
         scheduled({"x@a.example"}, wall_ms - i);
