@@ -33,6 +33,9 @@ hosts = ["127.0.0.1:{cluster_b}"]
 mode = "sync"
 postmaster = "postmaster@example.com"
 
+[spool]
+path = "spool"
+
 [admin]
 address = "unix:admin.sock"
 

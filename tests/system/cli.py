@@ -3,9 +3,10 @@ go, --help."""
 
 import json
 import os
+import pathlib
 import subprocess
 
-from harness import BENCH, POSTERN, SystemTest, free_port
+from harness import BENCH, POSTERN, ROOT, SystemTest, free_port
 
 GOOD = """hostname = "gw.test"
 [[listener]]
@@ -336,6 +337,18 @@ class Route(Cli):
                 self.assertTrue(done.returncode != 0 or "553" in done.stdout, done)
         done = self.postern("route", "a" * 257 + "@direct.test")
         self.assertIn("501 5.1.3: the local part is longer than 256 octets", done.stdout)
+
+
+class Quickstart(Cli):
+    def test_shows_its_work_and_leaves_nothing_behind(self):
+        """The package's spool is another user's: a gateway that only shows itself has its own."""
+        spool = pathlib.Path("/var/spool/postern")
+        before = spool.exists() and sorted(spool.iterdir())
+        done = subprocess.run(
+            ["/usr/bin/python3", ROOT / "deploy/quickstart.py", "yes"], capture_output=True, text=True, timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertIn("All of it as it should be.", done.stdout)
+        self.assertEqual(spool.exists() and sorted(spool.iterdir()), before)
 
 
 class Output(Cli):
