@@ -32,6 +32,11 @@ bool make_local_part_key(std::string_view local_part, LocalPartKey& key) {
     });
 }
 
+std::string_view before_delimiter(std::string_view local_part, std::string_view delimiters) {
+    const std::size_t end = local_part.find_first_of(delimiters);
+    return end == std::string_view::npos ? std::string_view() : local_part.substr(0, end);
+}
+
 bool is_routed_local_part(std::string_view local_part) {
     bool first = true;
     return !unquoted(local_part, [&](char c) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "postern/mail/local_part.h"
 #include "postern/route/explain.h"
 
 namespace postern::route {
@@ -29,11 +30,11 @@ Match otherwise(const Table& table, std::uint32_t rule, bool& hidden) {
         case Pattern::user: {
             const std::size_t at = text.name.rfind('@');
             const std::string_view domain = text.name.substr(at + 1);
-            const std::size_t end =
-                text.name.substr(0, at).find_first_of(table.recipient_delimiter());
-            if (end != std::string_view::npos && end > 0) {
+            const std::string_view front =
+                mail::before_delimiter(text.name.substr(0, at), table.recipient_delimiter());
+            if (!front.empty()) {
                 const std::uint32_t shorter =
-                    table.rule_of_name(fmt::format("{}@{}", text.name.substr(0, end), domain));
+                    table.rule_of_name(fmt::format("{}@{}", front, domain));
                 if (shorter != none) {
                     return {shorter, table.action_of(shorter)};
                 }

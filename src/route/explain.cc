@@ -25,14 +25,13 @@ class Candidates {
     void add_users(const RecipientParts& parts) {
         mail::LocalPartKey key;
         const bool nameable = mail::make_local_part_key(parts.local_part, key);
-        std::string_view local_part = key.view();
-        std::size_t end = local_part.find_first_of(table_.recipient_delimiter());
         if (nameable) {
-            add(table_.rule_of_name(fmt::format("{}@{}", local_part, parts.domain_key)), "");
+            add(table_.rule_of_name(fmt::format("{}@{}", key.view(), parts.domain_key)), "");
         }
-        if (end != std::string_view::npos && end > 0) {
-            add(table_.rule_of_name(
-                    fmt::format("{}@{}", local_part.substr(0, end), parts.domain_key)),
+        const std::string_view front =
+            mail::before_delimiter(key.view(), table_.recipient_delimiter());
+        if (!front.empty()) {
+            add(table_.rule_of_name(fmt::format("{}@{}", front, parts.domain_key)),
                 "a rule for the whole local part goes before it");
         }
     }

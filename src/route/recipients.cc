@@ -61,9 +61,8 @@ bool Recipients::contains(std::string_view local_part, std::string_view domain_k
         if (nameable && has_name(key.view(), domain_key)) {
             return true;
         }
-        const std::size_t end = key.view().find_first_of(recipient_delimiter_);
-        if (end != std::string_view::npos && end > 0 &&
-            has_name(key.view().substr(0, end), domain_key)) {
+        const std::string_view front = mail::before_delimiter(key.view(), recipient_delimiter_);
+        if (!front.empty() && has_name(front, domain_key)) {
             return true;
         }
     }

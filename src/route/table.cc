@@ -44,9 +44,9 @@ Match Table::match_user(const Query& query, Match otherwise) const {
     const bool nameable = mail::make_local_part_key(query.local_part, key);
     std::uint32_t rule = nameable ? find_user(key.view(), query.domain_key) : none;
     if (rule == none) {
-        std::size_t end = key.view().find_first_of(recipient_delimiter_);
-        if (end != std::string_view::npos && end > 0) {
-            rule = find_user(key.view().substr(0, end), query.domain_key);
+        const std::string_view front = mail::before_delimiter(key.view(), recipient_delimiter_);
+        if (!front.empty()) {
+            rule = find_user(front, query.domain_key);
         }
     }
     return rule == none ? otherwise : Match{rule, action_of(rule)};

@@ -28,30 +28,31 @@ bool any_answer(const mail::Submission& submission, Is is) {
     return false;
 }
 
-bool any_deferred(const mail::Submission& submission) {
-    return any_answer(submission, [](const mail::Reply& answer) { return answer.temporary(); });
+/// The first recipient that may be tried again; null: none.
+const mail::Recipient* first_deferred(const mail::Submission& submission) {
+    const mail::Recipient* r = submission.envelope.first_recipient;
+    while (r != nullptr && !r->answer.temporary()) {
+        r = r->next;
+    }
+    return r;
 }
 
 /// Nobody has got it, nor will by another try.
 bool is_final_refusal(const mail::Submission& submission, const mail::Outcome& outcome) {
     return outcome.kind == Kind::divided ||
            (outcome.kind == Kind::refused && outcome.reply.permanent() &&
-            !any_deferred(submission));
+            first_deferred(submission) == nullptr);
 }
 
 /// What the sender is told. The 5xx to a body is none about whom the host did not take yet: as
 /// among several pools, a recipient that may be tried again decides.
 mail::Reply told_of(const mail::Submission& submission, const mail::Outcome& outcome) {
-    const mail::Reply reply = sync_answer(outcome);
-    if (outcome.kind == Kind::refused && reply.permanent()) {
-        for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
-             r = r->next) {
-            if (r->answer.temporary()) {
-                return r->answer;
-            }
+    if (outcome.kind == Kind::refused && outcome.reply.permanent()) {
+        if (const mail::Recipient* deferred = first_deferred(submission)) {
+            return deferred->answer;
         }
     }
-    return reply;
+    return sync_answer(outcome);
 }
 
 bool any_refused(const mail::Submission& submission) {
@@ -204,8 +205,8 @@ bool Deliveries::passes(const mail::Submission& submission, const mail::Outcome&
     }
     switch (outcome.kind) {
         case Kind::refused:
-            return (outcome.reply.permanent() &&
-                    (submission.divide != mail::Divide::always || !any_deferred(submission))) ||
+            return (outcome.reply.permanent() && (submission.divide != mail::Divide::always ||
+                                                  first_deferred(submission) == nullptr)) ||
                    defer_of(submission.pool, submission) == config::Defer::pass ||
                    (submission.divide != mail::Divide::always &&
                     any_answer(submission, [](const mail::Reply& answer) {

@@ -447,10 +447,11 @@ void Deliveries::process(Attempt& attempt) {
     std::vector<bool> may_expire(all.size(), attempt.expire);  // whom this try was for
     if (attempt.has_outcome) {
         const auto apply_all = [&](const Said& said, const mail::Submission& submission) {
+            const bool over = !goes_in_parts(said, submission.envelope);
             for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
                  r = r->next) {
                 found[r->number] = apply(attempt, said, submission.envelope, *r);
-                may_expire[r->number] = !goes_in_parts(said, submission.envelope);
+                may_expire[r->number] = over;
             }
         };
         if (const auto* const message = static_cast<Grouped*>(attempt.submission->grouped)) {

@@ -154,12 +154,6 @@ bool Queue::may_try(const Lane& lane, base::Instant now) {
     return has_room(lane) && now >= lane.opens() && now >= lane.rests_until;
 }
 
-/// Where the pool answers, as far as is known, one more try costs little: a gateway that was down
-/// for days, or whose clock was wrong, bounces nothing that it has not tried.
-bool Queue::may_expire(const Lane& lane) {
-    return lane.silent;
-}
-
 Queue::Next Queue::next(base::Instant now, std::int64_t now_ms) {
     look_at_clock(now_ms);
     unsigned left = looked_up_max;
@@ -188,7 +182,7 @@ Queue::Next Queue::next(base::Instant now, std::int64_t now_ms) {
             continue;
         }
         spool::Kept& kept = its.oldest().top();
-        const bool expired = may_expire(its) && now_ms >= expiry_ms(kept, its.retry);
+        const bool expired = its.silent && now_ms >= expiry_ms(kept, its.retry);
         if (!expired && !may_try(its, now)) {
             continue;
         }
@@ -221,7 +215,7 @@ std::optional<base::Duration> Queue::wait(base::Instant now, std::int64_t now_ms
         if (has_room(lane)) {
             at(std::max(lane.opens(), lane.rests_until) - now);
         }
-        if (may_expire(lane)) {
+        if (lane.silent) {
             at(std::chrono::milliseconds(expiry_ms(lane.oldest().top(), lane.retry) - now_ms));
         }
     }

@@ -153,15 +153,16 @@ class Queue {
         std::uint32_t window = 1;
         base::Duration pause{};        // 0: it answers
         base::Instant closed_until{};  // while it does not
-        bool silent = false;           // the pause is for that, not for want of a free place
-        base::Instant rests_until{};   // since memory was short
+        // The pause is for that, not for want of a free place. Until then one more try costs
+        // little: a gateway that was down for days bounces nothing that it has not tried.
+        bool silent = false;
+        base::Instant rests_until{};  // since memory was short
     };
 
     Lane& lane(std::uint32_t pool);
     /// Nothing but time is between the lane's oldest and its being tried.
     static bool has_room(const Lane& lane);
     static bool may_try(const Lane& lane, base::Instant now);
-    static bool may_expire(const Lane& lane);
     void learn(Lane& lane, Came came, base::Instant now);
     void look_at_clock(std::int64_t now_ms);
     void look_up_again(spool::Kept& kept);

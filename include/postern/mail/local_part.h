@@ -23,6 +23,9 @@ struct LocalPartKey {
 /// can name it; the key is its first 65 then, in which a delimiter may end what a rule can name.
 [[nodiscard]] bool make_local_part_key(std::string_view local_part, LocalPartKey& key);
 
+/// What stands in front of the first of `delimiters`; empty: nothing does, or there is none.
+std::string_view before_delimiter(std::string_view local_part, std::string_view delimiters);
+
 /// Whether a host behind us might take the local part for a route of its own: once unquoted it
 /// holds one of "@ % ! :" or begins with "/" or "|" (product.md, section 1).
 bool is_routed_local_part(std::string_view local_part);
