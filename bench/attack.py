@@ -13,11 +13,9 @@ closed connection is made anew, so the attack never gets weaker. Exits 1 when an
 figures never decide.
 """
 
-import heapq
 import json
 import os
 import pathlib
-import random
 import select
 import socket
 import sys
@@ -25,7 +23,7 @@ import time
 
 from measuring import Load, Sink, anonymous_kib
 from targets import SENDERS, measure_parts, median, postern, raise_descriptors
-from harness import LOOPBACK, Place, Process, wait_for
+from harness import BENCH, LOOPBACK, Place, Process, wait_for
 
 HONEST = ",".join(f"127.0.77.{n}" for n in range(1, SENDERS + 1))
 SLOW, GARBAGE = 5000, 500
@@ -45,102 +43,6 @@ def step_back():
 def address_of(number):
     """The addresses of attackers: 127.16.0.1 and so on, no network twice as often as another."""
     return f"127.{16 + number // 65536 % 200}.{number // 256 % 256}.{number % 256}"
-
-
-class Slow:
-    """One octet of what a sender would say, every few seconds; or nothing at all; or questions whose answers are never read."""
-
-    EVERY = 2.0  # seconds
-    SCRIPTS = (
-        b"",
-        b"EHLO slow.test\r\n" + b"NOOP " + b"x" * 1900,
-        b"EHLO slow.test\r\nMAIL FROM:<a@slow.test>\r\nRCPT TO:<r@here.test>\r\nDATA\r\nSubject: x\r\n\r\n" + b"y" * 5000,
-        b"HELP\r\n" * 1000,
-    )
-
-    def __init__(self, number):
-        self.script = self.SCRIPTS[number % len(self.SCRIPTS)]
-        self.reads = not self.script.startswith(b"HELP")
-        end = b"\r\n\r\n" if b"DATA" in self.script else b"\r\n"  # up to there it goes out at once
-        self.at = self.script.find(end) + len(end) if self.script else 0
-        self.first = self.script[: self.at]
-
-    def say(self):
-        if not self.reads:
-            return self.script  # again and again
-        if self.first:
-            said, self.first = self.first, b""
-            return said
-        said = self.script[self.at : self.at + 1]
-        self.at += 1
-        return said
-
-
-class Garbage:
-    EVERY = 0.25
-    ANY = random.Random(1).randbytes(1 << 20)  # made once: each time anew it would be half of what an attack costs
-    LINES = ANY.replace(b"\0", b"\r\n")
-
-    def __init__(self, number):
-        self.random = random.Random(number)
-        self.reads = True
-
-    def say(self):
-        begin, size = self.random.randrange(1 << 19), self.random.randrange(1, 2000)
-        return self.ANY[begin : begin + size] + b"\r\n" if size % 2 else self.LINES[begin : begin + size]
-
-
-def attack(port, slow, garbage, seconds):
-    """In a process of its own; says how far it is in lines of JSON."""
-    step_back()
-    kinds = [Slow] * slow + [Garbage] * garbage
-    order = list(range(len(kinds)))
-    random.Random(1).shuffle(order)
-    sockets, acts = {}, {}
-    counts = {"opened": 0, "ended": 0, "octets": 0}
-
-    def begin(number):
-        acts[number] = kinds[number](number)
-        sockets[number] = s = socket.socket()
-        if not acts[number].reads:
-            # Else the kernel would take megabytes of answers for each, and Postern would notice nothing.
-            s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2304)
-            s.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
-        s.setblocking(False)
-        s.bind((address_of(number), 0))
-        s.connect_ex((LOOPBACK, port))
-        counts["opened"] += 1
-
-    def step(number):
-        """What that one does now; the seconds until it does more."""
-        try:
-            if number not in sockets:
-                begin(number)
-            elif acts[number].reads:
-                try:
-                    if sockets[number].recv(65536) == b"":
-                        raise ConnectionResetError
-                except BlockingIOError:
-                    pass  # nothing to read
-            counts["octets"] += sockets[number].send(acts[number].say())
-        except BlockingIOError:
-            pass  # it does not read us: as slow as we
-        except OSError:
-            counts["ended"] += 1
-            sockets.pop(number).close()
-            return 0.5
-        return kinds[number].EVERY
-
-    start = told = time.monotonic()
-    due = [(start + index / len(order), number) for index, number in enumerate(order)]  # opened within a second or so
-    while (now := time.monotonic()) < start + seconds:
-        while due[0][0] <= now:
-            number = due[0][1]
-            heapq.heapreplace(due, (now + step(number), number))
-        if now - told > 1:
-            told = now
-            print(json.dumps({**counts, "open": len(sockets)}), flush=True)
-        time.sleep(0.005)
 
 
 def many_addresses(port, count, proxied):
@@ -182,9 +84,9 @@ def many_addresses(port, count, proxied):
 class Attackers(Process):
     count = 0
 
-    def __init__(self, place, *words):
+    def __init__(self, place, *command):
         Attackers.count += 1
-        super().__init__([sys.executable, pathlib.Path(__file__).resolve(), "attacker", *words], place.folder, f"attackers{Attackers.count}")
+        super().__init__(command, place.folder, f"attackers{Attackers.count}")
 
     def last(self):
         """What it said last."""
@@ -232,7 +134,8 @@ def measure_slow(table):
             for name, target in attacked.items():
                 with Place() as of_the_attack:
                     if target:
-                        attackers = of_the_attack.add(Attackers(of_the_attack, "slow", target.port, slow, garbage, 4 * seconds + 120))
+                        attackers = of_the_attack.add(Attackers(of_the_attack, BENCH, "attack", f"{LOOPBACK}:{target.port}", "--slow", slow,
+                                                                "--garbage", garbage))
                         wait_for(lambda: attackers.last().get("open", 0) > 0.98 * (slow + garbage), "the attackers", 60)
                         time.sleep(3)
                     report, seen = watched(honest(place, gateway, *duration, "--rate", rate), gateway)
@@ -273,7 +176,8 @@ def measure_addresses(table):
         gateway = postern(place, [sink], more_limits=limits, listener={"proxy_networks": [f"{PROXY}/32"]})
         honest(place, gateway, "-d", "2 s").end()
         quiet = honest(place, gateway, "-d", "5 s" if table.quick else "20 s", "--rate", rate).end()
-        attackers = [place.add(Attackers(place, "addresses", gateway.port, count // 2, kind)) for kind in ("direct", "proxied")]
+        attackers = [place.add(Attackers(place, sys.executable, pathlib.Path(__file__).resolve(), "attacker", gateway.port, count // 2, kind))
+                     for kind in ("direct", "proxied")]
         end = time.monotonic() + ADDRESSES_SECONDS_MAX
 
         def total(what):
@@ -311,11 +215,8 @@ MEASURES = {"slow": measure_slow, "addresses": measure_addresses}
 def main():
     if sys.argv[1:2] == ["attacker"]:
         raise_descriptors()
-        kind, port, *words = sys.argv[2:]
-        if kind == "slow":
-            attack(int(port), *(int(number) for number in words))
-        else:
-            many_addresses(int(port), int(words[0]), words[1] == "proxied")
+        port, count, kind = sys.argv[2:]
+        many_addresses(int(port), int(count), kind == "proxied")
         return 0
     return measure_parts(__doc__, MEASURES, "a minute: shows that it works, no figures to quote",
                          "no honest mail lost, doubled, damaged or refused")

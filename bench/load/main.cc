@@ -6,13 +6,14 @@
 #include <string>
 #include <vector>
 
+#include "bench/load/attack.h"
 #include "bench/load/delay.h"
 #include "bench/load/load.h"
 #include "bench/load/relay.h"
 #include "bench/load/sink.h"
 #include "postern/base/units.h"
 
-/// postern-bench: the command line of load, sink, delay and relay.
+/// postern-bench: the command line of load, sink, delay, relay and attack.
 namespace {
 
 using namespace postern;
@@ -321,6 +322,29 @@ class RelayCommand {
     std::string listen_, to_;
 };
 
+class AttackCommand {
+   public:
+    explicit AttackCommand(CLI::App& parent)
+        : app_(parent.add_subcommand(
+              "attack", "Senders that mean harm: slow ones, and such that throw garbage.")) {
+        app_->add_option("target", target_, "ADDRESS:PORT of the gateway")->required();
+        app_->add_option("--slow", options_.slow, "how many are slow")->default_val(5000);
+        app_->add_option("--garbage", options_.garbage, "how many throw garbage")->default_val(500);
+    }
+
+    bool chosen() const { return app_->parsed(); }
+
+    int run() {
+        options_.target = address_from(target_);
+        return run_attack(options_);
+    }
+
+   private:
+    CLI::App* app_;
+    std::string target_;
+    AttackOptions options_;
+};
+
 /// As many connections as may be had.
 void raise_descriptor_limit() {
     rlimit limit{};
@@ -340,6 +364,7 @@ int main(int count, char** arguments) {
     SinkCommand sink(app);
     DelayCommand delay(app);
     RelayCommand relay(app);
+    AttackCommand attack(app);
     try {
         app.parse(count, arguments);
         raise_descriptor_limit();
@@ -348,6 +373,9 @@ int main(int count, char** arguments) {
         }
         if (sink.chosen()) {
             return sink.run();
+        }
+        if (attack.chosen()) {
+            return attack.run();
         }
         return delay.chosen() ? delay.run() : relay.run();
     } catch (const CLI::ParseError& error) {

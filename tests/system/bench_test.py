@@ -373,6 +373,40 @@ class Relay(unittest.TestCase):
             self.assertEqual(gateway.code, 0)
 
 
+class Attack(unittest.TestCase):
+    def test_each_has_its_address_and_comes_again(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            server.settimeout(20)
+            command = [BENCH, "attack", "127.0.0.1:%d" % server.getsockname()[1], "--slow", "20", "--garbage", "10"]
+            process = subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True)
+            try:
+                connections = {}
+                while len(connections) < 30:
+                    connection, (address, _) = server.accept()
+                    self.assertNotIn(address, connections)
+                    connections[address] = connection
+                told = json.loads(process.stdout.readline())
+                while told["open"] < 30:
+                    told = json.loads(process.stdout.readline())
+                self.assertEqual((told["opened"], told["ended"]), (30, 0))
+                address = "127.16.0.25"  # throws garbage
+                with connections.pop(address) as connection:
+                    connection.settimeout(20)
+                    self.assertTrue(connection.recv(1))
+                connection, (again, _) = server.accept()
+                connection.close()
+                self.assertEqual(again, address)
+                while not told["ended"]:
+                    told = json.loads(process.stdout.readline())
+                self.assertGreater(told["octets"], 0)
+            finally:
+                for connection in connections.values():
+                    connection.close()
+                process.terminate()
+                process.communicate(timeout=20)
+        self.assertEqual(process.returncode, 0)
+
+
 class Strictness(unittest.TestCase):
     """The sink counts what a client may not do."""
 
@@ -412,7 +446,8 @@ class Usage(unittest.TestCase):
         self.assertEqual(run.returncode, 0)
 
     def test_exit_codes(self):
-        for command, code in ((["load", "--help"], 0), (["sink", "--help"], 0), (["delay", "--help"], 0), (["relay", "--help"], 0), ([], 2),
+        for command, code in ((["load", "--help"], 0), (["sink", "--help"], 0), (["delay", "--help"], 0), (["relay", "--help"], 0),
+                              (["attack", "--help"], 0), (["attack"], 2), (["attack", "x"], 2), ([], 2),
                               (["load", "nonsense"], 2), (["load", "--nonsense"], 2), (["sink", "--fail", "mail:99"], 2),
                               (["load", "--recipients", "2", "--recipient", "a@b.example"], 2),
                               (["load", "127.0.0.1:1", "--sink", "127.0.0.1:1"], 1)):
