@@ -228,6 +228,7 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
         case Kind::host_trouble:
             host_.failed(std::string("it said: ") + std::string(verdict.host_said), true);
             useless_ = true;
+            transfer.provoked = true;
             goes_elsewhere(transfer);
             break;
         case Kind::again:
@@ -254,6 +255,7 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
 void Connection::goes_elsewhere(Transfer& transfer) {
     transfer.avoided = host_.number;
     transfer.goes_again = ++transfer.attempts < attempts_max;
+    transfer.provoked = transfer.provoked || !transfer.goes_again;
 }
 
 void Connection::released(smtp::Transfer& released) {

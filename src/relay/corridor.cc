@@ -30,6 +30,7 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
     transfer.attempts = 0;
     transfer.avoided = 0;
     transfer.goes_again = false;
+    transfer.provoked = false;
     transfer.renew();
     submission.envelope.forget_answers();
     submission.relay_owner = &transfer;
@@ -37,8 +38,9 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
     return transfer;
 }
 
-void Corridor::settle(Transfer& transfer, const mail::Outcome& outcome) {
+void Corridor::settle(Transfer& transfer, mail::Outcome outcome) {
     transfer.deadline.cancel();
+    outcome.provoked = transfer.provoked;
     world.settled(*transfer.submission, outcome);
 }
 

@@ -39,6 +39,7 @@ struct Transfer final : smtp::Transfer {
     unsigned attempts = 0;  // that came to nothing, by no fault of a connection that had been idle
     std::uint64_t avoided = 0;  // number of the host that the last of them was at; 0: none
     bool goes_again = false;    // waits anew once its session has let it go
+    bool provoked = false;      // a host said that it is in trouble, or went away several times
     Age age;
     Deadline deadline;  // for a place in the pool while it waits, then for the sender's answer
 };
@@ -70,7 +71,7 @@ struct Corridor {
     Transfer& take(mail::Submission& submission, Pool& pool);
 
     /// Tells the world, once for each submission.
-    void settle(Transfer& transfer, const mail::Outcome& outcome);
+    void settle(Transfer& transfer, mail::Outcome outcome);
     /// Behind `settle`: the submission and the transfer are no longer ours.
     void release(Transfer& transfer);
     /// Settles all that was not handed over yet.

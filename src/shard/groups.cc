@@ -10,6 +10,7 @@ void Said::remember(const mail::Outcome& outcome) {
     has_outcome = true;
     kind = outcome.kind;
     host_has_dsn = outcome.host_has_dsn;
+    provoked = outcome.provoked;
     text = outcome.reply.text;
     reply = outcome.reply;
     reply.text = text;
@@ -22,6 +23,7 @@ mail::Outcome Said::outcome() const {
     outcome.reply = reply;
     outcome.host = host;
     outcome.host_has_dsn = host_has_dsn;
+    outcome.provoked = provoked;
     return outcome;
 }
 

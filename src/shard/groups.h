@@ -26,6 +26,7 @@ struct Said {
 
     bool has_outcome = false;
     bool host_has_dsn = false;
+    bool provoked = false;
     std::uint32_t pool = 0;  // that it was for
     mail::Outcome::Kind kind{};
     mail::Reply reply;

@@ -427,7 +427,12 @@ State Deliveries::apply(
         case Kind::busy:
         case Kind::untrusted:
         case Kind::dropped:
-            // The pool's trouble, and its pause: the message is ready for when it is over.
+            // The pool's trouble, and its pause: the message is ready for when it is over. But what
+            // may be the trouble's cause lets others go first, or it would keep all from a host
+            // that takes them.
+            if (said.provoked) {
+                return refuse(attempt, said, kept, sync_answer(said.kind));
+            }
             kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
             break;
     }

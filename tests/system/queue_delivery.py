@@ -7,7 +7,7 @@ import threading
 import time
 
 from delivery import BODY
-from harness import ALL_EXTENSIONS, LOOPBACK, STALL, Session, behind_received, free_port, wait_for
+from harness import ALL_EXTENSIONS, CLOSE, LOOPBACK, STALL, Session, behind_received, free_port, wait_for
 from keeping import Keeping
 
 
@@ -71,6 +71,22 @@ class Kept(Keeping):
         host.greeting = "220 fake.test"
         self.arrived(host, 100, 40)
         self.wait_empty(gateway)
+
+    def test_what_makes_a_host_say_that_it_is_in_trouble_holds_nobody_up(self):
+        for how in ("530 5.7.0 who are you", "503 5.5.1 what", CLOSE):
+            with self.subTest(how=how):
+                host = self.host(rcpt=lambda path: how if "poison" in path else "250 2.1.5 ok")
+                gateway = self.start(host, retry={"first": "30 s", "max": "30 s"})
+                s = self.session(gateway)
+                id = self.check_queued(s.mail("poison@a.test"))
+                wait_for(lambda: host.said("RCPT TO:<poison"), "the first try")
+                for number in range(5):
+                    self.check_queued(s.mail(f"x{number}@a.test"))
+                self.arrived(host, 5, 20)
+                (message,) = wait_for(lambda: (kept := self.listed(gateway)) and len(kept) == 1 and kept, "the others are gone")
+                self.assertEqual(message["id"], id)
+                (recipient,) = message["recipients"]
+                self.assertEqual((recipient["state"], recipient["attempts"]), ("waiting", 1))
 
     def test_a_refused_message_is_tried_again_with_growing_pauses(self):
         times = []

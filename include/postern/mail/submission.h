@@ -161,6 +161,7 @@ struct Outcome {
         host;  // the smart host's address and port, for the log; empty if none was reached
     std::string_view host_said;  // its last answer as it came, for the log
     bool host_has_dsn = false;   // the host that accepted it tells the sender what becomes of it
+    bool provoked = false;       // where none took it: a host's trouble may be this message's doing
 };
 
 }  // namespace postern::mail
