@@ -322,9 +322,11 @@ void ClientSession::refuse(Transfer& transfer, const HostReply& reply, bool to_r
             is_host_trouble(reply.code) ? Verdict::Kind::host_trouble : Verdict::Kind::refused;
         verdict.reply = reply_for_sender(reply, to_rcpt, room);
         verdict.host_said = reply.said();
-        if (transfer.submission->is_question && !to_rcpt &&
-            verdict.kind == Verdict::Kind::refused) {
-            // Whether the host takes mail from the null sender says nothing of the recipient.
+        // Whether the host takes mail from the null sender says nothing of the recipient; and no
+        // recipient that somebody has asked about takes a host away.
+        const Verdict::Kind says_nothing =
+            to_rcpt ? Verdict::Kind::host_trouble : Verdict::Kind::refused;
+        if (transfer.submission->is_question && verdict.kind == says_nothing) {
             verdict.kind = Verdict::Kind::again;
         }
         settle(transfer, verdict);

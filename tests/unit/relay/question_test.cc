@@ -107,6 +107,19 @@ TEST_F(QuestionTest, AHostThatRefusesTheNullSenderHasSaidNothingOfTheRecipient) 
     EXPECT_TRUE(troubles.empty()) << troubles[0];
 }
 
+TEST_F(QuestionTest, NobodyThatIsAskedAboutTakesAHostAway) {
+    Peer peer([&](Dialogue& d) {
+        d.open(pipelining);
+        for (std::string line = d.line(); !line.empty(); line = d.line()) {
+            d.say(line == "RCPT TO:<poison@x>" ? "530 5.7.0 who are you\r\n" : "250 2.0.0 ok\r\n");
+        }
+    });
+    start(peer.address);
+    EXPECT_EQ(wait_for(ask("poison@x")).kind, Kind::unreachable);
+    EXPECT_EQ(wait_for(ask()).kind, Kind::accepted);
+    EXPECT_TRUE(troubles.empty()) << troubles[0];
+}
+
 TEST_F(QuestionTest, ManyGoOnOneConnectionWithoutWaiting) {
     Peer peer([&](Dialogue& d) {
         d.open(pipelining);
