@@ -127,6 +127,9 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
     if (row->has_address) {
         exchange.refusal.address = argument;
     }
+    const bool behind_mail = behind_mail_;
+    behind_mail_ = row->proceed == &ServerSession::proceed_mail ||
+                   (behind_mail && row->proceed == &ServerSession::proceed_recipient);
     Answer wrong = Answer::none;
     if ((row->phases & static_cast<unsigned>(phase_)) == 0) {
         wrong = wrong_order(*row);
@@ -138,7 +141,9 @@ ServerSession::Next ServerSession::run_command(Exchange& exchange, std::string_v
         wrong = (this->*row->check)(exchange, argument);
     }
     if (wrong != Answer::none) {
-        say_refusal(exchange, wrong, row->errors_counted);
+        // DATA is in one flight with a MAIL that was refused (RFC 2920, section 3.1).
+        say_refusal(
+            exchange, wrong, row->errors_counted && !(wrong == Answer::mail_first && behind_mail));
         if (phase_ == Phase::chunks && row->proceed == &ServerSession::proceed_chunk) {
             // What the chunk held is not known, and without it the message is not whole (RFC 3030,
             // section 2).

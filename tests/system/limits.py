@@ -63,7 +63,7 @@ class ConnectionRate(Limits):
 
 
 class MessageRate(Limits):
-    limits = {"message_rate": 3}
+    limits = {"message_rate": 3, "errors": 8}
 
     def test_past_it_450(self):
         sessions = [self.of("127.0.66.1"), self.of("127.0.66.1")]
@@ -75,6 +75,14 @@ class MessageRate(Limits):
             s.send("MAIL FROM:<a@client.test>\r\nRCPT TO:<x@a.test>\r\nDATA\r\nNOOP\r\n")
             self.assertEqual([s.read().code for _ in range(4)], [450, 503, 503, 250])
         self.assertEqual(self.reached("message_rate"), 4)
+        # Nor is it an error, however often it comes; DATA by itself is.
+        for _ in range(20):
+            s.send("MAIL FROM:<a@client.test>\r\nRCPT TO:<x@a.test>\r\nDATA\r\n")
+            self.assertEqual([s.read().code for _ in range(3)], [450, 503, 503])
+        for _ in range(7):
+            self.assertEqual(s.command("DATA").code, 503)
+        self.assertEqual(s.command("DATA").lines[0][:3], "503")
+        self.assertRegex(s.rest(), rb"^421 4\.7\.0 ")
         self.assertEqual(self.of("127.0.66.2").mail("x@a.test").code, 250)
         s = self.of("127.0.88.1")
         for _ in range(10):

@@ -277,6 +277,7 @@ class ServerSession {
     ExtensionSet granted_ = 0;
     bool smtputf8_ : 1 = false;         // of the transaction
     bool recipient_tried_ : 1 = false;  // of the transaction
+    bool behind_mail_ : 1 = false;      // since MAIL there was nothing but RCPT
     bool last_chunk_ : 1 = false;
     bool chunk_malformed_ : 1 = false;  // but for its size, as far as that goes
     bool quit_ : 1 = false;
