@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <filesystem>
+#include <system_error>
 
 #include <fmt/format.h>
 
@@ -27,7 +28,9 @@ bool is_unix(const config::Admin& admin) {
 }  // namespace
 
 base::Result<config::Admin> admin_of(const std::string& given, const std::string& config_file) {
-    const bool there = std::filesystem::exists(config_file);
+    // Where we may not even look, load() says why; who names an address needs no file.
+    std::error_code unknown;
+    const bool there = std::filesystem::exists(config_file, unknown) || (unknown && given.empty());
     const config::Parsed parsed = there ? config::load(config_file, "localhost")
                                         : config::parse("", config_file, "localhost");
     config::Admin admin;

@@ -10,6 +10,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -122,7 +123,8 @@ base::Result<void> make_stable(const std::string& folder) {
 }  // namespace
 
 std::optional<std::string> spool_folder_of(const std::string& config_file) {
-    if (!std::filesystem::exists(config_file)) {
+    std::error_code unknown;
+    if (!std::filesystem::exists(config_file, unknown)) {
         return std::nullopt;
     }
     const config::Parsed parsed = config::load(config_file, "localhost");

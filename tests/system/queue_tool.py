@@ -2,11 +2,13 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import re
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -163,6 +165,22 @@ class Lists(QueueTest):
         self.queue("list", "--limit", "0", code=2, said="--limit")
         self.queue("export", self.running.folder / "out", code=1, said="only a spool that no process has open is exported")
         self.queue("list", "--admin", "unix:/nowhere/there", code=2, said="nobody answers at /nowhere/there")
+
+    def test_a_configuration_that_may_not_be_looked_at(self):
+        with tempfile.TemporaryDirectory() as folder:
+            os.chmod(folder, 0o755)
+            config = pathlib.Path(folder, "closed", "p.toml")
+            config.parent.mkdir(0o700)
+            config.write_text("")
+            for command in (["queue", "list"], ["queue", "export", pathlib.Path(folder, "out")], ["reload"], ["route", "--live", "x@a.test"]):
+                for admin, said in ([], str(config)), (["--admin", "unix:/nowhere/there"], "nobody answers"):
+                    if admin and command[1:2] == ["export"]:
+                        continue  # asks nobody
+                    with self.subTest(command=command, admin=admin):
+                        done = subprocess.run([POSTERN, *command, "-c", config, *admin], user=65534, capture_output=True, text=True)
+                        self.assertIn(done.returncode, (1, 2), done.stderr)
+                        self.assertIn(said, done.stderr)
+                        self.assertEqual(len(done.stderr.splitlines()), 1, done.stderr)
 
 
 class Changes(QueueTest):
