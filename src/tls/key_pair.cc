@@ -105,7 +105,12 @@ std::string parse_key(const std::string& text, OSSL_LIB_CTX* library, OwnedKey& 
 base::WallTime time_of(const ASN1_TIME* time) {
     std::tm parts{};
     ASN1_TIME_to_tm(time, &parts);
-    return base::WallTime(std::chrono::seconds(timegm(&parts)));
+    // RFC 5280, section 4.1.2.5: one that is good for ever ends in the year 9999, and we count in
+    // nanoseconds.
+    constexpr auto last =
+        std::chrono::floor<std::chrono::seconds>(base::WallTime::max().time_since_epoch());
+    return base::WallTime(
+        std::clamp<std::chrono::seconds>(std::chrono::seconds(timegm(&parts)), -last, last));
 }
 
 std::string lower(std::string_view text) {

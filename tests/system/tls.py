@@ -5,6 +5,7 @@ import smtplib
 import ssl
 import subprocess
 import threading
+import time
 
 import peers
 from authority import Authority
@@ -215,6 +216,17 @@ class Certificates(TlsTest):
                 ["openssl", "x509", "-in", pair["chain"], "-noout", "-enddate"], capture_output=True, text=True
             ).stdout
             self.assertEqual(gateway.numbers()[name], ssl.cert_time_to_seconds(until.strip().removeprefix("notAfter=")))
+
+    def test_a_certificate_for_ever_is_no_trouble(self):
+        for days in (99_999, 2_000_000):
+            with self.subTest(days=days):
+                pair = self.authority.issue(HOSTNAME, days=days)
+                gateway = self.start(certificates=[pair])
+                done = subprocess.run([POSTERN, "check", "-c", gateway.config], capture_output=True, text=True, timeout=30)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertNotIn("tls.certificates", done.stderr)
+                name = f'postern_certificate_expiry_timestamp_seconds{{certificate="{pair["chain"]}"}}'
+                self.assertGreater(gateway.numbers()[name], time.time() + 200 * 365 * 86400)
 
     def test_reload_in_the_middle_of_traffic(self):
         gateway = self.start(certificates=[self.authority.issue("one.test", stem="live")], workers=2)
