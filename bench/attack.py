@@ -14,7 +14,6 @@ figures never decide.
 """
 
 import json
-import os
 import pathlib
 import select
 import socket
@@ -35,11 +34,6 @@ PROXY = "127.0.99.1"
 # --- the attackers -------------------------------------------------------------------------------
 
 
-def step_back():
-    """Runs when no other process wants to: it would be on another machine."""
-    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
-
 def address_of(number):
     """The addresses of attackers: 127.16.0.1 and so on, no network twice as often as another."""
     return f"127.{16 + number // 65536 % 200}.{number // 256 % 256}.{number % 256}"
@@ -47,7 +41,6 @@ def address_of(number):
 
 def many_addresses(port, count, proxied):
     """One connection from each, up to the greeting. `proxied`: it is a proxy that names them."""
-    step_back()
     poll = select.poll()
     sockets, headers = {}, {}
     counts = {"done": 0, "greeted": 0}
@@ -86,7 +79,8 @@ class Attackers(Process):
 
     def __init__(self, place, *command):
         Attackers.count += 1
-        super().__init__(command, place.folder, f"attackers{Attackers.count}")
+        # They run when no other process wants to: they would be on other machines.
+        super().__init__(["chrt", "--idle", "0", *command], place.folder, f"attackers{Attackers.count}")
 
     def last(self):
         """What it said last."""

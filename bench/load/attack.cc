@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 #include <netinet/tcp.h>
-#include <sched.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -175,20 +174,10 @@ Clock::duration Attacker::step() {
     return std::chrono::duration_cast<Clock::duration>(pace * (0.5 + chance()));
 }
 
-/// False: this system does not let it.
-bool step_back() {
-    const sched_param none{};
-    return ::sched_setscheduler(0, SCHED_IDLE, &none) == 0;
-}
-
 }  // namespace
 
 int run_attack(const AttackOptions& options) {
     stop_on_signals();
-    if (!step_back()) {
-        fmt::print(stderr, "postern-bench attack: cannot take the lowest priority\n");
-        return 1;
-    }
     World world;
     world.options = options;
     std::vector<Attacker> attackers;

@@ -5,8 +5,7 @@
 /// Senders that mean harm, thousands of them, each from an address of its own (127.16.0.1 and on):
 /// slow ones say an octet every second or three of what a sender would say, or nothing at all, or
 /// ask and never read the answers; the others throw garbage four times a second. Each paces itself,
-/// so they are never in step. Who is sent away comes again after half a second. The process runs
-/// when no other one wants to: it would be on other machines, and is none of what is measured.
+/// so they are never in step. Who is sent away comes again after half a second.
 namespace postern::bench {
 
 struct AttackOptions {

@@ -17,7 +17,7 @@ import unittest
 MODULES = ["real_mail", "queue_delivery", "hybrid_delivery", "hybrid_groups", "kills", "real_notifications", "limits", "smart_hosts", "reload", "senders",
            "hostile", "admin", "pools", "identity", "auth", "tls_to_hosts", "smuggling", "tls", "scripts",
            "peers_direct", "sync_delivery", "package", "named_hosts", "queue_tool", "migrate", "recipients", "contract",
-           "allocations", "privileges", "cli", "bench_test"]
+           "allocations", "privileges", "cli"]
 
 
 class Result(unittest.TextTestResult):
