@@ -93,13 +93,9 @@ class Attacker {
     /// Does what it does now; how long until it does more.
     Clock::duration step();
 
-    /// From 0 to below 1.
-    double chance() {
-        random_ = mix(random_);
-        return static_cast<double>(random_ >> 11) * 0x1p-53;
-    }
-
    private:
+    bool reads() const { return script_ == nullptr || script_->reads; }
+
     bool open();
     bool sent_away() const;
     std::string saying();
@@ -109,12 +105,12 @@ class Attacker {
     unsigned number_;
     std::uint64_t random_;
     int socket_ = -1;
-    std::size_t said_ = 0;  // of the script
+    std::size_t said_ = 0;  // octets on this connection
 };
 
 bool Attacker::open() {
     socket_ = ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (script_ != nullptr && !script_->reads) {
+    if (!reads()) {
         // Else the kernel would take megabytes of answers for each, and the other side would notice
         // nothing.
         ::setsockopt(socket_, SOL_SOCKET, SO_RCVBUF, &small_receive_buffer, sizeof(int));
@@ -132,7 +128,7 @@ bool Attacker::open() {
 
 /// Reads what came, where it is one that reads.
 bool Attacker::sent_away() const {
-    if (script_ != nullptr && !script_->reads) {
+    if (!reads()) {
         return false;  // sending will tell
     }
     std::array<char, 65536> answers;
@@ -142,12 +138,12 @@ bool Attacker::sent_away() const {
 
 std::string Attacker::saying() {
     if (script_ == nullptr) {
-        const auto begin = static_cast<std::size_t>(chance() * (1 << 19));
-        const auto size = 1 + static_cast<std::size_t>(chance() * garbage_size_max);
+        const auto begin = static_cast<std::size_t>(chance(random_) * (1 << 19));
+        const auto size = 1 + static_cast<std::size_t>(chance(random_) * garbage_size_max);
         return size % 2 != 0 ? world_->garbage.substr(begin, size) + "\r\n"
                              : world_->garbage_lines.substr(begin, size);
     }
-    if (!script_->reads) {
+    if (!reads()) {
         return script_->text;
     }
     return script_->text.substr(said_, said_ < script_->at_once ? script_->at_once - said_ : 1);
@@ -160,7 +156,7 @@ Clock::duration Attacker::step() {
             const ssize_t size = ::send(socket_, octets.data(), octets.size(), MSG_NOSIGNAL);
             alive = size >= 0 || errno == EAGAIN;  // it does not read us: it is as slow as we are
             if (size > 0) {
-                said_ += script_ != nullptr && script_->reads ? static_cast<std::size_t>(size) : 0;
+                said_ += static_cast<std::size_t>(size);
                 world_->counts.octets += static_cast<std::size_t>(size);
             }
         }
@@ -171,7 +167,7 @@ Clock::duration Attacker::step() {
         return comes_again;
     }
     const Clock::duration pace = script_ != nullptr ? slow_pace : garbage_pace;
-    return std::chrono::duration_cast<Clock::duration>(pace * (0.5 + chance()));
+    return std::chrono::duration_cast<Clock::duration>(pace * (0.5 + chance(random_)));
 }
 
 }  // namespace
@@ -181,14 +177,14 @@ int run_attack(const AttackOptions& options) {
     World world;
     world.options = options;
     std::vector<Attacker> attackers;
+    std::uint64_t random = 0;
     using Due = std::pair<Clock::time_point, unsigned>;
     std::priority_queue<Due, std::vector<Due>, std::greater<>> due;
     Clock::time_point told = Clock::now();
     for (unsigned number = 0; number < options.slow + options.garbage; ++number) {
-        Attacker& attacker = attackers.emplace_back(world, number);
+        attackers.emplace_back(world, number);
         due.emplace(
-            told + std::chrono::duration_cast<Clock::duration>(all_there * attacker.chance()),
-            number);
+            told + std::chrono::duration_cast<Clock::duration>(all_there * chance(random)), number);
     }
     while (!stop_requested) {
         const Clock::time_point now = Clock::now();

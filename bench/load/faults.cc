@@ -115,8 +115,7 @@ Misbehaviour choose(const std::vector<Fault>& faults, Step step, std::uint64_t& 
         if (fault.step != step) {
             continue;
         }
-        random_state = mix(random_state);
-        const bool happens = static_cast<double>(random_state >> 11) * 0x1p-53 < fault.probability;
+        const bool happens = chance(random_state) < fault.probability;
         if (happens && fault.kind == Fault::Kind::delay) {
             chosen.delay = fault.delay;
         } else if (happens && !chosen.fault) {

@@ -86,4 +86,10 @@ inline std::uint64_t mix(std::uint64_t x) {
     return x ^ (x >> 31);
 }
 
+/// The next number that looks random, from 0 to below 1.
+inline double chance(std::uint64_t& state) {
+    state = mix(state);
+    return static_cast<double>(state >> 11) * 0x1p-53;
+}
+
 }  // namespace postern::bench

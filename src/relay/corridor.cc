@@ -38,7 +38,7 @@ Transfer& Corridor::take(mail::Submission& submission, Pool& pool) {
     return transfer;
 }
 
-void Corridor::settle(Transfer& transfer, mail::Outcome outcome) {
+void Corridor::settle(Transfer& transfer, mail::Outcome& outcome) {
     transfer.deadline.cancel();
     outcome.provoked = transfer.provoked;
     world.settled(*transfer.submission, outcome);

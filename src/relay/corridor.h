@@ -70,8 +70,8 @@ struct Corridor {
     /// The caller's until `release`.
     Transfer& take(mail::Submission& submission, Pool& pool);
 
-    /// Tells the world, once for each submission.
-    void settle(Transfer& transfer, mail::Outcome outcome);
+    /// Tells the world, once for each submission; the outcome's `provoked` is set here.
+    void settle(Transfer& transfer, mail::Outcome& outcome);
     /// Behind `settle`: the submission and the transfer are no longer ours.
     void release(Transfer& transfer);
     /// Settles all that was not handed over yet.
