@@ -286,6 +286,7 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
             look_ = true;
             break;
         case Attempt::Counted::passed:
+            parts_.shares.stay_over(submission.reserved_octets);
             queue_.passed(submission.pool, came, parts_.ring.now());
             look_ = true;
             break;
@@ -518,7 +519,8 @@ void Deliveries::first_try(Attempt& attempt) {
     mail::Submission& submission = *attempt.submission;
     if (!submission.spool_first && !shutting_down_ &&
         submission.generation == current().generation &&
-        queue_.open(attempt.pool, parts_.ring.now()) && parts_.relay.room(attempt.pool) > 0) {
+        queue_.open(attempt.pool, parts_.ring.now()) && parts_.relay.room(attempt.pool) > 0 &&
+        parts_.shares.stay(submission.reserved_octets)) {
         attempt.stage = Attempt::Stage::trying;
         attempt.with_relay = true;
         queue_.passing(attempt.pool);

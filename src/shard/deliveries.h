@@ -13,6 +13,7 @@
 #include "groups.h"
 #include "kept_refusals.h"
 #include "lines.h"
+#include "pool_shares.h"
 #include "postern/base/object_pool.h"
 #include "postern/io/ring.h"
 #include "postern/io/timer.h"
@@ -72,6 +73,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         Generations& generations;
         Lines& lines;
         KeptRefusals& refusals;
+        PoolShares& shares;
         metrics::Meters& meters;
         std::uint64_t piece_octets;  // of a body that goes to the spool as it arrives
     };

@@ -12,6 +12,8 @@ namespace {
 constexpr std::uint32_t parts_of_floor = 8;
 /// A body that has begun may go on while its pool has not so many times what is free.
 constexpr std::uint64_t growth_max = 3;
+/// What stays in memory for a first try has one of so many parts of it; a client network has two.
+constexpr std::uint64_t parts_of_staying = 16;
 
 std::uint64_t less(std::uint64_t a, std::uint64_t b) {
     return a > b ? a - b : 0;
@@ -39,6 +41,24 @@ bool PoolShares::may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t
     }
     const std::uint64_t free = less(most, leased);
     return (all + octets) * workers_ <= (pinned == 0 ? free : growth_max * free);
+}
+
+bool PoolShares::may_load(std::uint32_t pool, std::uint64_t octets) const {
+    const std::uint64_t all = pool < octets_.size() ? octets_[pool] : 0;
+    return (all + octets) * workers_ <= less(common_.bodies.bound(), common_.bodies.leased());
+}
+
+bool PoolShares::stay(std::uint64_t octets) {
+    if ((staying_ + octets) * workers_ > common_.bodies.bound() / parts_of_staying) {
+        return false;
+    }
+    staying_ += octets;
+    return true;
+}
+
+void PoolShares::stay_over(std::uint64_t octets) {
+    POSTERN_ASSERT(staying_ >= octets, "what is over has begun");
+    staying_ -= octets;
 }
 
 void PoolShares::pinned(std::uint32_t pool, std::uint64_t octets) {

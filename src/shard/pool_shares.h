@@ -28,14 +28,26 @@ class PoolShares {
     /// 452 4.3.1.
     bool may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t pinned) const;
 
+    /// May a message of it that is on the disk be loaded? The slow ones are not known early enough
+    /// for this: all of a pool's could come at once. No: another time.
+    bool may_load(std::uint32_t pool, std::uint64_t octets) const;
+
     void pinned(std::uint32_t pool, std::uint64_t octets);
     void let_go(std::uint32_t pool, std::uint64_t octets);
+
+    /// May a message that has come to the disk stay in memory until it was tried once? No pool can
+    /// be told to be slow before some time has passed, and the sender has its answer and sends
+    /// more: all that stay have half of what one client network may have, or new mail would be
+    /// refused for want of memory though the disk takes it. True: stay_over() comes behind it.
+    bool stay(std::uint64_t octets);
+    void stay_over(std::uint64_t octets);
 
    private:
     const Common& common_;
     const relay::Relay& relay_;
     const std::uint32_t workers_;
     std::vector<std::uint64_t> octets_;  // by relay's number of the pool
+    std::uint64_t staying_ = 0;
 };
 
 }  // namespace postern::shard

@@ -345,6 +345,7 @@ Worker::Implementation::Implementation(
            generations_,
            lines_,
            kept_,
+           shares_,
            common.metrics.worker(settings.index),
            settings.piece_octets}),
       shutdown_timer_(
@@ -621,7 +622,10 @@ bool Worker::Implementation::reserve(
     if (!submission.spool_first &&
         !shares_.may_pin(submission.pool, more, submission.reserved_octets)) {
         tally_.limit_reached(submission.client, metrics::Limit::pool_share);
-        return false;
+        if (submission.mode == mail::Mode::sync || !deliveries_.keeps()) {
+            return false;
+        }
+        submission.spool_first = true;
     }
     if (more != 0 && !bodies_.take(budget_network(submission), more, first)) {
         return false;
@@ -673,7 +677,8 @@ void Worker::Implementation::tell(mail::Submission& submission, const mail::Repl
 
 /// Exempt from a network's share; but new mail comes first.
 bool Worker::Implementation::reserve_again(mail::Submission& submission, std::uint64_t octets) {
-    if (!bodies_.take(budget_network(submission), octets, true)) {
+    if (!shares_.may_load(submission.pool, octets) ||
+        !bodies_.take(budget_network(submission), octets, true)) {
         return false;
     }
     shares_.pinned(submission.pool, octets);

@@ -30,6 +30,17 @@ class Kept(Keeping):
         self.check_queued(self.session(gateway).mail("x@a.test"))
         self.assertEqual(self.a.seen, [])
 
+    def test_what_waits_for_a_host_that_says_nothing_is_not_in_memory(self):
+        """Or new mail would be refused as soon as a host takes connections and does not greet."""
+        limits = {"body_memory": "32 MiB", "message_size": "1 MiB"}
+        gateway = self.start(self.host(greeting=STALL), timeouts={"connect": "60 s", "busy": "60 s"}, limits=limits)
+        s = self.session(gateway)
+        for number in range(300):
+            self.check_queued(s.mail(f"x{number}@a.test", BODY))
+        self.assertEqual(self.kept(gateway), 300)
+        self.check_queued(s.mail("x@b.test", BODY))
+        self.arrived(self.b)
+
     def test_a_host_that_is_down_and_comes_back(self):
         port = self.nowhere()
         gateway = self.start(port)
