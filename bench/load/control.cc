@@ -41,6 +41,9 @@ class Socket {
     bool write(std::string_view bytes) const {
         while (!bytes.empty()) {
             const ssize_t sent = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+            if (sent < 0 && errno == EINTR) {
+                continue;
+            }
             if (sent <= 0) {
                 return false;
             }
@@ -52,6 +55,11 @@ class Socket {
     bool read(char* to, std::size_t size) const {
         while (size > 0) {
             const ssize_t got = ::recv(descriptor_, to, size, 0);
+            if (got < 0 &&
+                errno ==
+                    EINTR) {  // where there is patience, a process that was stopped gets it too
+                continue;
+            }
             if (got <= 0) {
                 return false;
             }
