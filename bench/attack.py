@@ -153,6 +153,10 @@ def measure_slow(table):
             table.row(f"honest, as fast as they can, attack {name}", fastest[name], "/s")
         table.row("the same, without to with", fastest["without"] / fastest["with"], "times", most=1.1)
         table.row("the same, on another to with", fastest["on another"] / fastest["with"], "times", most=1.1)
+        p99 = {name: median([run["message_ms"] for run in runs], "p99") for name, runs in top.items()}
+        for name in attacked:
+            table.row(f"honest, as fast as they can: slowest percent, attack {name}", p99[name], "ms")
+        table.row("the same, with to without", p99["with"] / p99["without"], "times", most=1.5)
         table.row("memory under attack, first", memory[0] / 1024, "MiB")
         table.row("memory under attack, most", max(memory) / 1024, "MiB")
         table.row("the same, most to first", max(memory) / memory[0], "times", most=1.1)
