@@ -133,7 +133,8 @@ void Deliveries::submit(mail::Submission& submission) {
         }
         return;
     }
-    if (spool_ != nullptr && (submission.mode == mail::Mode::queue || submission.spool_first)) {
+    if (spool_ != nullptr &&
+        (submission.mode == mail::Mode::queue || (submission.spool_first && keeps()))) {
         submission.divide = mail::Divide::always;
         store(submission, false, nullptr);
         return;

@@ -12,6 +12,9 @@ namespace {
 constexpr std::uint32_t parts_of_floor = 8;
 /// A body that has begun may go on while its pool has not so many times what is free.
 constexpr std::uint64_t growth_max = 3;
+/// What comes from the disk leaves one of so many parts of the memory, and so does not reach what
+/// begins to be short for new mail.
+constexpr std::uint64_t parts_of_new_mail = 4;
 /// What stays in memory for a first try has one of so many parts of it; a client network has two.
 constexpr std::uint64_t parts_of_staying = 16;
 
@@ -43,13 +46,14 @@ bool PoolShares::may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t
     return (all + octets) * workers_ <= (pinned == 0 ? free : growth_max * free);
 }
 
-bool PoolShares::may_load(std::uint32_t pool, std::uint64_t octets) const {
-    const std::uint64_t all = pool < octets_.size() ? octets_[pool] : 0;
-    return (all + octets) * workers_ <= less(common_.bodies.bound(), common_.bodies.leased());
+bool PoolShares::may_load(std::uint64_t octets) const {
+    const std::uint64_t most = common_.bodies.bound();
+    return common_.bodies.leased() + octets <= most - most / parts_of_new_mail;
 }
 
 bool PoolShares::stay(std::uint64_t octets) {
-    if ((staying_ + octets) * workers_ > common_.bodies.bound() / parts_of_staying) {
+    if (staying_ > 0 &&
+        (staying_ + octets) * workers_ > common_.bodies.bound() / parts_of_staying) {
         return false;
     }
     staying_ += octets;

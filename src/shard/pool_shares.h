@@ -25,20 +25,22 @@ class PoolShares {
     /// whose senders have gone and left them.
     bool may_choose(std::uint32_t pool, std::uint32_t transactions) const;
     /// May a message of it pin so many octets more? `pinned` already by itself; 0: it begins. No:
-    /// 452 4.3.1.
+    /// 452 4.3.1, or to the disk first where there is one.
     bool may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t pinned) const;
-
-    /// May a message of it that is on the disk be loaded? The slow ones are not known early enough
-    /// for this: all of a pool's could come at once. No: another time.
-    bool may_load(std::uint32_t pool, std::uint64_t octets) const;
 
     void pinned(std::uint32_t pool, std::uint64_t octets);
     void let_go(std::uint32_t pool, std::uint64_t octets);
 
+    /// May a message of so many octets be loaded from the disk, whosever it is? The slow pools are
+    /// not known early enough for shares: all that wait could come at once. A quarter of the memory
+    /// is left to new mail, which can not wait. No: another time.
+    bool may_load(std::uint64_t octets) const;
+
     /// May a message that has come to the disk stay in memory until it was tried once? No pool can
     /// be told to be slow before some time has passed, and the sender has its answer and sends
     /// more: all that stay have half of what one client network may have, or new mail would be
-    /// refused for want of memory though the disk takes it. True: stay_over() comes behind it.
+    /// refused for want of memory though the disk takes it. One always may, however large. True:
+    /// stay_over() comes behind it.
     bool stay(std::uint64_t octets);
     void stay_over(std::uint64_t octets);
 

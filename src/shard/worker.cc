@@ -677,8 +677,7 @@ void Worker::Implementation::tell(mail::Submission& submission, const mail::Repl
 
 /// Exempt from a network's share; but new mail comes first.
 bool Worker::Implementation::reserve_again(mail::Submission& submission, std::uint64_t octets) {
-    if (!shares_.may_load(submission.pool, octets) ||
-        !bodies_.take(budget_network(submission), octets, true)) {
+    if (!shares_.may_load(octets) || !bodies_.take(budget_network(submission), octets, true)) {
         return false;
     }
     shares_.pinned(submission.pool, octets);

@@ -190,7 +190,7 @@ inline constexpr Row table[] = {
      "Connections of proxy_networks that were closed because no good PROXY header came; a proxy is not set up for it."},
     {Metric::listener_limits, "postern_limits_reached_total", Type::counter, Subject::listener, Split::limit,
      "Times that one of [limits] refused a connection, a message, a recipient or a body, or ended a session; pool_share: a "
-     "slow pool held its share already."},
+     "slow pool held its share already (what goes to the disk first instead is counted too)."},
     {Metric::host_messages, "postern_host_messages_total", Type::counter, Subject::host, Split::reply_class,
      "Attempts to hand a message to a smart host, by its answer; none: it gave none that counts."},
     {Metric::host_connections, "postern_host_connections_total", Type::counter, Subject::host, Split::none,

@@ -141,18 +141,19 @@ TEST_F(PoolSharesTest, ASlowPoolHasHalfOfTheMemory) {
     shares_.let_go(other_, 20 * mib);
 }
 
-/// What is on the disk may be loaded whenever half is free: the slow pool and the other alike.
-TEST_F(PoolSharesTest, WhatIsLoadedLeavesHalf) {
-    EXPECT_TRUE(shares_.may_load(other_, 20 * mib));
-    EXPECT_FALSE(shares_.may_load(other_, 65 * mib));
+/// Whatever has the memory, and however large one message is.
+TEST_F(PoolSharesTest, WhatIsLoadedLeavesAQuarter) {
+    EXPECT_TRUE(shares_.may_load(48 * mib));
+    EXPECT_FALSE(shares_.may_load(49 * mib));
     EXPECT_TRUE(lease_.take(0, 30 * mib, false));
-    shares_.pinned(other_, 30 * mib);
-    EXPECT_FALSE(shares_.may_load(other_, 10 * mib));
-    EXPECT_TRUE(shares_.may_load(slow_, 10 * mib));
-    shares_.let_go(other_, 30 * mib);
+    EXPECT_TRUE(shares_.may_load(15 * mib));
+    EXPECT_FALSE(shares_.may_load(19 * mib));
 }
 
 TEST_F(PoolSharesTest, WhatStaysForAFirstTryLeavesRoomForItsClientsNetwork) {
+    EXPECT_TRUE(shares_.stay(5 * mib)) << "it is alone";
+    EXPECT_FALSE(shares_.stay(1));
+    shares_.stay_over(5 * mib);
     EXPECT_TRUE(shares_.stay(3 * mib));
     EXPECT_TRUE(shares_.stay(mib));
     EXPECT_FALSE(shares_.stay(1));
