@@ -38,6 +38,8 @@ class Socket {
         ::setsockopt(descriptor_, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     }
 
+    // Where there is patience, a process that was stopped and goes on finds its calls interrupted,
+    // too.
     bool write(std::string_view bytes) const {
         while (!bytes.empty()) {
             const ssize_t sent = ::send(descriptor_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -55,9 +57,7 @@ class Socket {
     bool read(char* to, std::size_t size) const {
         while (size > 0) {
             const ssize_t got = ::recv(descriptor_, to, size, 0);
-            if (got < 0 &&
-                errno ==
-                    EINTR) {  // where there is patience, a process that was stopped gets it too
+            if (got < 0 && errno == EINTR) {
                 continue;
             }
             if (got <= 0) {

@@ -12,7 +12,8 @@ namespace postern::shard {
 /// message is older than relay::Relay::slow_after) no more waits than as much again is free, of the
 /// sessions as of the memory for bodies. So one that stands still keeps half of both at most, two a
 /// third each, and whatever happens something is left for the next one. A pool that answers at its
-/// pace is never asked, nor is any while less than half is in use.
+/// pace is never asked, nor is any while less than half is in use. And what is on the disk already,
+/// of whatever pool, leaves memory to what is not.
 ///
 /// One worker's, and counted by it alone: with W workers that share the load it may pin a Wth of
 /// what is free, so no message writes what another worker reads.
