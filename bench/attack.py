@@ -21,7 +21,7 @@ import sys
 import time
 
 from measuring import Load, Sink, anonymous_kib
-from targets import SENDERS, measure_parts, median, postern, raise_descriptors
+from targets import SENDERS, measure_parts, median, postern, raise_descriptors, ratio
 from harness import BENCH, LOOPBACK, Place, Process, wait_for
 
 HONEST = ",".join(f"127.0.77.{n}" for n in range(1, SENDERS + 1))
@@ -108,11 +108,16 @@ def watched(load, gateway):
     return load.end(), memory
 
 
+def figures(report):
+    return {"messages_per_second": report["messages_per_second"], "p99": report["message_ms"]["p99"]}
+
+
 def measure_slow(table):
-    """Many short rounds, medians: no attack, one on another gateway on the same cores, one on the gateway of the honest senders. The
-    second has all that the attackers themselves take from the machine, so what the third differs from it by is the gateway's. At their
-    steady rate the honest ones leave the machine idle most of the time: a busy one's slowest percent is its scheduler's."""
-    rounds, seconds, slow, garbage = (1, 5, 1000, 100) if table.quick else (9, 5, SLOW, GARBAGE)
+    """Many short rounds, medians of them and of the ratios in each: no attack, one on another gateway on the same cores, one on the
+    gateway of the honest senders. The second has all that the attackers themselves take from the machine, so what the third differs from
+    it by is the gateway's. At their steady rate the honest ones leave the machine idle most of the time: a busy one's slowest percent is
+    its scheduler's."""
+    rounds, seconds, slow, garbage = (1, 5, 1000, 100) if table.quick else (11, 5, SLOW, GARBAGE)
     table.begin("slow", f"{slow:,} slow connections and garbage from {garbage} more, {SENDERS} honest senders, 4 KiB, {rounds} x {seconds} s a run")
     with Place() as place:
         sink = place.add(Sink(place))
@@ -124,8 +129,8 @@ def measure_slow(table):
         steady = {name: [] for name in attacked}
         top = {name: [] for name in attacked}
         memory, said = [], []
-        for _ in range(rounds):
-            for name, target in attacked.items():
+        for number in range(rounds):
+            for name, target in list(attacked.items())[:: -1 if number % 2 else 1]:
                 with Place() as of_the_attack:
                     if target:
                         attackers = of_the_attack.add(Attackers(of_the_attack, BENCH, "attack", f"{LOOPBACK}:{target.port}", "--slow", slow,
@@ -133,30 +138,28 @@ def measure_slow(table):
                         wait_for(lambda: attackers.last().get("open", 0) > 0.98 * (slow + garbage), "the attackers", 60)
                         time.sleep(3)
                     report, seen = watched(honest(place, gateway, *duration, "--rate", rate), gateway)
-                    steady[name].append(report)
-                    top[name].append(honest(place, gateway, *duration).end())
+                    steady[name].append(figures(report))
+                    top[name].append(figures(honest(place, gateway, *duration).end()))
                     if target is gateway:
                         memory += seen
                         said.append(attackers.last())
                 time.sleep(2)  # until the gateway is rid of the attackers' connections
-        p99 = {name: median([run["message_ms"] for run in runs], "p99") for name, runs in steady.items()}
-        accepted = {name: median(runs, "messages_per_second") for name, runs in steady.items()}
-        fastest = {name: median(runs, "messages_per_second") for name, runs in top.items()}
         table.row("the attack: connections open", median(said, "open"), "connections")
         table.row("the attack: connections that Postern ended meanwhile", median(said, "ended"), "connections")
+
+        def slowest(runs, what):
+            for name in attacked:
+                table.row(f"{what}slowest percent, attack {name}", median(runs[name], "p99"), "ms")
+            for name in "without", "on another":
+                table.row(f"the same, with to {name}", ratio(runs["with"], runs[name], "p99"), "times", most=1.5)
+
+        slowest(steady, f"honest, {rate:,} a second: ")
+        table.row("accepted a second, without to with", ratio(steady["without"], steady["with"], "messages_per_second"), "times", most=1.1)
         for name in attacked:
-            table.row(f"honest, {rate:,} a second: slowest percent, attack {name}", p99[name], "ms")
-        table.row("the same, with to without", p99["with"] / p99["without"], "times", most=1.5)
-        table.row("the same, with to on another", p99["with"] / p99["on another"], "times", most=1.5)
-        table.row("accepted a second, without to with", accepted["without"] / accepted["with"], "times", most=1.1)
-        for name in attacked:
-            table.row(f"honest, as fast as they can, attack {name}", fastest[name], "/s")
-        table.row("the same, without to with", fastest["without"] / fastest["with"], "times", most=1.1)
-        table.row("the same, on another to with", fastest["on another"] / fastest["with"], "times", most=1.1)
-        p99 = {name: median([run["message_ms"] for run in runs], "p99") for name, runs in top.items()}
-        for name in attacked:
-            table.row(f"honest, as fast as they can: slowest percent, attack {name}", p99[name], "ms")
-        table.row("the same, with to without", p99["with"] / p99["without"], "times", most=1.5)
+            table.row(f"honest, as fast as they can, attack {name}", median(top[name], "messages_per_second"), "/s")
+        for name in "without", "on another":
+            table.row(f"the same, {name} to with", ratio(top[name], top["with"], "messages_per_second"), "times", most=1.1)
+        slowest(top, "honest, as fast as they can: ")
         table.row("memory under attack, first", memory[0] / 1024, "MiB")
         table.row("memory under attack, most", max(memory) / 1024, "MiB")
         table.row("the same, most to first", max(memory) / memory[0], "times", most=1.1)
