@@ -188,6 +188,17 @@ void Pool::wait_again(Transfer& transfer) {
     wait(transfer);
 }
 
+void Pool::take_back(Transfer& transfer) {
+    leave(transfer);
+    transfer.deadline.cancel();
+    corridor_.release(transfer);
+}
+
+void Pool::leave(Transfer& transfer) {
+    transfer.unlink();
+    --waiting_count_;
+}
+
 void Pool::wait(Transfer& transfer) {
     ++waiting_count_;
     if (!ListLink<Waiting>::linked()) {
@@ -211,8 +222,7 @@ void Pool::waited_too_long(Transfer& transfer) {
         corridor_.timers.set(transfer.deadline, transfer.submission->deadline);
         return;
     }
-    transfer.unlink();
-    --waiting_count_;
+    leave(transfer);
     mail::Outcome outcome;
     outcome.kind = hosts_.empty() ? mail::Outcome::Kind::unresolved
                    : works        ? mail::Outcome::Kind::busy
@@ -233,8 +243,7 @@ mail::Outcome::Kind Pool::out_of_reach() const {
 void Pool::settle(mail::Outcome::Kind kind, std::uint32_t keep) {
     for (std::uint32_t count = waiting_count_; count > keep; --count) {
         auto& transfer = static_cast<Transfer&>(*waiting_.back());
-        transfer.unlink();
-        --waiting_count_;
+        leave(transfer);
         mail::Outcome outcome;
         outcome.kind = kind;
         if (kind == mail::Outcome::Kind::refused) {

@@ -43,6 +43,8 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     Transfer* next(Connection& connection, Host& host);
     /// Waits again, before all others.
     void wait_again(Transfer& transfer);
+    /// It waits no more, and is released. REQUIRES: it waits.
+    void take_back(Transfer& transfer);
     /// Its wait is over.
     void waited_too_long(Transfer& transfer);
     TransactionMax transaction_max() const;
@@ -78,6 +80,7 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     void settle_absent();
     void begin_to_leave();
     void wait(Transfer& transfer);
+    void leave(Transfer& transfer);
     void give_out();
     void give_to_idle();
     void give_to_busy(Host& host);

@@ -124,6 +124,15 @@ void Relay::submit(mail::Submission& submission) {
     implementation_->pool(submission.pool).submit(submission);
 }
 
+bool Relay::take_back(mail::Submission& submission) {
+    auto& transfer = *static_cast<Transfer*>(submission.relay_owner);
+    if (transfer.connection != nullptr) {
+        return false;
+    }
+    transfer.pool->take_back(transfer);
+    return true;
+}
+
 bool Relay::holds(const mail::Submission& submission) const {
     const auto* const transfer = static_cast<const Transfer*>(submission.relay_owner);
     return transfer != nullptr && transfer->connection != nullptr && transfer->held();

@@ -287,7 +287,6 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
             look_ = true;
             break;
         case Attempt::Counted::passed:
-            parts_.shares.stay_over(submission.reserved_octets);
             queue_.passed(submission.pool, came, parts_.ring.now());
             look_ = true;
             break;
@@ -467,6 +466,8 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
         attempt.stage = Attempt::Stage::trying;
         if (submission.grouped != nullptr) {
             groups_kept(attempt);
+        } else if (!stays(attempt) && parts_.relay.take_back(submission)) {
+            conclude(attempt);
         }
     } else {
         first_try(attempt);
@@ -515,13 +516,19 @@ void Deliveries::not_stored(Attempt& attempt) {
     free_if_over(attempt);
 }
 
+/// May it stay in memory until it was tried?
+bool Deliveries::stays(Attempt& attempt) {
+    attempt.stays = parts_.shares.stay(attempt.submission->reserved_octets);
+    return attempt.stays;
+}
+
 /// What is in memory still goes out from there, unless it must wait for its pool anyway.
 void Deliveries::first_try(Attempt& attempt) {
     mail::Submission& submission = *attempt.submission;
     if (!submission.spool_first && !shutting_down_ &&
         submission.generation == current().generation &&
         queue_.open(attempt.pool, parts_.ring.now()) && parts_.relay.room(attempt.pool) > 0 &&
-        parts_.shares.stay(submission.reserved_octets)) {
+        stays(attempt)) {
         attempt.stage = Attempt::Stage::trying;
         attempt.with_relay = true;
         queue_.passing(attempt.pool);

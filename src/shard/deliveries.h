@@ -183,6 +183,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         Stage stage = Stage::storing;
         std::uint64_t generation = 0;  // in whose rules it was looked up
         bool with_relay = false;       // which needs the submission still
+        bool stays = false;            // in memory until it was tried: shares count it
         enum class Counted : std::uint8_t {
             no,
             waited,
@@ -293,6 +294,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
     void not_stored(Attempt& attempt);
     void first_try(Attempt& attempt);
+    bool stays(Attempt& attempt);
     static bool has_dot_line(const mail::Body& body);
     config::Defer defer_of(std::uint32_t pool, const mail::Submission& submission) const;
     void discard(mail::Submission& submission);

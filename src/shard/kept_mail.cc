@@ -564,6 +564,9 @@ void Deliveries::free_if_over(Attempt& attempt) {
     if (attempt.stage == Attempt::Stage::over && !attempt.with_relay) {
         mail::Submission& submission = *attempt.submission;
         submission.attempt = nullptr;
+        if (attempt.stays) {
+            parts_.shares.stay_over(submission.reserved_octets);
+        }
         attempts_.destroy(&attempt);
         discard(submission);
     }

@@ -98,6 +98,17 @@ class Kept(Keeping):
         self.check_queued(self.session(gateway).mail("y@a.test", BODY))
         self.assertEqual(self.a.messages, [])
 
+    def test_what_waits_for_a_host_that_says_nothing_is_not_in_memory(self):
+        """Once it is stored: or new mail would be refused as soon as a host takes connections and does not greet."""
+        limits = {"body_memory": "32 MiB", "message_size": "1 MiB"}
+        timeouts = {"connect": "60 s", "busy": "60 s"}
+        gateway = self.start(self.host(greeting=STALL), timeouts=timeouts, limits=limits, delivery={"hybrid_deadline": "100 ms"})
+        s = self.session(gateway)
+        for number in range(40):
+            self.check_queued(s.mail(f"x{number}@a.test", BODY + b"x" * 70 + b"\r\n" + (b"y" * 70 + b"\r\n") * 2000))
+        self.assertEqual(self.kept(gateway), 40)
+        self.check(s.mail("x@b.test", BODY), 250, "2.0.0", "taken")
+
     def test_a_late_refusal_is_told_by_a_notification(self):
         gateway = self.start(self.host(body=(LATE, "554 5.7.1 spam")), delivery={"hybrid_deadline": "300 ms"})
         self.check_queued(self.session(gateway).mail("x@a.test", BODY))

@@ -165,6 +165,9 @@ class Relay {
     /// transaction of the null sender's MAIL, one RCPT and no body; settled as accepted, or as
     /// refused with the answer to that RCPT.
     void submit(mail::Submission& submission);
+    /// Gives back what waits for a connection: it is released, from inside this call, and never
+    /// settled. False: it has one, and nothing changes. REQUIRES: not settled.
+    bool take_back(mail::Submission& submission);
     /// Of one that waits (mail::Submission::waits): each of its recipients has a host's `answer`,
     /// some of them a yes, and the host awaits the body. It may be lost again, and held anew, as
     /// long as it is not told to go on; its connection has nothing else to do.

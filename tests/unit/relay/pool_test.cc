@@ -381,6 +381,27 @@ TEST_F(PoolTest, ASilentHostHoldsUpNobody) {
     EXPECT_EQ(b.taken, 10);
 }
 
+TEST_F(PoolTest, WhatWaitsForAConnectionIsGivenBackAndWhatHasOneIsNot) {
+    Host host;
+    host.pause = 300ms;
+    timeouts.busy = 10s;
+    settings.connections_max = 1;
+    add(host);
+    start();
+    std::vector<Message*> all = submit_many(100);  // more than a connection's pipeline takes
+    EXPECT_TRUE(turn_until([&] { return host.at_once > 0; }));
+    EXPECT_FALSE(relay->take_back(all.front()->made));
+    taken_back = &all.back()->made;
+    EXPECT_TRUE(relay->take_back(*taken_back));
+    EXPECT_TRUE(ended[taken_back].released);
+    EXPECT_EQ(taken_back->relay_owner, nullptr);
+    host.pause = 0ms;
+    all.pop_back();
+    expect_accepted(all);
+    turn_for(100ms);
+    EXPECT_EQ(host.taken, 99);
+}
+
 TEST_F(PoolTest, APoolIsSlowWhileItsOldestMessageIsOld) {
     Host host;
     host.pause = 2600ms;
