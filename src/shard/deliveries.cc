@@ -518,7 +518,8 @@ void Deliveries::not_stored(Attempt& attempt) {
 
 /// May it stay in memory until it was tried?
 bool Deliveries::stays(Attempt& attempt) {
-    attempt.stays = parts_.shares.stay(attempt.submission->reserved_octets);
+    attempt.stays =
+        parts_.shares.stay(attempt.submission->pool, attempt.submission->reserved_octets);
     return attempt.stays;
 }
 

@@ -565,7 +565,7 @@ void Deliveries::free_if_over(Attempt& attempt) {
         mail::Submission& submission = *attempt.submission;
         submission.attempt = nullptr;
         if (attempt.stays) {
-            parts_.shares.stay_over(submission.reserved_octets);
+            parts_.shares.stay_over(submission.pool, submission.reserved_octets);
         }
         attempts_.destroy(&attempt);
         discard(submission);

@@ -38,7 +38,7 @@ bool PoolShares::may_choose(std::uint32_t pool, std::uint32_t transactions) cons
 bool PoolShares::may_pin(std::uint32_t pool, std::uint64_t octets, std::uint64_t pinned) const {
     const std::uint64_t most = common_.bodies.bound();
     const std::uint64_t leased = common_.bodies.leased();
-    const std::uint64_t all = pool < octets_.size() ? octets_[pool] : 0;
+    const std::uint64_t all = pool < octets_.size() ? octets_[pool].pinned : 0;
     if (leased < most / 2 || all == pinned || !relay_.slow(pool)) {
         return true;  // the last but one: a single message is bounded by itself
     }
@@ -51,31 +51,39 @@ bool PoolShares::may_load(std::uint64_t octets) const {
     return common_.bodies.leased() + octets <= most - most / parts_of_new_mail;
 }
 
-bool PoolShares::stay(std::uint64_t octets) {
-    if (staying_ > 0 &&
-        (staying_ + octets) * workers_ > common_.bodies.bound() / parts_of_staying) {
+bool PoolShares::stay(std::uint32_t pool, std::uint64_t octets) {
+    Octets& its = octets_of(pool);
+    const std::uint64_t free = less(common_.bodies.bound() / parts_of_staying, staying_ * workers_);
+    if (staying_ > 0 && (its.staying + octets) * workers_ > free) {
         return false;
     }
+    its.staying += octets;
     staying_ += octets;
     return true;
 }
 
-void PoolShares::stay_over(std::uint64_t octets) {
-    POSTERN_ASSERT(staying_ >= octets, "what is over has begun");
+void PoolShares::stay_over(std::uint32_t pool, std::uint64_t octets) {
+    Octets& its = octets_of(pool);
+    POSTERN_ASSERT(its.staying >= octets, "what is over has begun");
+    its.staying -= octets;
     staying_ -= octets;
 }
 
 void PoolShares::pinned(std::uint32_t pool, std::uint64_t octets) {
-    if (pool >= octets_.size()) {
-        octets_.resize(pool + 1);
-    }
-    octets_[pool] += octets;
+    octets_of(pool).pinned += octets;
 }
 
 void PoolShares::let_go(std::uint32_t pool, std::uint64_t octets) {
-    POSTERN_ASSERT(
-        pool < octets_.size() && octets_[pool] >= octets, "a pool lets go of what it has pinned");
-    octets_[pool] -= octets;
+    Octets& its = octets_of(pool);
+    POSTERN_ASSERT(its.pinned >= octets, "a pool lets go of what it has pinned");
+    its.pinned -= octets;
+}
+
+PoolShares::Octets& PoolShares::octets_of(std::uint32_t pool) {
+    if (pool >= octets_.size()) {
+        octets_.resize(pool + 1);
+    }
+    return octets_[pool];
 }
 
 }  // namespace postern::shard

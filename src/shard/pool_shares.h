@@ -40,17 +40,25 @@ class PoolShares {
     /// May a message that has come to the disk stay in memory until it was tried once? No pool can
     /// be told to be slow before some time has passed, and the sender has its answer and sends
     /// more: all that stay have half of what one client network may have, or new mail would be
-    /// refused for want of memory though the disk takes it. One always may, however large. True:
-    /// stay_over() comes behind it.
-    bool stay(std::uint64_t octets);
-    void stay_over(std::uint64_t octets);
+    /// refused for want of memory though the disk takes it. A pool may have as much again as is
+    /// left of that, so one that says nothing leaves half of it to the others. One message always
+    /// may, however large. True: stay_over() comes behind it.
+    bool stay(std::uint32_t pool, std::uint64_t octets);
+    void stay_over(std::uint32_t pool, std::uint64_t octets);
 
    private:
+    struct Octets {
+        std::uint64_t pinned = 0;
+        std::uint64_t staying = 0;
+    };
+
+    Octets& octets_of(std::uint32_t pool);
+
     const Common& common_;
     const relay::Relay& relay_;
     const std::uint32_t workers_;
-    std::vector<std::uint64_t> octets_;  // by relay's number of the pool
-    std::uint64_t staying_ = 0;
+    std::vector<Octets> octets_;  // by relay's number of the pool
+    std::uint64_t staying_ = 0;   // of all of them
 };
 
 }  // namespace postern::shard

@@ -151,16 +151,20 @@ TEST_F(PoolSharesTest, WhatIsLoadedLeavesAQuarter) {
 }
 
 TEST_F(PoolSharesTest, WhatStaysForAFirstTryLeavesRoomForItsClientsNetwork) {
-    EXPECT_TRUE(shares_.stay(5 * mib)) << "it is alone";
-    EXPECT_FALSE(shares_.stay(1));
-    shares_.stay_over(5 * mib);
-    EXPECT_TRUE(shares_.stay(3 * mib));
-    EXPECT_TRUE(shares_.stay(mib));
-    EXPECT_FALSE(shares_.stay(1));
-    shares_.stay_over(mib);
-    EXPECT_TRUE(shares_.stay(mib));
-    shares_.stay_over(4 * mib);
-    EXPECT_DEATH(shares_.stay_over(1), "has begun");
+    EXPECT_TRUE(shares_.stay(0, 5 * mib)) << "it is alone";
+    EXPECT_FALSE(shares_.stay(0, 1));
+    EXPECT_FALSE(shares_.stay(1, 1));
+    shares_.stay_over(0, 5 * mib);
+    EXPECT_TRUE(shares_.stay(0, mib));
+    EXPECT_TRUE(shares_.stay(0, mib / 2)) << "and as much again is left";
+    EXPECT_FALSE(shares_.stay(0, mib + 1));
+    EXPECT_TRUE(shares_.stay(1, mib)) << "half of what it leaves";
+    EXPECT_FALSE(shares_.stay(1, mib));
+    shares_.stay_over(0, mib);
+    EXPECT_TRUE(shares_.stay(1, mib / 4));
+    shares_.stay_over(0, mib / 2);
+    shares_.stay_over(1, mib + mib / 4);
+    EXPECT_DEATH(shares_.stay_over(0, 1), "has begun");
 }
 
 }  // namespace
