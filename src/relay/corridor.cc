@@ -9,11 +9,7 @@ namespace postern::relay {
 Transfer::Deadline::Deadline(Transfer& t)
     : io::Timer([](io::Timer& self) {
           Transfer& due = static_cast<Deadline&>(self).transfer;
-          if (due.connection == nullptr) {
-              due.pool->waited_too_long(due);
-          } else {
-              due.connection->give_up(due, mail::Outcome::Kind::unreachable);
-          }
+          due.pool->is_due(due);
       }),
       transfer(t) {}
 

@@ -204,9 +204,24 @@ void Pool::wait(Transfer& transfer) {
     if (!ListLink<Waiting>::linked()) {
         corridor_.waiting.push_back(*this);
     }
+    set_patience(transfer);
+}
+
+void Pool::set_patience(Transfer& transfer) {
     corridor_.timers.set(
         transfer.deadline,
         std::min(corridor_.ring.now() + corridor_.timeouts.busy, transfer.submission->deadline));
+}
+
+void Pool::is_due(Transfer& transfer) {
+    const base::Instant deadline = transfer.submission->deadline;
+    if (transfer.connection == nullptr) {
+        waited_too_long(transfer);
+    } else if (corridor_.ring.now() < deadline) {  // it was put off
+        corridor_.timers.set(transfer.deadline, deadline);
+    } else {
+        transfer.connection->give_up(transfer, mail::Outcome::Kind::unreachable);
+    }
 }
 
 void Pool::waited_too_long(Transfer& transfer) {
@@ -219,7 +234,7 @@ void Pool::waited_too_long(Transfer& transfer) {
     if (corridor_.ring.now() < transfer.submission->deadline && !works && opening) {
         // Nobody is busy: whether there is a host at all will be known when the attempt to connect
         // ends.
-        corridor_.timers.set(transfer.deadline, transfer.submission->deadline);
+        set_patience(transfer);
         return;
     }
     leave(transfer);

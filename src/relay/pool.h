@@ -45,8 +45,8 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     void wait_again(Transfer& transfer);
     /// It waits no more, and is released. REQUIRES: it waits.
     void take_back(Transfer& transfer);
-    /// Its wait is over.
-    void waited_too_long(Transfer& transfer);
+    /// Its wait is over, or its sender must have an answer.
+    void is_due(Transfer& transfer);
     TransactionMax transaction_max() const;
     bool lacks_smtputf8() const;
 
@@ -80,6 +80,8 @@ class Pool final : public base::ListLink<Waiting>, public base::ListLink<Leaving
     void settle_absent();
     void begin_to_leave();
     void wait(Transfer& transfer);
+    void set_patience(Transfer& transfer);
+    void waited_too_long(Transfer& transfer);
     void leave(Transfer& transfer);
     void give_out();
     void give_to_idle();

@@ -28,6 +28,10 @@ bool any_answer(const mail::Submission& submission, Is is) {
     return false;
 }
 
+bool any_permanent(const mail::Submission& submission) {
+    return any_answer(submission, [](const mail::Reply& answer) { return answer.permanent(); });
+}
+
 /// The first recipient that may be tried again; null: none.
 const mail::Recipient* first_deferred(const mail::Submission& submission) {
     const mail::Recipient* r = submission.envelope.first_recipient;
@@ -174,10 +178,13 @@ void Deliveries::look_at_senders() {
                 break;
             }
             static_cast<base::ListLink<mail::Answering>&>(*submission).unlink();
-            // Who has gone tries again: it is kept for nobody.
-            const bool kept =
-                submission->inbound_owner != nullptr && keeps() && !world_.has_gone(*submission);
             auto* const message = static_cast<Grouped*>(submission->grouped);
+            // Who has gone tries again: it is kept for nobody. Nor for one whom a notification of
+            // what is refused already must not go to: who sent it may be forged.
+            const bool kept =
+                submission->inbound_owner != nullptr && keeps() && !world_.has_gone(*submission) &&
+                (submission->client.trusted || !(message != nullptr ? sum_of(*message).permanent > 0
+                                                                    : any_permanent(*submission)));
             if (message != nullptr && message->lined) {
                 leave_line(*message, kept);
             } else if (kept) {
@@ -246,12 +253,12 @@ void Deliveries::note_answer(const mail::Submission& submission, const mail::Out
     if (outcome.kind == Kind::divided) {
         parts_.refusals.keep(submission, pool, parts_.ring.now());
     }
+    const mail::Reply told = told_of(submission, outcome);
     parts_.lines.message(
-        world_.listener_of(submission.client).name,
-        submission,
-        pool,
-        outcome,
-        told_of(submission, outcome));
+        world_.listener_of(submission.client).name, submission, pool, outcome, told);
+    if (told.permanent()) {
+        world_.wrong_recipients(submission);
+    }
 }
 
 void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outcome) {
@@ -459,6 +466,7 @@ void Deliveries::stored(spool::Kept& kept, bool safe) {
             attempt.has_outcome ? sync_answer(attempt.kind, attempt.reply) : reply);
         world_.tell(submission, reply);
     }
+    submission.deadline = nobody_waits;
     queue_.add(kept);
     if (attempt.has_outcome) {
         process(attempt);

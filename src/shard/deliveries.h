@@ -38,6 +38,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
        public:
         /// The sender's final answer. Does nothing where the sender has gone.
         virtual void tell(mail::Submission& submission, const mail::Reply& reply) = 0;
+        /// Its sender is told a 5xx: those of its recipients that the host refused count as wrong.
+        virtual void wrong_recipients(const mail::Submission& submission) = 0;
         /// Looked at before bodies go, of a message that goes in several transactions.
         virtual bool has_gone(mail::Submission& submission) = 0;
         /// Nobody needs it any more.
@@ -261,6 +263,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         bool operator<(const OwedNotice& other) const { return due_ms > other.due_ms; }
     };
 
+    /// Submission::deadline of what is kept: the bounds on a smart host's answers hold alone.
+    static constexpr base::Instant nobody_waits = base::Instant::max();
     static constexpr mail::Reply not_kept{
         452, {4, 3, 1}, "the message can not be brought to stable storage now, try again later"};
     /// What could not be told is tried again after so long.
@@ -334,7 +338,8 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void tell_of_groups(Grouped& message, const mail::Reply& reply);
     void log_groups(const Grouped& message, std::string_view listener, const mail::Reply* reply);
     void log_group(const Group& group, std::string_view listener, const mail::Reply* reply);
-    void settle_groups(Grouped& message);
+    /// `before_bodies`: no host was given one.
+    void settle_groups(Grouped& message, bool before_bodies);
     bool is_kept(const Sum& sum, const mail::Submission& whole) const;
 
     // Kept mail.

@@ -314,6 +314,7 @@ void Deliveries::let_go(Grouped& message) {
 void Deliveries::groups_kept(Attempt& attempt) {
     auto& message = *static_cast<Grouped*>(attempt.submission->grouped);
     for (const Group& group : message.groups) {
+        group.submission->deadline = nobody_waits;
         write_delivered(attempt, group);
     }
     let_go(message);
@@ -349,7 +350,8 @@ void Deliveries::write_delivered(Attempt& attempt, const Group& group) {
 void Deliveries::finish(Grouped& message) {
     mail::Submission& whole = message.whole;
     static_cast<base::ListLink<mail::Answering>&>(whole).unlink();
-    switch (std::exchange(message.stage, Stage::over)) {
+    const Stage stage = std::exchange(message.stage, Stage::over);
+    switch (stage) {
         case Stage::divided:
             keep_refusals(message);
             tell_of_groups(message, sync_answer(Kind::divided));
@@ -360,7 +362,7 @@ void Deliveries::finish(Grouped& message) {
         case Stage::asked:
         case Stage::going:
         case Stage::over:
-            settle_groups(message);
+            settle_groups(message, stage == Stage::asked);
             break;
     }
     if (message.with_relay == 0) {
@@ -387,6 +389,11 @@ void Deliveries::tell_of_groups(Grouped& message, const mail::Reply& reply) {
     mail::Submission& whole = message.whole;
     const std::string_view listener = world_.listener_of(whole.client).name;
     log_groups(message, listener, &reply);
+    if (reply.permanent()) {
+        for (const Group& group : message.groups) {
+            world_.wrong_recipients(*group.submission);
+        }
+    }
     world_.tell(whole, reply);
 }
 
@@ -410,7 +417,7 @@ void Deliveries::log_group(
 
 /// Those that have it are done; of the others the sender is told where nobody has it, else they are
 /// the spool's.
-void Deliveries::settle_groups(Grouped& message) {
+void Deliveries::settle_groups(Grouped& message, bool before_bodies) {
     mail::Submission& whole = message.whole;
     const Sum sum = sum_of(message);
     const mail::Outcome outcome = outcome_of(message, sum);
@@ -447,6 +454,10 @@ void Deliveries::settle_groups(Grouped& message) {
     }
     if (left) {
         store(whole, true, &outcome);
+    } else if (before_bodies && sum.permanent > 0 && sum.trouble && keeps()) {
+        // It would be kept but for these: the next try is told of them, and kept for the others.
+        keep_refusals(message);
+        tell_of_groups(message, sync_answer(Kind::divided));
     } else {
         tell_of_groups(message, all ? outcome.reply : sum.telling);
     }

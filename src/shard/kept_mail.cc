@@ -231,7 +231,7 @@ bool Deliveries::fill_envelope(mail::Submission& submission, spool::Kept& kept, 
     submission.has_eight_bit = message.has_eight_bit;
     submission.has_utf8_header = message.has_utf8_header;
     submission.began = submission.body_began = submission.completed = parts_.ring.now();
-    submission.deadline = submission.began + current().config.delivery.sync_limit;
+    submission.deadline = nobody_waits;
     envelope.body_type = message.body_type;
     envelope.smtputf8 = message.smtputf8;
     envelope.returned = message.ret;

@@ -1,10 +1,20 @@
 #include "kept_refusals.h"
 
 #include <algorithm>
+#include <functional>
 
 #include "postern/mail/local_part.h"
 
 namespace postern::shard {
+namespace {
+
+/// Within a transaction.
+std::size_t hash_of(const shared::KeptAnswerKey& key) {
+    const std::hash<std::string_view> hash;
+    return hash(key.pool) * 31 + hash(key.recipient);
+}
+
+}  // namespace
 
 void KeptRefusals::keep(
     const mail::Submission& submission, std::string_view pool, base::Instant now) {
@@ -21,15 +31,40 @@ void KeptRefusals::keep(
 }
 
 std::optional<mail::Reply> KeptRefusals::take(
-    const mail::Submission& submission,
+    mail::Submission& submission,
     const mail::Recipient& recipient,
     std::string_view pool,
     base::Instant now) {
-    if (!answers_.any(now) || !answers_.take(key_of(submission, recipient, pool), now, answer_)) {
+    if (!submission.kept_refusal && !answers_.any(now)) {
         return std::nullopt;
     }
-    const auto& [cls, subject, detail] = answer_.enhanced;
-    return mail::Reply{answer_.code, {cls, subject, detail}, answer_.text()};
+    const shared::KeptAnswerKey key = key_of(submission, recipient, pool);
+    const shared::KeptAnswer* answer = given(submission, key);
+    if (answer == nullptr) {
+        Given& place = given_[next_given_];
+        if (!answers_.take(key, now, place.answer)) {
+            return std::nullopt;
+        }
+        place.transaction = submission.id_text;
+        place.recipient = hash_of(key);
+        next_given_ = (next_given_ + 1) % given_max;
+        submission.kept_refusal = true;
+        answer = &place.answer;
+    }
+    const auto& [cls, subject, detail] = answer->enhanced;
+    return mail::Reply{answer->code, {cls, subject, detail}, answer->text()};
+}
+
+const shared::KeptAnswer* KeptRefusals::given(
+    const mail::Submission& submission, const shared::KeptAnswerKey& key) const {
+    if (!submission.kept_refusal) {
+        return nullptr;
+    }
+    const std::size_t recipient = hash_of(key);
+    const auto its = std::find_if(given_.begin(), given_.end(), [&](const Given& one) {
+        return one.recipient == recipient && one.transaction == submission.id_text;
+    });
+    return its == given_.end() ? nullptr : &its->answer;
 }
 
 /// One key for all ways of writing the two addresses: the case of a domain and the quotes of a

@@ -34,6 +34,9 @@ namespace {
 
 /// So many recipients always have room, more of them while envelopes have.
 constexpr std::uint32_t small_envelope = 8;
+/// A body that goes to the spool as it arrives pins up to four pieces, and its client's network has
+/// an eighth of the memory.
+constexpr std::uint64_t parts_of_piece = 64;
 
 constexpr mail::Reply no_memory{452, {4, 3, 1}, "memory is short, try again later"};
 constexpr mail::Reply no_buffers{421, {4, 3, 1}, "memory is short, try again later"};
@@ -190,6 +193,7 @@ class Worker::Implementation final : public inbound::World,
     }
 
     void tell(mail::Submission& submission, const mail::Reply& reply) override;
+    void wrong_recipients(const mail::Submission& submission) override;
     void free(mail::Submission& submission) override;
     bool reserve_again(mail::Submission& submission, std::uint64_t octets) override;
     void give_back(const mail::Submission& submission, std::uint64_t octets) override;
@@ -347,7 +351,7 @@ Worker::Implementation::Implementation(
            kept_,
            shares_,
            common.metrics.worker(settings.index),
-           settings.piece_octets}),
+           std::min(settings.piece_octets, common.bodies.bound() / parts_of_piece)}),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {
@@ -673,6 +677,15 @@ void Worker::Implementation::free(mail::Submission& submission) {
 void Worker::Implementation::tell(mail::Submission& submission, const mail::Reply& reply) {
     tally_.settled(submission, reply);
     inbound_.answer(submission, reply);
+}
+
+void Worker::Implementation::wrong_recipients(const mail::Submission& submission) {
+    const mail::Client& client = submission.client;
+    const config::Limits& limits = listener_of(client).limits;
+    for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
+         r = r->next) {
+        limits_.refused(client, limits, "RCPT", r->answer, ring_->now());
+    }
 }
 
 /// Exempt from a network's share; but new mail comes first.

@@ -88,6 +88,13 @@ class Kept(Keeping):
         self.wait_empty(gateway)
         self.check_stays(self.a, 1)
 
+    def test_a_host_has_the_time_that_it_needs_once_it_is_stored(self):
+        gateway = self.start(self.host(body=(LATE, "250 2.0.0 late")), delivery={"hybrid_deadline": "300 ms", "sync_limit": "1 s"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.arrived(self.a)
+        self.wait_empty(gateway)
+        self.check_stays(self.a, 1)
+
     def test_the_deadline_holds_beside_mail_that_waits_for_long(self):
         gateway = self.start(
             self.host(body="450 4.2.1 later"), delivery={"hybrid_deadline": "300 ms", "defer": "spool"},
@@ -252,6 +259,21 @@ class Divided(Keeping):
         self.assertEqual([r.code for r in s.envelope(recipients)], [250, 250, 550, 452])
         self.check(s.data(BODY), 250, "2.0.0", "taken")
         self.assertEqual(self.a.messages[0].recipients, ["TO:<good@a.test>"])
+
+    def test_for_others_a_5xx_that_came_before_the_deadline_is_told_by_no_notification(self):
+        """Who sent it may be forged: it is not kept while it is known that one is refused."""
+        def rcpt(parameter):
+            return "550 5.1.1 unknown" if "bad" in parameter else (time.sleep(LATE), "250 ok")[1]
+
+        gateway = self.start(self.host(rcpt=rcpt), delivery={"hybrid_deadline": "500 ms"})
+        s = self.session(gateway)
+        self.check(s.mail(["bad@a.test", "slow@a.test"], BODY), 451, "4.3.0")
+        self.assertEqual([r.code for r in s.envelope(["bad@a.test", "slow@a.test"])], [250, 550, 250])
+        self.check_queued(s.data(BODY))
+        (message,) = self.arrived(self.a)
+        self.assertEqual(message.recipients, ["TO:<slow@a.test>"])
+        self.wait_empty(gateway)
+        self.assertEqual(self.b.seen, [])
 
     def test_for_others_where_all_refusals_are_4xx_the_rest_is_spooled(self):
         for extensions in ((), ALL_EXTENSIONS):

@@ -110,6 +110,30 @@ class Asked(Groups):
                 self.check_untouched(gateway)
                 self.assertEqual(self.c.seen, [])
 
+    def test_a_5xx_before_the_deadline_for_others(self):
+        """No notification goes to who may be forged: nobody gets it."""
+        slow = self.host(rcpt=lambda _: (time.sleep(LATE), "250 ok")[1])
+        gateway = self.start(slow, self.host(rcpt="550 5.1.1 unknown"), delivery={"hybrid_deadline": "500 ms"})
+        s = self.session(gateway)
+        self.check(s.mail(BOTH, BODY), 451, "4.3.0")
+        self.assertEqual([r.code for r in s.envelope(BOTH)], [250, 250, 550])
+        self.check_queued(s.data(BODY))
+        self.arrived(slow)
+        self.check_has(slow, "x@a.test")
+        self.check_nobody_told(gateway)
+
+    def test_a_5xx_in_one_group_and_a_host_that_is_down_for_others(self):
+        port = self.nowhere()
+        gateway = self.start(port, self.host(rcpt="550 5.1.1 unknown"))
+        s = self.session(gateway)
+        self.check(s.mail(BOTH, BODY), 451, "4.3.0")
+        self.assertEqual([r.code for r in s.envelope(BOTH)], [250, 250, 550])
+        self.check_queued(s.data(BODY))
+        host = self.host(port=port)
+        self.arrived(host)
+        self.check_has(host, "x@a.test")
+        self.check_nobody_told(gateway)
+
     def test_each_refusal_is_kept_for_its_own(self):
         gateway = self.start(self.host(rcpt=lambda p: "452 4.2.2 full" if "full" in p else "250 ok"), self.host(rcpt="550 5.1.1 unknown"))
         s = self.session(gateway)
@@ -186,11 +210,6 @@ class Asked(Groups):
         self.a, self.b = (self.host(port=port) for port in at)
         self.arrived(self.a), self.arrived(self.b)
         self.check_nobody_told(gateway)
-
-    def test_one_is_away_and_the_other_refuses(self):
-        gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), self.nowhere())
-        self.check(self.session(gateway).mail(BOTH, BODY), 451, "4.4.1")
-        self.check_untouched(gateway)
 
     def test_a_host_that_is_too_slow(self):
         for trusted in (False, True):

@@ -118,6 +118,17 @@ class RefusedRate(Limits):
         other = self.of("127.0.66.2")
         self.assertEqual(other.mail(["x@a.test"]).code, 250)
 
+    def test_what_the_host_refuses_counts(self):
+        """In the answer to the message: who tries names so would go on for ever. Not what is refused for its content."""
+        self.a.rcpt = lambda p: "550 5.1.1 unknown" if "bad" in p else "250 2.1.5 ok"
+        self.a.body = "554 5.7.1 spam"
+        s = self.of("127.0.66.1")
+        for number in range(4):
+            self.assertEqual(s.mail(f"x{number}@a.test").code, 554)
+        for number in range(4):
+            self.assertEqual(s.mail(f"bad{number}@a.test").code, 550)
+        self.assertTrue(str(s.envelope("bad@a.test")[-1]).startswith("450 4.7.1 "))
+
 
 class ByteRate(Limits):
     limits = {"byte_rate": "100 KiB"}

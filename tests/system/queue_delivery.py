@@ -8,7 +8,7 @@ import time
 
 from delivery import BODY
 from harness import ALL_EXTENSIONS, CLOSE, LOOPBACK, STALL, Session, behind_received, free_port, wait_for
-from keeping import Keeping
+from keeping import LATE, Keeping
 
 
 class Kept(Keeping):
@@ -29,6 +29,26 @@ class Kept(Keeping):
         gateway = self.start(self.host(greeting=STALL), timeouts={"connect": "60 s"})
         self.check_queued(self.session(gateway).mail("x@a.test"))
         self.assertEqual(self.a.seen, [])
+
+    def test_a_host_has_the_time_that_it_needs_though_a_sender_would_have_waited_no_longer(self):
+        """Nobody waits for what is kept, so sync_limit bounds no try: a slow host would get it again and again."""
+        gateway = self.start(self.host(body=(LATE, "250 2.0.0 late")), delivery={"sync_limit": "1 s"})
+        s = self.session(gateway)
+        self.check_queued(s.mail("x@a.test", BODY))
+        self.check_queued(s.mail("y@a.test", BODY))
+        self.arrived(self.a, 2)
+        self.wait_empty(gateway)
+        self.check_stays(self.a, 2)
+        self.assertEqual(len(self.logged(gateway, "delivered", 2)), 2)
+
+    def test_a_tried_one_has_the_time_too(self):
+        steps = iter(["450 4.2.1 later"])
+        host = self.host(rcpt=lambda _: next(steps, "250 ok"), body=(LATE, "250 2.0.0 late"))
+        gateway = self.start(host, delivery={"sync_limit": "1 s"})
+        self.check_queued(self.session(gateway).mail("x@a.test", BODY))
+        self.arrived(host)
+        self.wait_empty(gateway)
+        self.check_stays(host, 1)
 
     def test_what_waits_for_a_host_that_says_nothing_is_not_in_memory(self):
         """Or new mail would be refused as soon as a host takes connections and does not greet."""
@@ -207,6 +227,14 @@ class Kept(Keeping):
             self.assertTrue(behind_received(message.content) == bodies[number][0])
         self.wait_empty(gateway)
         self.check_stays(host, 10, 1)
+
+    def test_large_messages_where_memory_is_small(self):
+        """A client network has an eighth of it, and more than that is written as it arrives."""
+        gateway = self.start(limits={"message_size": "12 MiB", "body_memory": "16 MiB"})
+        body = BODY + (b"y" * 998 + b"\r\n") * 8000
+        self.check_queued(self.session(gateway).mail("x@a.test", body))
+        (message,) = self.arrived(self.a)
+        self.assertTrue(behind_received(message.content) == body)
 
     def test_one_larger_than_body_memory_hinders_nobody(self):
         """It came when there was more, or filled it nearly: it is delivered all the same, and those behind it too."""

@@ -260,6 +260,18 @@ class Divided(Delivery):
                 self.assertEqual([r.code for r in replies], [250, 250, 550])
                 self.check(s.data(BODY), 250)
 
+    def test_one_that_is_named_twice_has_its_answer_twice(self):
+        """Or it would be divided again at each try, and the others never have it."""
+        for twice in ("bad@a.test", "bad@A.TEST", '"bad"@a.test'):
+            with self.subTest(twice=twice):
+                s = self.session(self.start(self.divided_host()))
+                recipients = ["bad@a.test", "good@a.test", twice]
+                self.check(s.mail(recipients, BODY), 451, "4.3.0")
+                self.assertEqual([r.code for r in s.envelope(recipients)], [250, 550, 250, 550])
+                self.check(s.data(BODY), 250)
+                self.assertEqual([each.recipients for each in self.a.messages], [["TO:<good@a.test>"]])
+                self.check(s.envelope("bad@a.test")[-1], 250)  # another transaction
+
     def test_several_refused_each_has_its_own_answer(self):
         answers = {"bad1": "550 5.1.1 unknown", "bad2": "450 4.2.1 locked", "bad3": "552 5.2.2 full"}
         host = self.host(rcpt=lambda p: next((a for name, a in answers.items() if name in p), "250 ok"))

@@ -93,7 +93,8 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
     base::Instant body_began;      // the command before the body accepted
     base::Instant completed;       // last octet of the body received
     base::Instant handed_over;     // given to a smart host's connection, the last time
-    base::Instant deadline;        // when the sender must have its answer (sync_limit)
+    base::Instant deadline;        // when the sender must have its answer (sync_limit); may be
+                                   // put off while it is on its way
     std::uint64_t generation = 0;  // of the rules that its recipients were looked up in
     bool takes_recipients = true;  // more may be named: its generation must stay
     std::uint32_t pool = 0;        // of the group that takes it: index in this worker's relay
@@ -113,6 +114,8 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
                                // nobody's answer is waited for before it is on stable storage
     bool in_groups = false;    // it goes in several transactions, each with some of its recipients
     bool waits = false;        // one of those: the body goes when Relay::go_on says so
+
+    bool kept_refusal = false;  // shard's: a recipient of it had an answer that was kept
 
     bool pauses = false;  // no more of its body is received, until Inbound::go_on says so
 
