@@ -277,8 +277,11 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
         if (passes(submission, outcome)) {
             answer(submission, outcome);
         } else {
-            if (outcome.kind == Kind::accepted && !outcome.host_has_dsn) {
-                tell_relayed(submission, outcome);
+            if (outcome.kind == Kind::accepted) {
+                note_try(submission, outcome);
+                if (!outcome.host_has_dsn) {
+                    tell_relayed(submission, outcome);
+                }
             }
             store(submission, true, &outcome);
         }
@@ -316,16 +319,23 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
         } else if (submission.inbound_owner != nullptr && is_final_refusal(submission, outcome)) {
             attempt->withdrawn = true;
             note_answer(submission, outcome);
+        } else {
+            note_try(submission, outcome);
         }
         return;
     }
+    note_try(submission, outcome);
+    process(*attempt);
+}
+
+/// What the smart host said of a message that is kept, or is going to be.
+void Deliveries::note_try(const mail::Submission& submission, const mail::Outcome& outcome) {
     parts_.lines.message(
         {},
         submission,
         parts_.generations.pool_name(submission.pool),
         outcome,
         sync_answer(outcome));
-    process(*attempt);
 }
 
 /// A group's submission is of no more use than its message.

@@ -291,6 +291,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool passes(const mail::Submission& submission, const mail::Outcome& outcome) const;
     void answer(mail::Submission& submission, const mail::Outcome& outcome);
     void note_answer(const mail::Submission& submission, const mail::Outcome& outcome);
+    void note_try(const mail::Submission& submission, const mail::Outcome& outcome);
     void wait_for_answer(mail::Submission& submission);
     void look_at_senders();
     /// look() has something to do in so much time, at the latest.

@@ -65,8 +65,11 @@ std::string_view in_brackets(std::string_view argument) {
     }
 }
 
-/// What is known of a message but its answer. `listener`: empty: it came from the spool.
-void put_message(log::Line& line, std::string_view listener, const mail::Submission& submission) {
+/// What is known of a message but its answer, for the recipients that `means` says. `listener`:
+/// empty: it came from the spool.
+template <class Means>
+void put_message(
+    log::Line& line, std::string_view listener, const mail::Submission& submission, Means means) {
     line.text(Field::id, submission.id());
     if (!listener.empty()) {
         line.text(Field::listener, listener);
@@ -85,7 +88,9 @@ void put_message(log::Line& line, std::string_view listener, const mail::Submiss
     line.text(Field::from, submission.envelope.reverse_path);
     for (const mail::Recipient* r = submission.envelope.first_recipient; r != nullptr;
          r = r->next) {
-        line.text(Field::to, r->address);
+        if (means(*r)) {
+            line.text(Field::to, r->address);
+        }
     }
     if (const mail::Recipient* first = submission.envelope.first_recipient;
         first != nullptr && !first->rule.empty()) {
@@ -138,15 +143,43 @@ void Lines::message(
     std::string_view pool,
     const mail::Outcome& outcome,
     const mail::Reply& answer) {
-    log::Line line = buffer_.line(ring_.wall_now(), event_of(outcome.kind, answer));
-    put_message(line, listener, submission);
-    line.text(Field::pool, pool);
-    if (!outcome.host.empty()) {
-        line.text(Field::host, outcome.host);
+    using Kind = mail::Outcome::Kind;
+    // Whom the host refused has another end than the others, where it is not the sender who is
+    // told one for all.
+    const bool each =
+        outcome.kind == Kind::accepted ||
+        (listener.empty() && (outcome.kind == Kind::refused || outcome.kind == Kind::divided ||
+                              outcome.kind == Kind::unknown));
+    const auto has_own = [each](const mail::Recipient& r) { return each && r.answer.code >= 400; };
+    const auto put = [&](std::string_view event, const mail::Reply& reply, auto means) {
+        log::Line line = buffer_.line(ring_.wall_now(), event);
+        put_message(line, listener, submission, means);
+        line.text(Field::pool, pool);
+        if (!outcome.host.empty()) {
+            line.text(Field::host, outcome.host);
+        }
+        line.text(Field::reply, ReplyText(reply).view());
+        line.number(
+            Field::ms, static_cast<std::uint64_t>(base::to_ms(ring_.now() - submission.began)));
+        line.commit();
+    };
+    const mail::Recipient* const first = submission.envelope.first_recipient;
+    bool any_common = first == nullptr;
+    for (const mail::Recipient* r = first; r != nullptr; r = r->next) {
+        any_common = any_common || !has_own(*r);
     }
-    line.text(Field::reply, ReplyText(answer).view());
-    line.number(Field::ms, static_cast<std::uint64_t>(base::to_ms(ring_.now() - submission.began)));
-    line.commit();
+    if (any_common) {
+        put(event_of(outcome.kind, answer), answer, [&](const mail::Recipient& r) {
+            return !has_own(r);
+        });
+    }
+    for (const mail::Recipient* r = first; r != nullptr; r = r->next) {
+        if (has_own(*r)) {
+            put(r->answer.permanent() ? "refused" : "deferred",
+                r->answer,
+                [r](const mail::Recipient& one) { return &one == r; });
+        }
+    }
 }
 
 void Lines::kept(
@@ -156,7 +189,7 @@ void Lines::kept(
     std::string_view pool,
     const mail::Reply& why) {
     log::Line line = buffer_.line(ring_.wall_now(), event);
-    put_message(line, listener, submission);
+    put_message(line, listener, submission, [](const mail::Recipient&) { return true; });
     line.text(Field::pool, pool).text(Field::reply, ReplyText(why).view());
     line.number(Field::ms, static_cast<std::uint64_t>(base::to_ms(ring_.now() - submission.began)));
     line.commit();
@@ -168,7 +201,8 @@ void Lines::kept(std::string_view event, const spool::Kept& kept, std::string_vi
     log::Line line = buffer_.line(ring_.wall_now(), event);
     line.text(Field::id, {id.data(), size}).text(Field::from, kept.reverse_path());
     for (const spool::KeptRecipient& recipient : kept.recipients()) {
-        if (recipient.state != journal::State::delivered) {
+        if (recipient.state == journal::State::waiting ||
+            recipient.state == journal::State::removed) {
             line.text(Field::to, recipient.address);
         }
     }

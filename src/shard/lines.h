@@ -24,7 +24,8 @@ class Lines {
    public:
     Lines(log::Buffer& buffer, io::Ring& ring, io::Timers& timers);
 
-    /// `answer`: what the sender was told.
+    /// `answer`: what the sender was told. A recipient that the host refused while others have it,
+    /// or of a message that is kept, has a line of its own.
     void message(
         std::string_view listener,
         const mail::Submission& submission,

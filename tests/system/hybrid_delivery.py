@@ -300,6 +300,9 @@ class Divided(Keeping):
         self.assertIn("550 5.1.1 unknown", report["Diagnostic-Code"])
         self.wait_empty(gateway)
         self.check_stays(self.a, 1, 1)
+        self.assertEqual(self.logged(gateway, "delivered")[0]["to"], ["good@a.test"])
+        (line,) = self.logged(gateway, "refused")
+        self.assertEqual((line["to"], line["reply"], line["host"]), (["bad@a.test"], "550 5.1.1 unknown", self.a.address))
 
     def test_a_refused_body_is_no_answer_about_who_was_deferred(self):
         for trusted, defer in ((False, "pass"), (False, "spool"), (True, "pass"), (True, "spool")):

@@ -228,6 +228,26 @@ class Kept(Keeping):
         self.wait_empty(gateway)
         self.check_stays(host, 10, 1)
 
+    def test_the_log_says_what_became_of_each_recipient(self):
+        answers = {"bad": "550 5.1.1 unknown", "tmp": "451 4.2.1 later"}
+        host = self.host(rcpt=lambda p: next((answer for name, answer in answers.items() if name in p), "250 ok"))
+        gateway = self.start(host, retry={"first": "10 min", "max": "1 h"})
+        id = self.check_queued(self.session(gateway).mail(["ok@a.test", "bad@a.test", "tmp@a.test", "good@a.test"], BODY))
+        self.arrived(host)
+        for event, named, reply in (
+            ("delivered", [["ok@a.test", "good@a.test"]], "250 "),
+            ("refused", [["bad@a.test"]], "550 5.1.1 unknown"),
+            ("deferred", [["tmp@a.test"]], "451 4.2.1 later"),
+        ):
+            lines = [line for line in self.logged(gateway, event) if line["id"] == id]
+            self.assertEqual([line["to"] for line in lines], named)
+            self.assertTrue(lines[0]["reply"].startswith(reply), lines)
+            self.assertEqual(lines[0]["host"], host.address)
+        self.wait_kept(gateway, 1)  # the notification is delivered
+        self.queue(gateway, "remove", id)
+        (line,) = self.logged(gateway, "removed")
+        self.assertEqual(line["to"], ["tmp@a.test"])
+
     def test_large_messages_where_memory_is_small(self):
         """A client network has an eighth of it, and more than that is written as it arrives."""
         gateway = self.start(limits={"message_size": "12 MiB", "body_memory": "16 MiB"})
