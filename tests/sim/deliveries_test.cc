@@ -349,7 +349,8 @@ std::vector<std::string> dead_letters() {
 // --- what is refused while it is being stored ----------------------------------------------------
 
 /// What the sender is told where host `a` says so of <x@a.test> while the message is being stored,
-/// which fails or does not. Nobody has it then, nor is anybody told of it.
+/// which fails or does not, and host `b` refuses <bad@b.test> then. Nobody has it, nor is anybody
+/// told of it.
 std::string answer_to_a_refusal_while_stored(
     const std::vector<std::string>& recipients, const std::string& said, bool fails) {
     Disk disk;
@@ -357,12 +358,19 @@ std::string answer_to_a_refusal_while_stored(
     life.a.answer = [](const std::string& line) {
         return line.find("<x@") != std::string::npos ? "" : "250 2.0.0 ok";
     };
-    life.b.answer = answer_by_name;
+    life.b.answer = [](const std::string& line) {
+        return line.find("<bad@") != std::string::npos ? "" : "250 2.0.0 ok";
+    };
     Sender& sender = life.send(recipients);
     life.when(
         [&] { return life.a.times_asked("RCPT TO:<x@a.test>") == 1; },
         [&] { disk.hold_writes(true); });
-    life.after(3s, [&] { life.a.say(said); });
+    life.after(3s, [&] {
+        if (life.b.times_asked("RCPT TO:<bad@b.test>") != 0) {
+            life.b.say("550 5.1.1 unknown");
+        }
+        life.a.say(said);
+    });
     life.after(1s, [&] {
         EXPECT_EQ(sender.reply, "");
         Faults faults;
