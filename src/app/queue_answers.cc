@@ -125,6 +125,15 @@ std::optional<std::int64_t> oldest_arrival_ms(std::uint32_t workers, const AskWo
     return oldest;
 }
 
+AdminAnswer answer_queue_unread(std::uint64_t messages) {
+    return {
+        503,
+        "text/plain",
+        fmt::format(
+            "the spool is still being read after the start ({} so far): ask again in a moment\n",
+            messages_text(messages))};
+}
+
 AdminAnswer answer_queue_list(
     std::uint32_t workers,
     const AskWorker& ask,

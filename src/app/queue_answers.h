@@ -27,6 +27,10 @@ struct QueuePatience {
 /// is none. Any thread; blocks.
 std::optional<std::int64_t> oldest_arrival_ms(std::uint32_t workers, const AskWorker& ask);
 
+/// While the spool is still being read, with so many messages so far: what is asked for or changed
+/// would be a part, and look like all.
+AdminAnswer answer_queue_unread(std::uint64_t messages);
+
 /// GET /queue: the messages of all workers that are meant, by ID, up to a bound, and where to go
 /// on. Any thread; blocks.
 AdminAnswer answer_queue_list(

@@ -3,11 +3,13 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "ask.h"
 #include "commands.h"
+#include "postern/io/clock.h"
 #include "queue_archive.h"
 #include "queue_printer.h"
 #include "queue_rows.h"
@@ -21,6 +23,10 @@ using nlohmann::json;
 constexpr int refused = 1;
 constexpr int nobody = 2;
 constexpr std::uint64_t rows_at_a_time = 100;
+constexpr int still_reading = 503;  // its spool
+constexpr base::Duration ask_again_after = std::chrono::milliseconds(200);
+constexpr base::Duration wait_in_silence = std::chrono::seconds(1);
+constexpr base::Duration wait_max = std::chrono::minutes(10);
 
 /// A piece of the answer.
 struct Piece {
@@ -29,12 +35,34 @@ struct Piece {
     json object;
 };
 
+/// A Postern that was just started is waited for until it knows all that is in its spool.
+Reply ask_when_read(
+    const config::Admin& admin, const std::string& method, const std::string& target) {
+    const base::Instant began = io::monotonic_time();
+    bool said = false;
+    for (;;) {
+        Reply reply = ask(admin, method, target);
+        const base::Duration waited = io::monotonic_time() - began;
+        if (reply.status != still_reading || waited >= wait_max) {
+            return reply;
+        }
+        if (!said && waited >= wait_in_silence) {
+            said = true;
+            say(stderr,
+                "postern: the spool is still being read after the start: that is waited for, up to "
+                "{} min\n",
+                std::chrono::duration_cast<std::chrono::minutes>(wait_max).count());
+        }
+        std::this_thread::sleep_for(ask_again_after);
+    }
+}
+
 Piece ask_for_piece(
     const config::Admin& admin,
     const std::string& method,
     const std::string& path,
     const QueueQuery& query) {
-    const Reply reply = ask(admin, method, path + "?" + to_text(query));
+    const Reply reply = ask_when_read(admin, method, path + "?" + to_text(query));
     if (reply.status == 0) {
         return {nobody, true, {}};
     }

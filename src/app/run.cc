@@ -272,7 +272,11 @@ AdminAnswers answers_of(
         [&control](bool dry_run, bool force) {
             return answer_reload(control, {dry_run, force});
         },
-        [&registry, ask](shard::QueueChange change, const QueueParameters& parameters) {
+        [&registry, segments, ask](shard::QueueChange change, const QueueParameters& parameters) {
+            const auto spool = segments == nullptr ? spool::SpoolState() : segments->state();
+            if (spool.recovering) {
+                return answer_queue_unread(spool.recovered);
+            }
             return change == shard::QueueChange::none
                        ? answer_queue_list(registry.workers(), ask, parameters)
                        : answer_queue_change(registry.workers(), ask, change, parameters);

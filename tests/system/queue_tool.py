@@ -16,6 +16,20 @@ from admin import STALLING
 from harness import LOOPBACK, POSTERN, FakeHost, Process, SystemTest, free_port, wait_for
 
 RULES = "here.test here\naway.test away\nthere.test there\n"
+
+# A segment is not read while the file is there.
+SLOW_DISK = """
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+extern "C" ssize_t pread64(int file, void* into, size_t size, off64_t offset) {
+    while (size >= 1 << 20 && access(getenv("STALL_FILE"), F_OK) == 0) {
+        usleep(10000);
+    }
+    return reinterpret_cast<decltype(&pread64)>(dlsym(RTLD_NEXT, "pread64"))(file, into, size, offset);
+}
+"""
 BODY = b"Subject: x\r\n\r\n.a dot\r\nand more\r\n"
 
 
@@ -64,9 +78,9 @@ class QueueTest(SystemTest):
     def stop(self):
         self.running.close()
 
-    def run_again(self):
+    def run_again(self, **options):
         """In the same folder."""
-        again = self.place.add(Process([POSTERN, "run", "-c", self.running.config], self.running.folder, "again"))
+        again = self.place.add(Process([POSTERN, "run", "-c", self.running.config], self.running.folder, "again", **options))
         again.wait_listening(self.running.port)
         wait_for(lambda: self.running.ask("/ready").status == 200, "its workers")
 
@@ -329,6 +343,35 @@ class Changes(QueueTest):
             self.assertIn("messages", json.loads(self.running.ask("/health").text)["spool"])
             stall.unlink()
         wait_for(lambda: set(self.ids()) == sent, "all of them")
+
+    def test_a_spool_that_is_still_being_read_is_waited_for(self):
+        source, library, stall = (self.place.folder / name for name in ("slow_disk.cc", "slow_disk.so", "stall"))
+        source.write_text(SLOW_DISK)
+        subprocess.run(["g++", "-shared", "-fPIC", source, "-o", library], check=True)
+        self.start()
+        sent = [self.send("x@away.test") for _ in range(5)]
+        time.sleep(0.5)  # until their state is on the disk
+        self.stop()
+        stall.touch()
+        self.run_again(environment={
+            "LD_PRELOAD": str(library), "STALL_FILE": str(stall), "ASAN_OPTIONS": "verify_asan_link_order=0"})
+        self.assertTrue(json.loads(self.running.ask("/health").text)["spool"]["recovering"])
+        for path, method in (("/queue", "GET"), ("/queue/hold?all=1", "POST"), ("/queue/remove?all=1", "POST")):
+            answer = self.running.ask(path, method, **{"Content-Length": "0"})
+            self.assertEqual(answer.status, 503, answer)
+            self.assertEqual(answer.text, "the spool is still being read after the start (0 messages so far): ask again in a moment\n")
+        commands = [
+            subprocess.Popen([POSTERN, "queue", *words, "-c", self.running.config], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for words in (["hold", "--all"], ["list"], ["show", sent[0]])]
+        time.sleep(2)
+        self.assertEqual([command.poll() for command in commands], [None, None, None])
+        stall.unlink()
+        for command, said in zip(commands, ("5 messages are held\n", "5 messages\n", sent[0])):
+            out, error = command.communicate(timeout=60)
+            self.assertEqual(command.returncode, 0, error)
+            self.assertIn(said, out)
+            self.assertRegex(error, "^postern: the spool is still being read after the start: .*\n$")
+        self.assertEqual(self.ids("--held"), sent)
 
     def test_a_stranger_over_tcp_sees_and_changes_nothing(self):
         port = free_port()
