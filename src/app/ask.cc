@@ -8,6 +8,7 @@
 
 #include <fmt/format.h>
 
+#include "commands.h"
 #include "postern/base/result.h"
 #include "postern/config/parse.h"
 #include "postern/io/address.h"
@@ -30,7 +31,10 @@ bool is_unix(const config::Admin& admin) {
 base::Result<config::Admin> admin_of(const std::string& given, const std::string& config_file) {
     // Where we may not even look, load() says why; who names an address needs no file.
     std::error_code unknown;
-    const bool there = std::filesystem::exists(config_file, unknown) || (unknown && given.empty());
+    const bool exists = std::filesystem::exists(config_file, unknown);
+    // Who names a file that is missing would reach another Postern, at the default address.
+    const bool misnamed = !exists && !unknown && config_file != default_config_file;
+    const bool there = exists || misnamed || (unknown && given.empty());
     const config::Parsed parsed = there ? config::load(config_file, "localhost")
                                         : config::parse("", config_file, "localhost");
     config::Admin admin;
@@ -38,7 +42,7 @@ base::Result<config::Admin> admin_of(const std::string& given, const std::string
         admin = parsed.config->admin;
     } else if (parsed.flawed) {  // other keys may be wrong
         admin = parsed.flawed->admin;
-    } else if (given.empty()) {
+    } else if (given.empty() || misnamed) {
         return base::Error{parsed.errors.front().format()};
     }
     if (given.empty()) {

@@ -15,7 +15,8 @@ struct Reply {
 };
 
 /// Which admin address a command means: `given` (--admin), else that of the configuration file,
-/// else the default. The error says what is wrong with `given`.
+/// else, where nobody names that file and it is missing, the default. The error says what is wrong
+/// with `given` or the file.
 base::Result<config::Admin> admin_of(const std::string& given, const std::string& config_file);
 
 /// What people call it.

@@ -10,6 +10,9 @@
 /// output, errors to standard error.
 namespace postern::app {
 
+/// The one that is meant where none is named.
+constexpr const char* default_config_file = "/etc/postern/postern.toml";
+
 int run(const std::string& config_file);
 
 struct CheckOptions {

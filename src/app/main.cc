@@ -165,7 +165,7 @@ int main(int argc, char** argv) {
     app.footer(
         "Exit codes: 0 done; 1 refused or failed; 2 the command line is wrong, or nobody answers.");
 
-    std::string file = "/etc/postern/postern.toml";
+    std::string file = postern::app::default_config_file;
     const auto add_file = [&file](CLI::App* command) {
         command->add_option("-c,--config", file, "configuration file")
             ->capture_default_str()

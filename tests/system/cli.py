@@ -81,6 +81,14 @@ class Help(Cli):
             done = self.run_program(command, "-c", "nowhere.toml")
             self.assertEqual(done.returncode, 1)
             self.assertIn("nowhere.toml", done.stderr)
+        # What answers at the default address is somebody else.
+        for command, code in (["queue", "list"], 2), (["queue", "hold", "--all"], 2), (["route", "--live", "x@a.test"], 2), (["reload"], 1):
+            for admin in [], ["--admin", "unix:admin.sock"]:
+                for name in "nowhere.toml", "":
+                    with self.subTest(command=command, admin=admin, name=name):
+                        done = self.run_program(*command, "-c", name, *admin)
+                        self.assertEqual((done.returncode, done.stdout), (2 if admin else code, ""))
+                        self.assertRegex(done.stderr, f"^postern: {name}:1:1: the configuration can not be read: No such file or directory\n$")
 
 
 class Check(Cli):
