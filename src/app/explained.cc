@@ -36,6 +36,10 @@ std::optional<Asked> recipient_of(const std::string& text) {
     return std::nullopt;
 }
 
+std::string no_address(const std::string& text) {
+    return fmt::format("'{}' is no address; allowed: user@domain, or postmaster", text);
+}
+
 std::optional<route::DeliveryMode> delivery_of(
     const shard::Snapshot& snapshot, const route::Match& match) {
     using By = route::DeliveryMode::By;
@@ -61,6 +65,18 @@ std::optional<route::DeliveryMode> delivery_of(
 }
 
 }  // namespace
+
+std::vector<std::string> take_out_wrong(std::vector<std::string>& addresses) {
+    std::vector<std::string> sentences;
+    std::erase_if(addresses, [&](const std::string& text) {
+        const bool wrong = !recipient_of(text);
+        if (wrong) {
+            sentences.push_back(no_address(text));
+        }
+        return wrong;
+    });
+    return sentences;
+}
 
 base::Result<std::vector<route::Explanation>> explain(
     const shard::Snapshot& snapshot,
@@ -92,8 +108,7 @@ base::Result<std::vector<route::Explanation>> explain(
     for (const std::string& text : addresses) {
         const std::optional<Asked> asked = recipient_of(text);
         if (!asked) {
-            return base::Error{
-                fmt::format("'{}' is no address; allowed: user@domain, or postmaster", text)};
+            return base::Error{no_address(text)};
         }
         if (asked->too_long) {
             route::Explanation& explanation = explanations.emplace_back();

@@ -11,6 +11,9 @@
 /// some addresses goes, and why.
 namespace postern::app {
 
+/// Takes out what is no address; a sentence about each.
+std::vector<std::string> take_out_wrong(std::vector<std::string>& addresses);
+
 /// One explanation for each address. `from`: the client's address; empty: any client. The error
 /// names the word that is wrong.
 base::Result<std::vector<route::Explanation>> explain(

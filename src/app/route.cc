@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdio>
 
 #include <fmt/format.h>
@@ -11,6 +12,15 @@
 namespace postern::app {
 namespace {
 
+/// Those that are addresses. `code` becomes `wrong` where some are none, and each of them is named.
+std::vector<std::string> addresses_of(const RouteOptions& options, int wrong, int& code) {
+    std::vector<std::string> addresses = options.addresses;
+    for (const std::string& sentence : take_out_wrong(addresses)) {
+        code = complain(wrong, sentence);
+    }
+    return addresses;
+}
+
 int route_live(const std::string& config_file, const RouteOptions& options) {
     const base::Result<config::Admin> admin = admin_of(options.admin, config_file);
     if (!admin) {
@@ -18,10 +28,15 @@ int route_live(const std::string& config_file, const RouteOptions& options) {
     }
     std::string target =
         fmt::format("/route?json={}&from={}", options.json ? 1 : 0, escape_query(options.from));
-    for (const std::string& address : options.addresses) {
+    int code = 0;
+    const std::vector<std::string> addresses = addresses_of(options, 1, code);
+    if (addresses.empty()) {
+        return code;
+    }
+    for (const std::string& address : addresses) {
         target += "&address=" + escape_query(address);
     }
-    return print_reply(*admin, ask(*admin, "GET", target));
+    return std::max(code, print_reply(*admin, ask(*admin, "GET", target)));
 }
 
 }  // namespace
@@ -38,7 +53,12 @@ int route(const std::string& config_file, const RouteOptions& options) {
         return 1;
     }
     const shard::Snapshot& snapshot = *loaded.snapshot;
-    const auto explanations = explain(snapshot, options.addresses, options.from);
+    int code = 0;
+    const std::vector<std::string> addresses = addresses_of(options, 2, code);
+    if (addresses.empty()) {
+        return code;
+    }
+    const auto explanations = explain(snapshot, addresses, options.from);
     if (!explanations) {
         return complain(2, explanations.error().text);
     }
@@ -54,7 +74,7 @@ int route(const std::string& config_file, const RouteOptions& options) {
     if (options.json) {
         say(stdout, "[{}]\n", fmt::join(objects, ",\n "));
     }
-    return 0;
+    return code;
 }
 
 }  // namespace postern::app

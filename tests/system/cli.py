@@ -293,6 +293,18 @@ class Route(Cli):
         self.assertIn("x@example.com", text)
         self.assertIn("y@direct.test", text)
 
+    def test_one_that_is_no_address_leaves_the_others(self):
+        for more in [], ["--json"]:
+            done = self.postern("route", *more, "x@example.com", "nonsense", "y@direct.test", "@")
+            self.assertEqual(done.returncode, 2, done)
+            for address in "x@example.com", "y@direct.test":
+                self.assertIn(address, done.stdout)
+            self.assertRegex(done.stderr, "^postern: 'nonsense' is no address; .*\npostern: '@' is no address; .*\n$")
+            if more:
+                self.assertEqual([each["address"] for each in json.loads(done.stdout)], ["x@example.com", "y@direct.test"])
+            done = self.postern("route", *more, "nonsense")
+            self.assertEqual((done.returncode, done.stdout), (2, ""))
+
     def test_from(self):
         inside = self.route("--from", "192.0.2.9", "x@a.deep.example.com").stdout
         outside = self.route("--from", "198.51.100.9", "x@a.deep.example.com").stdout
