@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <functional>
@@ -18,6 +19,14 @@ using postern::shard::QueueChange;
 constexpr const char* admin_help =
     "its admin address, unix:PATH or ADDRESS:PORT; default: that of FILE";
 
+/// What is wrong with it, in fewer digits than CLI::PositiveNumber; empty: nothing.
+std::string no_count(const std::string& text) {
+    std::uint64_t count = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), count);
+    const bool good = error == std::errc{} && end == text.data() + text.size() && count != 0;
+    return good ? "" : text + " is no count; allowed: 1 or more";
+}
+
 /// `postern queue`, with its own commands.
 class Queue {
    public:
@@ -32,7 +41,7 @@ class Queue {
             add("list", "the messages that wait, or those that a filter means, the oldest first");
         add_filters(list_);
         list_->add_option("--limit", command_.limit, "no more than so many; default: all")
-            ->check(CLI::PositiveNumber)
+            ->check(no_count)
             ->type_name("COUNT");
         show_ = add("show", "all that is known of these messages, but their content");
         add_ids(show_)->required();

@@ -176,7 +176,8 @@ class Lists(QueueTest):
         self.queue("list", "nonsense", code=1, said="nonsense is no ID")
         self.queue("list", "--domain", "a..b", code=1, said="a..b is no domain")
         self.queue("list", "--older-than", "5", code=1, said="5 is no age")
-        self.queue("list", "--limit", "0", code=2, said="--limit")
+        for limit in "0", "-1", "many", "1.5":
+            self.queue("list", "--limit", limit, code=2, said=f"--limit: {limit} is no count; allowed: 1 or more\n")
         self.queue("export", self.running.folder / "out", code=1, said="only a spool that no process has open is exported")
         self.queue("list", "--admin", "unix:/nowhere/there", code=2, said="nobody answers at /nowhere/there")
 
