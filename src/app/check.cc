@@ -80,21 +80,42 @@ std::string log_trouble(const config::LogOutput& output) {
     return access(asked.c_str(), W_OK) == 0 ? std::string() : std::strerror(errno);
 }
 
+/// What is wrong with the spool's folder; empty: nothing, or it is not there yet.
+std::string spool_trouble(const std::filesystem::path& path) {
+    std::error_code unknown;
+    const bool wrong =
+        std::filesystem::exists(path, unknown) && !std::filesystem::is_directory(path, unknown);
+    return wrong
+               ? fmt::format(
+                     "{} is there and is no folder; move it away, or set spool.path", path.native())
+               : std::string();
+}
+
+/// What a start would find in its way.
+void look_at_paths(const std::string& config_file, Loaded& loaded) {
+    const config::Config& config = loaded.snapshot->config;
+    if (const std::string trouble = log_trouble(config.log.output); !trouble.empty()) {
+        loaded.errors.push_back(fmt::format(
+            "{}:1:1: log.output: the log file {} can not be opened: {}",
+            config_file,
+            config.log.output.path.native(),
+            trouble));
+    }
+    if (const std::string trouble = spool_trouble(config.spool.path); !trouble.empty()) {
+        auto& lines = needs_spool(*loaded.snapshot) ? loaded.errors : loaded.warnings;
+        lines.push_back(fmt::format("{}:1:1: spool.path: {}", config_file, trouble));
+    }
+    if (!loaded.errors.empty()) {
+        loaded.snapshot.reset();
+    }
+}
+
 }  // namespace
 
 int check(const std::string& config_file, const CheckOptions& options) {
     Loaded loaded = load(config_file, 1);
     if (loaded.snapshot) {
-        const config::LogOutput& output = loaded.snapshot->config.log.output;
-        const std::string trouble = log_trouble(output);
-        if (!trouble.empty()) {
-            loaded.errors.push_back(fmt::format(
-                "{}:1:1: log.output: the log file {} can not be opened: {}",
-                config_file,
-                output.path.native(),
-                trouble));
-            loaded.snapshot.reset();
-        }
+        look_at_paths(config_file, loaded);
     }
     route::Report report;
     if (loaded.snapshot) {

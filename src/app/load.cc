@@ -266,6 +266,27 @@ std::uint32_t worker_count(const config::Config& config) {
                : 1;
 }
 
+bool needs_spool(const shard::Snapshot& snapshot) {
+    const config::Config& config = snapshot.config;
+    const auto keeps = [](config::Mode mode) { return mode != config::Mode::sync; };
+    return std::any_of(
+               config.listeners.begin(),
+               config.listeners.end(),
+               [&](const config::Listener& listener) { return keeps(listener.delivery.mode); }) ||
+           std::any_of(
+               config.pools.begin(),
+               config.pools.end(),
+               [&](const config::Pool& pool) {
+                   return pool.delivery_is_own && keeps(pool.delivery);
+               }) ||
+           std::any_of(
+               snapshot.table->actions().begin(),
+               snapshot.table->actions().end(),
+               [&](const route::Action& action) {
+                   return action.delivery && *action.delivery != mail::Mode::sync;
+               });
+}
+
 std::vector<std::string> own_addresses(const config::Config& config) {
     std::vector<std::string> texts;
     for (const io::Address& address : listening_addresses(config)) {

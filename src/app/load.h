@@ -24,6 +24,9 @@ Loaded load(const std::string& file, std::uint64_t generation);
 /// How many workers the configuration asks for.
 std::uint32_t worker_count(const config::Config& config);
 
+/// Is any mail to be kept? In `sync` a spool is for notifications alone.
+bool needs_spool(const shard::Snapshot& snapshot);
+
 /// The configured pools, as `route` and `check` show them.
 std::vector<route::PoolHosts> pool_hosts(const config::Config& config);
 

@@ -99,28 +99,6 @@ struct Bound {
     Privileges privileges;
 };
 
-/// Is any mail to be kept? In `sync` a spool is for notifications alone.
-bool needs_spool(const shard::Snapshot& snapshot) {
-    const config::Config& config = snapshot.config;
-    const auto keeps = [](config::Mode mode) { return mode != config::Mode::sync; };
-    return std::any_of(
-               config.listeners.begin(),
-               config.listeners.end(),
-               [&](const config::Listener& listener) { return keeps(listener.delivery.mode); }) ||
-           std::any_of(
-               config.pools.begin(),
-               config.pools.end(),
-               [&](const config::Pool& pool) {
-                   return pool.delivery_is_own && keeps(pool.delivery);
-               }) ||
-           std::any_of(
-               snapshot.table->actions().begin(),
-               snapshot.table->actions().end(),
-               [&](const route::Action& action) {
-                   return action.delivery && *action.delivery != mail::Mode::sync;
-               });
-}
-
 /// Where only root may make it.
 base::Result<void> make_spool_folder(const std::filesystem::path& path) {
     std::error_code error;

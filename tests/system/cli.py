@@ -211,6 +211,19 @@ x = 1
                 self.write("postern.toml", GOOD.replace(":0\"", ":2525\"") + f'[log]\noutput = "{path}"\n')
                 self.assertRegex("\n".join(self.errors(self.postern("check"))), r"postern\.toml:1:1: log\.output: ")
 
+    def test_a_spool_that_is_no_folder(self):
+        text = GOOD.replace(":0\"", ":2525\"") + '[spool]\npath = "spool"\n'
+        self.write("postern.toml", text)
+        self.assertEqual(self.postern("check").returncode, 0)  # it is made at the start
+        self.write("spool", "")
+        said = "spool.path: spool is there and is no folder"
+        self.assertIn(f"postern.toml:1:1: {said}", "\n".join(self.errors(self.postern("check"))))
+        # In sync it is run without.
+        self.write("postern.toml", text + '[delivery]\nmode = "sync"\n')
+        done = self.postern("check")
+        self.assertEqual(done.returncode, 0, done)
+        self.assertIn(f"warning: postern.toml:1:1: {said}", done.stderr)
+
     def test_a_postmaster_whom_no_rule_takes_is_warned_of(self):
         for postmaster, warned in (("pm@norule.test", True), ("pm@direct.test", False)):
             with self.subTest(postmaster=postmaster):
