@@ -146,6 +146,12 @@ std::string reply_text(const mail::Reply& reply, std::string_view between) {
     return all;
 }
 
+/// What the part for people ends with.
+constexpr std::string_view whole_below = "The message is returned below.\r\n";
+constexpr std::string_view header_below = "Its header is returned below.\r\n";
+
+constexpr std::string_view header_type = "text/rfc822-headers";
+
 /// The part for people.
 std::string human_part(const Report& report, bool whole) {
     std::string out = fmt::format(
@@ -171,9 +177,9 @@ std::string human_part(const Report& report, bool whole) {
         out += "\r\n";
     }
     out += fmt::format(
-        "The message's ID here is {}. {} below.\r\n",
+        "The message's ID here is {}. {}",
         id_text(report.message_id),
-        whole ? "The message is returned" : "Its header is returned");
+        whole ? whole_below : header_below);
     return out;
 }
 
@@ -232,7 +238,7 @@ Part returned_part(const Report& report, bool whole) {
     std::string header = safe_header(
         report.content.substr(0, content_octets_max), utf8 ? Characters::utf8 : Characters::ascii);
     const bool global = !smtp::is_ascii(header);
-    return {global ? "message/global-headers" : "text/rfc822-headers", std::move(header)};
+    return {global ? "message/global-headers" : std::string(header_type), std::move(header)};
 }
 
 /// One that stands in none of the parts, whoever wrote them. REQUIRES: ends in time, since a part
@@ -252,6 +258,27 @@ std::string boundary_for(std::string_view id, std::span<const Part> parts) {
             return boundary;
         }
         boundary = fmt::format("{}_{}", name, n);
+    }
+}
+
+/// With its boundary in front.
+std::string part_text(std::string_view boundary, const Part& part) {
+    return fmt::format(
+        "\r\n--{}\r\nContent-Type: {}\r\nContent-Transfer-Encoding: {}\r\n\r\n{}",
+        boundary,
+        part.type,
+        smtp::is_ascii(part.content) ? "7bit" : "8bit",
+        part.content);
+}
+
+std::string end_text(std::string_view boundary) {
+    return fmt::format("\r\n--{}--\r\n", boundary);
+}
+
+/// Where `what` stands for the first time, if it does.
+void replace(std::string& text, std::string_view what, std::string_view by) {
+    if (const std::size_t at = text.find(what); at != std::string::npos) {
+        text.replace(at, what.size(), by);
     }
 }
 
@@ -329,15 +356,43 @@ Notification compose(const Report& report) {
         boundary,
         all_ascii ? "7bit" : "8bit");
     for (const Part& part : parts) {
-        out += fmt::format(
-            "\r\n--{}\r\nContent-Type: {}\r\nContent-Transfer-Encoding: {}\r\n\r\n",
-            boundary,
-            part.type,
-            smtp::is_ascii(part.content) ? "7bit" : "8bit");
-        out += part.content;
+        out += part_text(boundary, part);
     }
-    out += fmt::format("\r\n--{}--\r\n", boundary);
+    out += end_text(boundary);
     return notification;
+}
+
+std::optional<std::string> shortened(std::string_view content) {
+    constexpr std::string_view names_it = "boundary=\"";
+    constexpr std::string_view blank_line = "\r\n\r\n";
+    const std::size_t named = content.find(names_it);
+    if (named == std::string_view::npos) {
+        return std::nullopt;
+    }
+    std::string_view boundary = content.substr(named + names_it.size());
+    boundary = boundary.substr(0, boundary.find('"'));
+    // It stands in no part: what is found is what divides them.
+    const std::string divides = fmt::format("\r\n--{}\r\n", boundary);
+    const std::size_t last = content.rfind(divides);
+    const std::size_t begin = content.find(blank_line, last);
+    const std::size_t end = content.rfind(end_text(boundary));
+    if (last == std::string_view::npos || end == std::string_view::npos || begin > end ||
+        content.substr(last, begin - last).find(header_type) != std::string_view::npos) {
+        return std::nullopt;
+    }
+    std::string out(content.substr(0, last));
+    if (!smtp::is_ascii(out)) {
+        return std::nullopt;
+    }
+    replace(
+        out, "\r\nContent-Transfer-Encoding: 8bit\r\n", "\r\nContent-Transfer-Encoding: 7bit\r\n");
+    replace(out, std::string(whole_below) + divides, std::string(header_below) + divides);
+    const std::string_view returned =
+        content.substr(begin + blank_line.size(), end - begin - blank_line.size());
+    out +=
+        part_text(boundary, {std::string(header_type), safe_header(returned, Characters::ascii)});
+    out += end_text(boundary);
+    return out;
 }
 
 }  // namespace postern::notify

@@ -389,6 +389,13 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         std::span<const notify::RecipientReport> reports,
         base::WallTime arrived,
         std::uint64_t content_size);
+    void keep_notification(
+        Attempt* attempt,
+        notify::Action action,
+        std::string_view id,
+        std::string_view to,
+        notify::Notification notification,
+        std::string_view why);
     void bury_notification(Attempt& attempt);
     void bury(Attempt* attempt, notify::Action action, std::string_view id, std::string content);
     void told(Attempt* attempt, notify::Action action, bool safe);

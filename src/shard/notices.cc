@@ -133,6 +133,31 @@ void Deliveries::keep_notification(
          .content_size = content_size,
          .recipients = reports});
 
+    std::string_view to = submission.envelope.reverse_path;
+    if (!look_up(AddressKey(to), true).way) {
+        const std::string& postmaster = config::delivery_key(config, &config::Delivery::postmaster);
+        if (postmaster.empty() || !look_up(AddressKey(postmaster), true).way) {
+            bury(attempt, action, id, std::move(notification.content));
+            return;
+        }
+        to = postmaster;
+    }
+    keep_notification(
+        attempt,
+        action,
+        id,
+        to,
+        std::move(notification),
+        std::string("tells of ") + std::string(submission.id()));
+}
+
+void Deliveries::keep_notification(
+    Attempt* attempt,
+    notify::Action action,
+    std::string_view id,
+    std::string_view to,
+    notify::Notification notification,
+    std::string_view why) {
     journal::Message message;
     message.arrival_ms = now_ms();
     message.mode = mail::Mode::queue;
@@ -146,21 +171,11 @@ void Deliveries::keep_notification(
     message.has_dot_line = true;  // perhaps: it is looked for where that matters
     message.client = mail::unknown_address;
     journal::Recipient recipient;
-    recipient.address = submission.envelope.reverse_path;
+    recipient.address = to;
     recipient.notify = set_of(mail::Notify::never);
-    if (!look_up(AddressKey(recipient.address), true).way) {
-        const std::string& postmaster = config::delivery_key(config, &config::Delivery::postmaster);
-        if (!postmaster.empty() && look_up(AddressKey(postmaster), true).way) {
-            recipient.address = postmaster;
-        } else {
-            bury(attempt, action, id, std::move(notification.content));
-            return;
-        }
-    }
     spool::Kept* const kept = spool::Kept::make(
         *journal::id_from_text(id), message, notification.content.size(), {&recipient, 1});
-    parts_.lines.kept(
-        "notification", *kept, std::string("tells of ") + std::string(submission.id()));
+    parts_.lines.kept("notification", *kept, why);
     const auto [telling, is_new] =
         tellings_.emplace(kept, Telling{attempt, action, std::move(notification.content)});
     POSTERN_ASSERT(is_new, "a notification was made twice");
@@ -168,14 +183,32 @@ void Deliveries::keep_notification(
     spool_->keep(*kept, journal::Content(std::string_view(telling->second.content)));
 }
 
-/// A notification that can not be delivered: nobody else is told, and it is not thrown away.
+/// A notification that can not be delivered: nobody else is told, and it is not thrown away. Where
+/// its content was refused as such (RFC 3463, X.6.X), above all 8-bit content by a host that has no
+/// 8BITMIME, the message that it returns is why, and may be left out: the sender knows then.
 void Deliveries::bury_notification(Attempt& attempt) {
-    parts_.lines.kept("dead letter", *attempt.kept, attempt.text);
-    bury(
-        &attempt,
-        notify::Action::failed,
-        journal::text_of(attempt.kept->id()),
-        content_of(attempt.submission->body));
+    const spool::Kept& kept = *attempt.kept;
+    const spool::KeptRecipient& recipient = kept.recipients().front();
+    std::string content = content_of(attempt.submission->body);
+    const mail::EnhancedCode code =
+        recipient.reply == nullptr ? mail::EnhancedCode() : reply_of(*recipient.reply).enhanced;
+    if (code.cls == 5 && code.subject == 6) {
+        if (std::optional<std::string> shortened = notify::shortened(content)) {
+            std::array<char, 32> id_text;
+            const std::string_view id(
+                id_text.data(), parts_.submissions.next_id(parts_.ring.wall_now(), id_text));
+            keep_notification(
+                &attempt,
+                notify::Action::failed,
+                id,
+                recipient.address,
+                {*std::move(shortened)},
+                "in place of " + journal::text_of(kept.id()));
+            return;
+        }
+    }
+    parts_.lines.kept("dead letter", kept, attempt.text);
+    bury(&attempt, notify::Action::failed, journal::text_of(kept.id()), std::move(content));
 }
 
 /// `attempt`: waits for it; null: nobody does.

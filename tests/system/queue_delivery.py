@@ -707,6 +707,32 @@ class Asked(Keeping):
         self.assertEqual(original.get_content_type(), "message/rfc822")
         self.assertIn(b"last\r\n", delivered.content)
 
+    def test_full_is_the_header_where_the_host_takes_no_more(self):
+        content = b"Subject: h\xe9llo\r\n\r\nb\xf6dy\r\n"
+        no_8bit = tuple(e for e in self.with_dsn if e != "8BITMIME")
+        for host, returned in (
+            (self.host(self.with_dsn), "message/rfc822"),
+            (self.host(no_8bit), "text/rfc822-headers"),
+            (self.host(body=lambda m: "554 5.6.3 no" if b"b\xf6dy" in m.content else "250 2.0.0 taken"), "text/rfc822-headers"),
+        ):
+            with self.subTest(returned=returned):
+                gateway = self.start(self.host(rcpt="550 5.1.1 unknown"), host)
+                s = self.session(gateway)
+                self.check(s.command("MAIL FROM:<sender@client.test> BODY=8BITMIME RET=FULL"), 250)
+                self.check(s.command("RCPT TO:<x@a.test>"), 250)
+                self.check_queued(s.data(content))
+                (delivered,) = self.arrived(self.b)
+                text, _, (report,), original = self.notification(delivered)
+                self.assertEqual(report["Final-Recipient"], "rfc822; x@a.test")
+                self.assertEqual(original.get_content_type(), returned)
+                self.assertEqual(content in delivered.content, returned == "message/rfc822")
+                if returned != "message/rfc822":
+                    self.assertIn("Its header is returned below.", text)
+                    self.assertIn("Subject: h?llo", original.get_payload())
+                    self.assertTrue(delivered.content.isascii())
+                self.wait_empty(gateway)
+                self.assertEqual(list((gateway.folder / "spool/dead").glob("*.eml")), [])
+
     def test_it_outlives_a_kill(self):
         port = self.nowhere()
         gateway = self.start(port)

@@ -67,4 +67,9 @@ struct Notification {
 /// REQUIRES: a sender, one recipient or more, and is_wanted() for each.
 Notification compose(const Report& report);
 
+/// The content of a notification of ours (compose()) in ASCII, with no more than the header of the
+/// message that it returns. Nothing where it has no more as it is, or something else in it is not
+/// ASCII.
+std::optional<std::string> shortened(std::string_view content);
+
 }  // namespace postern::notify

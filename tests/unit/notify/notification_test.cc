@@ -289,6 +289,59 @@ TEST(Notification, OfInternationalizedAddresses) {
     EXPECT_FALSE(compose(sample.report()).has_utf8_header);
 }
 
+TEST(Notification, ShortenedItIsAsIfTheHeaderHadBeenAskedFor) {
+    Sample sample;
+    sample.recipients[0].reply.text =
+        "The message is returned below.\nContent-Type: a\n--=_0123ABD";
+    const std::vector<std::string> contents = {
+        "Subject: h\xe9llo\r\nX: y\r\n\r\nb\xf6"
+        "dy\r\n",
+        "Subject: hello\r\n\r\n\r\n\r\nthe body\r\n--=_0123ABD--\r\n",
+        "Subject: text/rfc822-headers\r\n\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xff\r\n",
+        "Subject: no body\r\n",
+        "\r\n\xff",
+        ""};
+    for (const std::string& content : contents) {
+        sample.content = content;
+        sample.envelope.returned = mail::Returned::full;
+        const std::string whole = sample.text();
+        EXPECT_TRUE(has(whole, "message/rfc822\r\n"));
+        const std::optional<std::string> out = shortened(whole);
+        ASSERT_TRUE(out.has_value());
+        EXPECT_FALSE(shortened(*out).has_value()) << "there is no more to leave out";
+        // But for the boundary, which the body may have made another.
+        const std::size_t begin = whole.find("boundary=\"") + 10;
+        const std::string boundary = whole.substr(begin, whole.find('"', begin) - begin);
+        sample.id = boundary.substr(2);
+        sample.envelope.returned = mail::Returned::headers;
+        std::string wanted = sample.text();
+        wanted.replace(wanted.find('<' + sample.id + '@') + 1, sample.id.size(), "0123ABD");
+        sample.id = "0123ABD";
+        EXPECT_EQ(*out, wanted);
+    }
+    EXPECT_FALSE(shortened("Subject: none of ours\r\n").has_value());
+}
+
+TEST(Notification, ShortenedItIsAscii) {
+    Sample sample;
+    sample.envelope.smtputf8 = true;
+    sample.content = "Subject: h\xc3\xa4llo\r\n\r\n";
+    for (const mail::Returned returned : {mail::Returned::full, mail::Returned::headers}) {
+        sample.envelope.returned = returned;
+        const std::optional<std::string> out = shortened(sample.text());
+        ASSERT_TRUE(out.has_value());
+        EXPECT_TRUE(has(
+            *out,
+            "text/rfc822-headers\r\nContent-Transfer-Encoding: 7bit\r\n\r\nSubject: h??llo\r\n"));
+        EXPECT_FALSE(has(*out, "8bit"));
+    }
+    sample.recipients[0].address = "b\xc3\xa9rt@example.com";
+    EXPECT_FALSE(shortened(sample.text()).has_value());
+    sample.recipients[0].address = "bert@example.com";
+    sample.envelope.reverse_path = "\xc3\xa4nna@example.org";
+    EXPECT_FALSE(shortened(sample.text()).has_value());
+}
+
 TEST(Notification, AnAnswerOfManyLinesIsOneField) {
     Sample sample;
     sample.recipients[0].reply.text = "first\n\n  \nsecond";
