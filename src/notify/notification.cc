@@ -169,10 +169,13 @@ std::string human_part(const Report& report, bool whole) {
                 "  It will be tried until {}.\r\n", date_text(*recipient.retried_until));
         }
         if (reply.code != 0) {
+            std::string from;
+            if (recipient.host) {
+                from = ", from " + (recipient.host->empty() ? "this gateway itself"
+                                                            : host_text(*recipient.host));
+            }
             out += fmt::format(
-                "  The last answer, from {}:\r\n",
-                recipient.host.empty() ? "this gateway itself" : host_text(recipient.host));
-            out += fmt::format("    {}\r\n", reply_text(reply, "\r\n    "));
+                "  The last answer{}:\r\n    {}\r\n", from, reply_text(reply, "\r\n    "));
         }
         out += "\r\n";
     }
@@ -202,14 +205,14 @@ std::string status_part(const Report& report) {
         field("Final-Recipient", (smtp::is_ascii(address) ? "rfc822; " : "utf-8; ") + address);
         field("Action", words_of(report.action).name);
         field("Status", status(recipient.reply, report.action));
-        if (!recipient.host.empty()) {
-            field("Remote-MTA", "dns; " + host_text(recipient.host));
+        const bool is_own = recipient.host && recipient.host->empty();
+        if (recipient.host && !is_own) {
+            field("Remote-MTA", "dns; " + host_text(*recipient.host));
         }
         if (recipient.reply.code != 0) {
             field(
                 "Diagnostic-Code",
-                (recipient.host.empty() ? "X-Postern; " : "smtp; ") +
-                    reply_text(recipient.reply, "\r\n "));
+                (is_own ? "X-Postern; " : "smtp; ") + reply_text(recipient.reply, "\r\n "));
         }
         if (recipient.last_attempt) {
             field("Last-Attempt-Date", date_text(*recipient.last_attempt));

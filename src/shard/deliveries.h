@@ -367,11 +367,14 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
         const Said& said,
         const mail::Envelope& envelope,
         const mail::Recipient& recipient);
+    void note_reply(
+        spool::KeptRecipient& recipient, const mail::Reply& reply, std::string_view host = {});
     journal::State refuse(
         const Attempt& attempt,
         const Said& said,
         spool::KeptRecipient& recipient,
-        const mail::Reply& reply);
+        const mail::Reply& reply,
+        std::string_view host = {});
     void conclude(Attempt& attempt);
     void tell_withdrawn(Attempt& attempt);
     void free_if_over(Attempt& attempt);

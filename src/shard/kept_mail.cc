@@ -315,7 +315,7 @@ void Deliveries::loaded(spool::Kept& kept, const base::Result<void>& result) {
     if (!result && kept.message().notification) {
         // It would be buried empty: the disk may give it later.
         for (spool::KeptRecipient& recipient : kept.recipients()) {
-            recipient.reply = spool_->shared_text(ReplyText(unreadable).view());
+            note_reply(recipient, unreadable);
             recipient.next_try_ms = now_ms() + base::to_ms(untold_pause);
         }
         attempt.failure_untold = true;
@@ -361,13 +361,20 @@ config::Retry Deliveries::retry_for(
     return way ? way->retry : retry();
 }
 
+/// `host`: which said so; empty: we do.
+void Deliveries::note_reply(
+    spool::KeptRecipient& recipient, const mail::Reply& reply, std::string_view host) {
+    recipient.reply = spool_->shared_reply(ReplyText(reply).view(), host);
+}
+
 State Deliveries::refuse(
     const Attempt& attempt,
     const Said& said,
     spool::KeptRecipient& recipient,
-    const mail::Reply& reply) {
+    const mail::Reply& reply,
+    std::string_view host) {
     const config::Retry& retry = retry_of(said);
-    recipient.reply = spool_->shared_text(ReplyText(reply).view());
+    note_reply(recipient, reply, host);
     ++recipient.attempts;
     if (reply.permanent()) {
         return State::refused;
@@ -404,15 +411,15 @@ State Deliveries::apply(
     }
     if (taken) {
         ++kept.attempts;
-        kept.reply = spool_->shared_text(ReplyText(said.reply).view());
+        note_reply(kept, said.reply, said.host);
         return State::delivered;
     }
     switch (said.kind) {
         case Kind::accepted:
         case Kind::divided:
-            return own.code >= 400 ? refuse(attempt, said, kept, own) : State::waiting;
+            return own.code >= 400 ? refuse(attempt, said, kept, own, said.host) : State::waiting;
         case Kind::refused:
-            return refuse(attempt, said, kept, own.code >= 400 ? own : said.reply);
+            return refuse(attempt, said, kept, own.code >= 400 ? own : said.reply, said.host);
         case Kind::unknown:
             return refuse(attempt, said, kept, sync_answer(said.kind));
         case Kind::too_many:
@@ -420,7 +427,7 @@ State Deliveries::apply(
             if (!goes_in_parts(said, envelope)) {
                 return refuse(attempt, said, kept, sync_answer(said.kind));
             }
-            kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
+            note_reply(kept, sync_answer(said.kind));
             break;
         case Kind::unreachable:
         case Kind::unresolved:
@@ -433,7 +440,7 @@ State Deliveries::apply(
             if (said.provoked) {
                 return refuse(attempt, said, kept, sync_answer(said.kind));
             }
-            kept.reply = spool_->shared_text(ReplyText(sync_answer(said.kind)).view());
+            note_reply(kept, sync_answer(said.kind));
             break;
     }
     return State::waiting;
@@ -502,7 +509,7 @@ void Deliveries::process(Attempt& attempt) {
                     break;
                 }
                 if (recipient.reply == nullptr) {
-                    recipient.reply = spool_->shared_text(ReplyText(expired).view());
+                    note_reply(recipient, expired);
                 }
                 attempt.failed.push_back(fate);
                 break;
@@ -679,7 +686,7 @@ void Deliveries::remove(spool::Kept& kept, bool notify) {
         if (recipient.state == State::waiting) {
             recipient.state = State::removed;
             recipient.delay_told = !notify;
-            recipient.reply = spool_->shared_text(ReplyText(removed).view());
+            note_reply(recipient, removed);
         }
     }
     spool_->note(kept);

@@ -41,14 +41,10 @@ void Deliveries::tell_sender(
         report.address = recipient.address;
         report.original_recipient = recipient.original;
         if (recipient.reply != nullptr) {
-            report.reply = reply_of(*recipient.reply);
+            report.reply = reply_of(recipient.reply->text);
+            report.host = recipient.reply->host;
         }
         if (attempt.has_outcome) {
-            const Said& said = said_of(attempt, fate.recipient);
-            const bool of_host = said.kind == mail::Outcome::Kind::accepted ||
-                                 said.kind == mail::Outcome::Kind::refused ||
-                                 said.kind == mail::Outcome::Kind::divided;
-            report.host = of_host ? std::string_view(said.host) : std::string_view();
             report.last_attempt = parts_.ring.wall_now();
         }
         if (action == notify::Action::delayed) {
@@ -190,8 +186,9 @@ void Deliveries::bury_notification(Attempt& attempt) {
     const spool::Kept& kept = *attempt.kept;
     const spool::KeptRecipient& recipient = kept.recipients().front();
     std::string content = content_of(attempt.submission->body);
-    const mail::EnhancedCode code =
-        recipient.reply == nullptr ? mail::EnhancedCode() : reply_of(*recipient.reply).enhanced;
+    const mail::EnhancedCode code = recipient.reply == nullptr
+                                        ? mail::EnhancedCode()
+                                        : reply_of(recipient.reply->text).enhanced;
     if (code.cls == 5 && code.subject == 6) {
         if (std::optional<std::string> shortened = notify::shortened(content)) {
             std::array<char, 32> id_text;

@@ -27,7 +27,7 @@ QueueRecipient copy_of(const spool::KeptRecipient& recipient) {
     copy.address = recipient.address;
     copy.original = recipient.original;
     if (recipient.reply != nullptr) {
-        copy.reply = *recipient.reply;
+        copy.reply = recipient.reply->text;
     }
     copy.next_try_ms = recipient.next_try_ms;
     copy.attempts = recipient.attempts;

@@ -81,7 +81,8 @@ Kept* Kept::make(
         made->address = put(at, recipient.address);
         made->original = put(at, recipient.original);
         if (!recipient.reply.empty()) {
-            made->reply = std::make_shared<const std::string>(recipient.reply);
+            made->reply = std::make_shared<const KeptReply>(
+                KeptReply{std::string(recipient.reply), std::nullopt});
         }
         made->next_try_ms = recipient.next_try_ms;
         made->attempts = recipient.attempts;

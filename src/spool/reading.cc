@@ -187,7 +187,7 @@ Kept* Reading::make(std::uint32_t number, std::string_view payload) {
     Kept* kept = Kept::make(live.id, message, view->content_size(), recipients);
     for (std::size_t i = 0; i < replies.size(); ++i) {
         if (!replies[i].empty()) {
-            kept->recipients()[i].reply = texts_.of(replies[i]);
+            kept->recipients()[i].reply = replies_.of(replies[i]);
         }
     }
     for (const PartPlace& part : *parts) {
@@ -269,7 +269,7 @@ void Reading::take_replies(
             Reply{0, 0, step.recipient},
             [](const Reply& one, const Reply& other) { return one.recipient < other.recipient; });
         if (counts && !step.reply.empty() && step.recipient < kept->recipients().size()) {
-            kept->recipients()[step.recipient].reply = texts_.of(step.reply);
+            kept->recipients()[step.recipient].reply = replies_.of(step.reply);
         }
     });
 }

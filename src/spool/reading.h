@@ -10,7 +10,7 @@
 #include "kept_access.h"
 #include "postern/journal/recovery.h"
 #include "segment.h"
-#include "shared_texts.h"
+#include "shared_replies.h"
 
 namespace postern::spool {
 
@@ -76,7 +76,7 @@ class Reading {
     std::vector<Kept*> kept_;  // by number of recovered_.messages, until complete
     std::size_t scanned_ = 0;
     std::size_t visited_ = 0;
-    SharedTexts texts_;
+    SharedReplies replies_;
     bool settled_ = false;
     bool some_unread_ = false;  // what was not read may need all the rest
     std::unique_ptr<char, void (*)(void*)> memory_;

@@ -143,8 +143,8 @@ void Spool::load(Kept& kept, mail::Body& into, std::uint64_t octets_max) {
     implementation_->load(kept, into, octets_max);
 }
 
-SharedText Spool::shared_text(std::string_view text) {
-    return implementation_->texts.of(text);
+SharedReply Spool::shared_reply(std::string_view text, std::string_view host) {
+    return implementation_->replies.of(text, host);
 }
 
 void Spool::flush() {

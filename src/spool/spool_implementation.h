@@ -15,7 +15,7 @@
 #include "postern/journal/batch.h"
 #include "postern/spool/spool.h"
 #include "segments_implementation.h"
-#include "shared_texts.h"
+#include "shared_replies.h"
 
 namespace postern::spool {
 
@@ -160,7 +160,7 @@ struct Spool::Implementation final : Hearer {
     base::ObjectPool<Load> loads{1u << 24};
     std::unique_ptr<Mover> mover;
 
-    SharedTexts texts;
+    SharedReplies replies;
 };
 
 }  // namespace postern::spool

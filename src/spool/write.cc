@@ -325,9 +325,9 @@ bool Spool::Implementation::put_progress(Batch& batch, Kept& kept) {
         steps_scratch.clear();
         std::size_t size = header_size + 8;
         for (const KeptRecipient& each : kept.recipients()) {
-            const std::string_view reply = each.reply == nullptr
-                                               ? std::string_view()
-                                               : std::string_view(*each.reply).substr(0, reply_max);
+            const std::string_view reply =
+                each.reply == nullptr ? std::string_view()
+                                      : std::string_view(each.reply->text).substr(0, reply_max);
             steps_scratch.push_back(
                 {static_cast<std::uint32_t>(steps_scratch.size()),
                  each.attempts,
@@ -362,7 +362,7 @@ std::span<const journal::Recipient> Spool::Implementation::recipients_of(
             {each.address,
              each.original,
              each.reply == nullptr ? std::string_view()
-                                   : std::string_view(*each.reply).substr(0, reply_max),
+                                   : std::string_view(each.reply->text).substr(0, reply_max),
              each.next_try_ms,
              each.attempts,
              each.notify,

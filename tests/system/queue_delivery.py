@@ -699,6 +699,27 @@ class Asked(Keeping):
         self.wait_empty(gateway)
         self.check_stays(self.b, 1, 1)
 
+    def test_delay_and_expiry_name_who_said_so(self):
+        gateway = self.start(self.host(rcpt="451 4.2.1 mailbox busy"), retry={"expire": "4 s"})
+        self.check_queued(self.send(gateway, "DELAY,FAILURE"))
+        for n, action in enumerate(("delayed", "failed")):
+            text, _, (report,), _ = self.notification(self.arrived(self.b, n + 1)[n])
+            self.assertEqual(report["Action"], action)
+            self.assertEqual(report["Diagnostic-Code"], "smtp; 451 4.2.1 mailbox busy")
+            self.assertIn(LOOPBACK, report["Remote-MTA"])
+            self.assertIn(f"The last answer, from {self.a.address}:", text)
+
+    def test_delay_behind_a_restart_does_not_guess_who_said_so(self):
+        gateway = self.start(self.host(rcpt="451 4.2.1 mailbox busy"), retry={"first": "20 s", "max": "20 s", "expire": "20 s"})
+        self.check_queued(self.send(gateway, "DELAY"))
+        wait_for(lambda: gateway.log(event="deferred"), "a first try")
+        self.wait_written(gateway)
+        self.kill_and_start(gateway)
+        text, _, (report,), _ = self.notification(*self.arrived(self.b))
+        self.assertEqual(report["Diagnostic-Code"], "smtp; 451 4.2.1 mailbox busy")
+        self.assertIsNone(report["Remote-MTA"])
+        self.assertIn("The last answer:\r\n", text)
+
     def test_full_returns_the_whole_message(self):
         gateway = self.start(self.host(rcpt="550 5.1.1 unknown"))
         self.check_queued(self.send(gateway, "", mail=" RET=FULL"))

@@ -28,10 +28,11 @@ bool is_wanted(const mail::Envelope& envelope, mail::NotifySet notify, Action ac
 /// One recipient of which a notification tells. What peers have said is made safe here: nothing is
 /// asked of any text.
 struct RecipientReport {
-    std::string_view address;             // as the sender named it
-    std::string_view original_recipient;  // its ORCPT=, as it came; empty: unstated
-    mail::Reply reply;                    // the last answer about it; code 0: none
-    std::string_view host;                // which said so; empty: the answer is our own
+    std::string_view address;              // as the sender named it
+    std::string_view original_recipient;   // its ORCPT=, as it came; empty: unstated
+    mail::Reply reply;                     // the last answer about it; code 0: none
+    std::optional<std::string_view> host;  // which said so; empty: the answer is our own; nothing:
+                                           // not known
     std::optional<base::WallTime> last_attempt;
     std::optional<base::WallTime> retried_until;  // of one that is delayed
 };

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,15 +21,21 @@ class Segment;
 struct ToWrite;
 struct Waiting;
 
-/// What was said last of a recipient, as text ("450 4.2.1 mailbox busy"). Held by all that were
-/// told the same (Spool::shared_text); null: nothing yet.
-using SharedText = std::shared_ptr<const std::string>;
+/// What was said last of a recipient.
+struct KeptReply {
+    std::string text;                 // "450 4.2.1 mailbox busy"
+    std::optional<std::string> host;  // which said so: "192.0.2.1:25"; empty: we did; nothing: not
+                                      // known, as it is not on the disk
+};
+
+/// Held by all that were told the same (Spool::shared_reply); null: nothing yet.
+using SharedReply = std::shared_ptr<const KeptReply>;
 
 /// One recipient, with all that is known of it. Views live as long as its Kept.
 struct KeptRecipient {
     std::string_view address;   // as accepted
     std::string_view original;  // ORCPT=, as it came
-    SharedText reply;
+    SharedReply reply;
     std::int64_t next_try_ms = 0;  // wall clock; not before
     std::uint32_t attempts = 0;
     mail::NotifySet notify = 0;

@@ -85,8 +85,8 @@ class Spool {
     /// neither finished nor being loaded.
     void load(Kept& kept, mail::Body& into, std::uint64_t octets_max = ~std::uint64_t{0});
 
-    /// The same text for all that say the same.
-    SharedText shared_text(std::string_view text);
+    /// The same for all of whom the same is said.
+    SharedReply shared_reply(std::string_view text, std::string_view host);
 
     /// Once behind every turn, as relay::Relay::flush: begins the write that holds all that the
     /// turn asked for, unless one is under way.

@@ -166,6 +166,10 @@ TEST(Notification, OfDelay) {
             "Will-Retry-Until: Fri, 27 Nov 2026 09:05:03 +0000\r\n"));
     EXPECT_FALSE(has(text, "Remote-MTA"));
     EXPECT_FALSE(has(text, "the body")) << "RET=FULL is of failure only";
+    sample.recipients[0].host = std::nullopt;
+    EXPECT_TRUE(has(sample.text(), "  The last answer:\r\n    451 4.4.1 no host reachable\r\n"));
+    EXPECT_TRUE(has(sample.text(), "Diagnostic-Code: smtp; 451 4.4.1 no host reachable\r\n"));
+    EXPECT_FALSE(has(sample.text(), "Remote-MTA"));
 }
 
 TEST(Notification, OfWhatWasRelayed) {

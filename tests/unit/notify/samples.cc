@@ -116,7 +116,7 @@ int main(int count, char** arguments) {
     hostile.content = "Subject: " + text;
     hostile.envelope.returned = mail::Returned::full;
     for (notify::RecipientReport& recipient : hostile.recipients) {
-        recipient.address = recipient.host = recipient.original_recipient = text;
+        recipient.host = recipient.address = recipient.original_recipient = text;
         recipient.reply.text = text;
     }
     hostile.recipients[0].original_recipient = "rfc822;+0D+0AStatus:+202.0.0";

@@ -77,7 +77,7 @@ TEST(Spool, WhatWasKeptIsRecovered) {
         KeptRecipient& recipient = hand.messages[2]->recipients()[1];
         recipient.state = journal::State::delivered;
         recipient.attempts = 2;
-        recipient.reply = hand.spool.shared_text("250 2.0.0 ok");
+        recipient.reply = hand.spool.shared_reply("250 2.0.0 ok", "192.0.2.1:25");
         hand.messages[2]->set_held(true);
         hand.spool.note(*hand.messages[2]);
         ASSERT_TRUE(life.settle());
@@ -103,7 +103,7 @@ TEST(Spool, WhatWasKeptIsRecovered) {
             EXPECT_EQ(recipient.state, journal::State::delivered);
             EXPECT_EQ(recipient.attempts, 2u);
             ASSERT_NE(recipient.reply, nullptr);
-            EXPECT_EQ(*recipient.reply, "250 2.0.0 ok");
+            EXPECT_EQ(recipient.reply->text, "250 2.0.0 ok");
         }
     }
     ASSERT_TRUE(life.settle());
@@ -265,7 +265,7 @@ TEST(Spool, MoreRecipientsThanAWriteUsuallyHasRoomFor) {
         ASSERT_TRUE(life.settle());
         ASSERT_EQ(hand.safe_.size(), 1u);
         for (KeptRecipient& recipient : hand.messages[1]->recipients()) {
-            recipient.reply = hand.spool.shared_text("450 4.2.1 the mailbox is busy just now");
+            recipient.reply = hand.spool.shared_reply("450 4.2.1 the mailbox is busy just now", {});
         }
         hand.spool.note(*hand.messages[1]);
         hand.keep(2, text_of_size(2, 5'000), 150'000);  // more than a segment has room for
@@ -278,7 +278,8 @@ TEST(Spool, MoreRecipientsThanAWriteUsuallyHasRoomFor) {
     ASSERT_EQ(hand.messages.size(), 1u);
     EXPECT_EQ(hand.messages[1]->recipients().size(), 40'000u);
     EXPECT_EQ(
-        *hand.messages[1]->recipients()[39'999].reply, "450 4.2.1 the mailbox is busy just now");
+        hand.messages[1]->recipients()[39'999].reply->text,
+        "450 4.2.1 the mailbox is busy just now");
 }
 
 TEST(Spool, ADiskThatDoesNotWriteIsSaidToBeSoAndTriedAgain) {
@@ -614,14 +615,16 @@ TEST(Spool, LinesThatBeginWithADotAreMarkedAsWhenTheyCame) {
     EXPECT_TRUE(any_dot);
 }
 
-TEST(Spool, TheSameTextIsHeldOnce) {
+TEST(Spool, TheSameReplyIsHeldOnce) {
     sim::Disk disk;
     Life life(1);
     Hand& hand = life.hand();
-    const SharedText first = hand.spool.shared_text("451 4.4.1 nobody answers");
-    EXPECT_EQ(first, hand.spool.shared_text("451 4.4.1 nobody answers"));
-    EXPECT_EQ(*first, "451 4.4.1 nobody answers");
-    EXPECT_NE(first, hand.spool.shared_text("450 4.4.1 nobody answers"));
+    const SharedReply first = hand.spool.shared_reply("451 4.2.1 busy", "192.0.2.1:25");
+    EXPECT_EQ(first, hand.spool.shared_reply("451 4.2.1 busy", "192.0.2.1:25"));
+    EXPECT_EQ(first->text, "451 4.2.1 busy");
+    EXPECT_EQ(first->host, "192.0.2.1:25");
+    EXPECT_NE(first, hand.spool.shared_reply("450 4.2.1 busy", "192.0.2.1:25"));
+    EXPECT_NE(first, hand.spool.shared_reply("451 4.2.1 busy", "192.0.2.2:25"));
 }
 
 }  // namespace
