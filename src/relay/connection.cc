@@ -12,7 +12,9 @@ using namespace std::chrono_literals;
 
 constexpr std::size_t output_pieces = 128;
 constexpr base::Duration quit_patience = 5s;  // for the answer to QUIT
-constexpr unsigned attempts_max = 3;
+constexpr unsigned attempts_provoking = 3;
+// One more: a host that goes away at each of them is set aside then, and a backup is next.
+constexpr unsigned attempts_max = attempts_provoking + 1;
 
 /// Of the host's answer; `none` where it gave no answer to the message, or several.
 metrics::ReplyClass class_of(const mail::Outcome& outcome) {
@@ -255,7 +257,7 @@ void Connection::settled(smtp::Transfer& settled, const smtp::Verdict& verdict) 
 void Connection::goes_elsewhere(Transfer& transfer) {
     transfer.avoided = host_.number;
     transfer.goes_again = ++transfer.attempts < attempts_max;
-    transfer.provoked = transfer.provoked || !transfer.goes_again;
+    transfer.provoked = transfer.provoked || transfer.attempts >= attempts_provoking;
 }
 
 void Connection::released(smtp::Transfer& released) {

@@ -275,6 +275,21 @@ TEST_F(PoolTest, BackupsAreUsedInOrder) {
     EXPECT_EQ(fourth.taken, 0);
 }
 
+TEST_F(PoolTest, ABackupTakesWhatItsHostClosesAt) {
+    Peer closes([](Dialogue& d) {
+        d.open(pipelining);
+        d.line();
+    });
+    Host backup;
+    add(closes.address, 0);
+    add(backup, 1);
+    start();
+    for (int i = 0; i < 3; ++i) {
+        EXPECT_EQ(deliver(), Kind::accepted);
+    }
+    EXPECT_EQ(backup.taken, 3);
+}
+
 TEST_F(PoolTest, AHostThatComesBackStartsSlowly) {
     const io::Address address = nowhere();
     add(address);
