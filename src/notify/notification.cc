@@ -8,6 +8,7 @@
 #include "postern/base/assert.h"
 #include "postern/mail/date.h"
 #include "postern/smtp/characters.h"
+#include "postern/smtp/path.h"
 #include "postern/smtp/xtext.h"
 #include "safe_text.h"
 
@@ -69,6 +70,17 @@ std::string date_text(base::WallTime time) {
 
 std::string host_text(std::string_view host) {
     return safe(host, host_octets_max, Characters::ascii);
+}
+
+/// As a name of type dns (RFC 3464, section 2.1.2): without the port, and an address as a literal
+/// (RFC 5321, section 4.1.3).
+std::string mta_name(std::string_view host) {
+    const std::string_view name = host.substr(0, host.rfind(':'));
+    if (name.starts_with('[')) {
+        return host_text("[IPv6:" + std::string(name.substr(1)));
+    }
+    const std::string literal = fmt::format("[{}]", name);
+    return host_text(smtp::is_address_literal(literal) ? literal : name);
 }
 
 std::string id_text(std::string_view id) {
@@ -207,7 +219,7 @@ std::string status_part(const Report& report) {
         field("Status", status(recipient.reply, report.action));
         const bool is_own = recipient.host && recipient.host->empty();
         if (recipient.host && !is_own) {
-            field("Remote-MTA", "dns; " + host_text(*recipient.host));
+            field("Remote-MTA", "dns; " + mta_name(*recipient.host));
         }
         if (recipient.reply.code != 0) {
             field(

@@ -150,7 +150,7 @@ class Asked(Groups):
         self.check_has(self.a, "x@a.test")
         self.check_told(gateway, "y@b.test", status="5.1.1")
         (report,) = self.notification(self.c.messages[0])[2]
-        self.assertIn(LOOPBACK, report["Remote-MTA"])
+        self.assertEqual(report["Remote-MTA"], f"dns; [{LOOPBACK}]")
         self.assertEqual([line["host"] for line in self.logged(gateway, "delivered")][:1], [self.a.address])
         self.assertEqual(len(self.a.seen), 1)
 

@@ -706,7 +706,7 @@ class Asked(Keeping):
             text, _, (report,), _ = self.notification(self.arrived(self.b, n + 1)[n])
             self.assertEqual(report["Action"], action)
             self.assertEqual(report["Diagnostic-Code"], "smtp; 451 4.2.1 mailbox busy")
-            self.assertIn(LOOPBACK, report["Remote-MTA"])
+            self.assertEqual(report["Remote-MTA"], f"dns; [{LOOPBACK}]")
             self.assertIn(f"The last answer, from {self.a.address}:", text)
 
     def test_delay_behind_a_restart_does_not_guess_who_said_so(self):

@@ -64,7 +64,7 @@ class RealNotifications(Keeping):
                     until = email.utils.parsedate_to_datetime(report["Will-Retry-Until"]).timestamp()
                     self.assertLess(abs(until - arrival - 20), 2)
                 else:
-                    self.assertIn("127.0.0.1", report["Remote-MTA"])
+                    self.assertEqual(report["Remote-MTA"], "dns; [127.0.0.1]")
                     self.assertTrue(report["Last-Attempt-Date"])
                 self.assertIn(to, text)
                 self.assertEqual(original.get_content_type(), "text/rfc822-headers")

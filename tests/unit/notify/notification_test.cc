@@ -131,7 +131,7 @@ TEST(Notification, OfFailure) {
         "Final-Recipient: rfc822; bert@example.com\r\n"
         "Action: failed\r\n"
         "Status: 5.1.1\r\n"
-        "Remote-MTA: dns; mx1.internal:25\r\n"
+        "Remote-MTA: dns; mx1.internal\r\n"
         "Diagnostic-Code: smtp; 550 5.1.1 no such user\r\n"
         "Last-Attempt-Date: Sun, 22 Nov 2026 09:05:05 +0000\r\n"
         "\r\n"
@@ -344,6 +344,20 @@ TEST(Notification, ShortenedItIsAscii) {
     sample.recipients[0].address = "bert@example.com";
     sample.envelope.reverse_path = "\xc3\xa4nna@example.org";
     EXPECT_FALSE(shortened(sample.text()).has_value());
+}
+
+TEST(Notification, NamesAHostWithoutItsPort) {
+    Sample sample;
+    for (const auto& [host, name] : std::vector<std::pair<std::string, std::string>>{
+             {"192.0.2.7:25", "[192.0.2.7]"},
+             {"192.0.2.7", "[192.0.2.7]"},
+             {"[2001:db8::7]:2525", "[IPv6:2001:db8::7]"},
+             {"mx1.internal:25", "mx1.internal"},
+             {"mx1.internal", "mx1.internal"}}) {
+        sample.recipients[0].host = host;
+        EXPECT_TRUE(has(sample.text(), "Remote-MTA: dns; " + name + "\r\n")) << host;
+        EXPECT_TRUE(has(sample.text(), "  The last answer, from " + host + ":\r\n"));
+    }
 }
 
 TEST(Notification, AnAnswerOfManyLinesIsOneField) {

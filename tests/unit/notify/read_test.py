@@ -70,7 +70,7 @@ class Read(unittest.TestCase):
         text, blocks, returned = self.read("failed")
         self.check_two(blocks, "failed", ["5.1.1", "4.2.2"])
         self.assertEqual(blocks[1]["diagnostic-code"], "smtp; 550 5.1.1 no such user nor was there ever")
-        self.assertEqual(blocks[1]["remote-mta"], "dns; mx1.internal:25")
+        self.assertEqual(blocks[1]["remote-mta"], "dns; mx1.internal")
         self.assertIn("<bert@example.com>", text)
         self.assertIn("550 5.1.1 no such user", text)
         self.assertEqual(returned.get_content_type(), "text/rfc822-headers")
