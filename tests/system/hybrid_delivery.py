@@ -89,7 +89,7 @@ class Kept(Keeping):
         self.check_stays(self.a, 1)
 
     def test_a_host_has_the_time_that_it_needs_once_it_is_stored(self):
-        gateway = self.start(self.host(body=(LATE, "250 2.0.0 late")), delivery={"hybrid_deadline": "300 ms", "sync_limit": "1 s"})
+        gateway = self.start(self.host(body=(LATE, "250 2.0.0 late")), delivery={"hybrid_deadline": "300 ms", "sync_limit": "2 s"})
         self.check_queued(self.session(gateway).mail("x@a.test", BODY))
         self.arrived(self.a)
         self.wait_empty(gateway)
@@ -265,7 +265,7 @@ class Divided(Keeping):
         def rcpt(parameter):
             return "550 5.1.1 unknown" if "bad" in parameter else (time.sleep(LATE), "250 ok")[1]
 
-        gateway = self.start(self.host(rcpt=rcpt), delivery={"hybrid_deadline": "500 ms"})
+        gateway = self.start(self.host(rcpt=rcpt), delivery={"hybrid_deadline": "2 s"})
         s = self.session(gateway)
         self.check(s.mail(["bad@a.test", "slow@a.test"], BODY), 451, "4.3.0")
         self.assertEqual([r.code for r in s.envelope(["bad@a.test", "slow@a.test"])], [250, 550, 250])

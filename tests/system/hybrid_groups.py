@@ -113,7 +113,7 @@ class Asked(Groups):
     def test_a_5xx_before_the_deadline_for_others(self):
         """No notification goes to who may be forged: nobody gets it."""
         slow = self.host(rcpt=lambda _: (time.sleep(LATE), "250 ok")[1])
-        gateway = self.start(slow, self.host(rcpt="550 5.1.1 unknown"), delivery={"hybrid_deadline": "500 ms"})
+        gateway = self.start(slow, self.host(rcpt="550 5.1.1 unknown"), delivery={"hybrid_deadline": "2 s"})
         s = self.session(gateway)
         self.check(s.mail(BOTH, BODY), 451, "4.3.0")
         self.assertEqual([r.code for r in s.envelope(BOTH)], [250, 250, 550])
