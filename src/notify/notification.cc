@@ -378,7 +378,7 @@ Notification compose(const Report& report) {
 }
 
 std::optional<std::string> shortened(std::string_view content) {
-    constexpr std::string_view names_it = "boundary=\"";
+    constexpr std::string_view names_it = "\r\n\tboundary=\"";
     constexpr std::string_view blank_line = "\r\n\r\n";
     const std::size_t named = content.find(names_it);
     if (named == std::string_view::npos) {

@@ -231,9 +231,12 @@ void Pool::waited_too_long(Transfer& transfer) {
         works = works || host->works();
         opening = opening || host->count(Stage::opening) > 0;
     }
-    if (corridor_.ring.now() < transfer.submission->deadline && !works && opening) {
+    const Timeouts& timeouts = corridor_.timeouts;
+    const base::Instant end = std::min(
+        transfer.submission->deadline, transfer.age.since + timeouts.connect + timeouts.reply);
+    if (corridor_.ring.now() < end && !works && opening) {
         // Nobody is busy: whether there is a host at all will be known when the attempt to connect
-        // ends.
+        // ends. Of several hosts some probe may always be under way.
         set_patience(transfer);
         return;
     }

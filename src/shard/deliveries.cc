@@ -179,12 +179,13 @@ void Deliveries::look_at_senders() {
             }
             static_cast<base::ListLink<mail::Answering>&>(*submission).unlink();
             auto* const message = static_cast<Grouped*>(submission->grouped);
-            // Who has gone tries again: it is kept for nobody. Nor for one whom a notification of
-            // what is refused already must not go to: who sent it may be forged.
+            if (must_not_be_kept(*submission)) {
+                tell_divided(*submission);
+                continue;
+            }
+            // Who has gone tries again: it is kept for nobody.
             const bool kept =
-                submission->inbound_owner != nullptr && keeps() && !world_.has_gone(*submission) &&
-                (submission->client.trusted || !(message != nullptr ? sum_of(*message).permanent > 0
-                                                                    : any_permanent(*submission)));
+                submission->inbound_owner != nullptr && keeps() && !world_.has_gone(*submission);
             if (message != nullptr && message->lined) {
                 leave_line(*message, kept);
             } else if (kept) {
@@ -198,6 +199,31 @@ void Deliveries::look_at_senders() {
     if (waited_for) {
         look_in(patience_look);
     }
+}
+
+/// One of its recipients is refused for good, and who sent it may be forged: a notification must
+/// not go there.
+bool Deliveries::must_not_be_kept(const mail::Submission& submission) {
+    if (submission.client.trusted || submission.inbound_owner == nullptr) {
+        return false;
+    }
+    const auto* const message = static_cast<const Grouped*>(submission.grouped);
+    return message == nullptr
+               ? any_permanent(submission)
+               : message->stage == Grouped::Stage::asked && sum_of(*message).permanent > 0;
+}
+
+/// Nobody gets it, whatever the others' hosts say yet; the next try is told of the refusals.
+void Deliveries::tell_divided(mail::Submission& submission) {
+    submission.answered = true;
+    if (auto* const message = static_cast<Grouped*>(submission.grouped)) {
+        keep_refusals(*message);
+        end_waiting(*message);
+    } else {
+        parts_.refusals.keep(
+            submission, parts_.generations.pool_name(submission.pool), parts_.ring.now());
+    }
+    world_.tell(submission, sync_answer(Kind::divided));
 }
 
 /// Is what the smart host said the sender's answer?
@@ -253,9 +279,17 @@ void Deliveries::note_answer(const mail::Submission& submission, const mail::Out
     if (outcome.kind == Kind::divided) {
         parts_.refusals.keep(submission, pool, parts_.ring.now());
     }
-    const mail::Reply told = told_of(submission, outcome);
+    note_told(submission, outcome, told_of(submission, outcome));
+}
+
+void Deliveries::note_told(
+    const mail::Submission& submission, const mail::Outcome& outcome, const mail::Reply& told) {
     parts_.lines.message(
-        world_.listener_of(submission.client).name, submission, pool, outcome, told);
+        world_.listener_of(submission.client).name,
+        submission,
+        parts_.generations.pool_name(submission.pool),
+        outcome,
+        told);
     if (told.permanent()) {
         world_.wrong_recipients(submission);
     }
@@ -274,14 +308,21 @@ void Deliveries::settled(mail::Submission& submission, const mail::Outcome& outc
         if (answered) {
             queue_.answered(submission.pool);
         }
-        if (passes(submission, outcome)) {
+        if (submission.answered) {
+            mail::Outcome divided = outcome;
+            divided.kind = Kind::divided;
+            note_told(submission, divided, sync_answer(Kind::divided));
+        } else if (passes(submission, outcome)) {
             answer(submission, outcome);
+        } else if (outcome.kind != Kind::accepted && must_not_be_kept(submission)) {
+            note_try(submission, outcome);
+            tell_divided(submission);
         } else {
-            if (outcome.kind == Kind::accepted) {
+            if (outcome.kind == Kind::accepted || outcome.kind == Kind::refused) {
                 note_try(submission, outcome);
-                if (!outcome.host_has_dsn) {
-                    tell_relayed(submission, outcome);
-                }
+            }
+            if (outcome.kind == Kind::accepted && !outcome.host_has_dsn) {
+                tell_relayed(submission, outcome);
             }
             store(submission, true, &outcome);
         }

@@ -291,9 +291,13 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     bool passes(const mail::Submission& submission, const mail::Outcome& outcome) const;
     void answer(mail::Submission& submission, const mail::Outcome& outcome);
     void note_answer(const mail::Submission& submission, const mail::Outcome& outcome);
+    void note_told(
+        const mail::Submission& submission, const mail::Outcome& outcome, const mail::Reply& told);
     void note_try(const mail::Submission& submission, const mail::Outcome& outcome);
     void wait_for_answer(mail::Submission& submission);
     void look_at_senders();
+    static bool must_not_be_kept(const mail::Submission& submission);
+    void tell_divided(mail::Submission& submission);
     /// look() has something to do in so much time, at the latest.
     void look_in(base::Duration wait);
     void store(mail::Submission& submission, bool with_relay, const mail::Outcome* outcome);
@@ -337,6 +341,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void finish(Grouped& message);
     void keep_refusals(Grouped& message);
     void tell_of_groups(Grouped& message, const mail::Reply& reply);
+    void note_groups(const Grouped& message, const mail::Reply& reply);
     void log_groups(const Grouped& message, std::string_view listener, const mail::Reply* reply);
     void log_group(const Group& group, std::string_view listener, const mail::Reply* reply);
     /// `before_bodies`: no host was given one.

@@ -293,7 +293,8 @@ void Deliveries::call_off(const Grouped& message) {
 void Deliveries::end_waiting(Grouped& message) {
     if (message.stage == Stage::asked) {
         stop_waiting(message);
-        message.stage = world_.has_gone(message.whole) ? Stage::dropped : Stage::divided;
+        message.stage = !message.whole.answered && world_.has_gone(message.whole) ? Stage::dropped
+                                                                                  : Stage::divided;
         call_off(message);
     }
 }
@@ -351,10 +352,15 @@ void Deliveries::finish(Grouped& message) {
     mail::Submission& whole = message.whole;
     static_cast<base::ListLink<mail::Answering>&>(whole).unlink();
     const Stage stage = std::exchange(message.stage, Stage::over);
+    const mail::Reply divided = sync_answer(Kind::divided);
     switch (stage) {
         case Stage::divided:
+            if (whole.answered) {
+                note_groups(message, divided);
+                break;
+            }
             keep_refusals(message);
-            tell_of_groups(message, sync_answer(Kind::divided));
+            tell_of_groups(message, divided);
             break;
         case Stage::dropped:
             tell_of_groups(message, sync_answer(Kind::dropped));
@@ -386,15 +392,17 @@ void Deliveries::keep_refusals(Grouped& message) {
 
 /// `reply`: the sender's, where it is not what the group was told.
 void Deliveries::tell_of_groups(Grouped& message, const mail::Reply& reply) {
-    mail::Submission& whole = message.whole;
-    const std::string_view listener = world_.listener_of(whole.client).name;
-    log_groups(message, listener, &reply);
+    note_groups(message, reply);
+    world_.tell(message.whole, reply);
+}
+
+void Deliveries::note_groups(const Grouped& message, const mail::Reply& reply) {
+    log_groups(message, world_.listener_of(message.whole.client).name, &reply);
     if (reply.permanent()) {
         for (const Group& group : message.groups) {
             world_.wrong_recipients(*group.submission);
         }
     }
-    world_.tell(whole, reply);
 }
 
 void Deliveries::log_groups(
@@ -433,7 +441,7 @@ void Deliveries::settle_groups(Grouped& message, bool before_bodies) {
             tell_of_groups(message, outcome.reply);
         } else if (whole.inbound_owner != nullptr && sum.accepted + sum.temporary == 0) {
             attempt->withdrawn = true;  // nobody has it, nor will by another try
-            log_groups(message, world_.listener_of(whole.client).name, &sum.telling);
+            note_groups(message, sum.telling);
         } else {
             log_groups(message, {}, nullptr);
         }
@@ -442,14 +450,13 @@ void Deliveries::settle_groups(Grouped& message, bool before_bodies) {
     const bool any = sum.accepted + sum.unknown > 0;
     const bool left = !all && whole.inbound_owner != nullptr && (any || is_kept(sum, whole));
     for (const Group& group : message.groups) {
-        if (group.kind != Kind::accepted) {
-            continue;
-        }
-        if (!group.host_has_dsn) {
+        if (group.kind == Kind::accepted && !group.host_has_dsn) {
             tell_relayed(*group.submission, group.outcome());
         }
-        if (left) {
+        if (left && group.kind == Kind::accepted) {
             log_group(group, world_.listener_of(whole.client).name, nullptr);
+        } else if (left && group.kind == Kind::refused) {
+            log_group(group, {}, nullptr);
         }
     }
     if (left) {

@@ -38,12 +38,13 @@ mail::Reply answer_about(const Group& group, const mail::Recipient& recipient) {
         case Kind::accepted:
         case Kind::refused:
             return own.code >= 400 ? own : group.reply;
+        case Kind::unknown:
+            return own.code >= 400 ? own : sync_answer(group.kind);
         case Kind::unreachable:
         case Kind::unresolved:
         case Kind::busy:
         case Kind::too_many:
         case Kind::untrusted:
-        case Kind::unknown:
         case Kind::dropped:
             break;
     }
@@ -65,7 +66,7 @@ Sum sum_of(const Grouped& message) {
                 continue;
             }
             ++(answer.permanent() ? all.permanent : all.temporary);
-            all.unknown += silent && group.kind == Kind::unknown ? 1 : 0;
+            all.unknown += silent && group.kind == Kind::unknown && r->answer.code < 400 ? 1 : 0;
             if (all.of == nullptr || (telling_permanent && !answer.permanent())) {
                 all.telling = answer;
                 all.of = &group;

@@ -421,7 +421,8 @@ State Deliveries::apply(
         case Kind::refused:
             return refuse(attempt, said, kept, own.code >= 400 ? own : said.reply, said.host);
         case Kind::unknown:
-            return refuse(attempt, said, kept, sync_answer(said.kind));
+            return own.code >= 400 ? refuse(attempt, said, kept, own, said.host)
+                                   : refuse(attempt, said, kept, sync_answer(said.kind));
         case Kind::too_many:
             // What it takes is known now. Hosts that say another thing each time are given time.
             if (!goes_in_parts(said, envelope)) {

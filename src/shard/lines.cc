@@ -93,7 +93,7 @@ void put_message(
         }
     }
     if (const mail::Recipient* first = submission.envelope.first_recipient;
-        first != nullptr && !first->rule.empty()) {
+        first != nullptr && means(*first) && !first->rule.empty()) {
         line.text(Field::rule, first->rule);
     }
     line.number(Field::generation, submission.generation);

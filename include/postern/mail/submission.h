@@ -116,6 +116,7 @@ struct Submission : base::ListLink<Asking>, base::ListLink<Answering> {
     bool waits = false;        // one of those: the body goes when Relay::go_on says so
 
     bool kept_refusal = false;  // shard's: a recipient of it had an answer that was kept
+    bool answered = false;      // shard's: its sender has an answer, and nobody is to have it
 
     bool pauses = false;  // no more of its body is received, until Inbound::go_on says so
 
