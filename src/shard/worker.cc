@@ -34,9 +34,6 @@ namespace {
 
 /// So many recipients always have room, more of them while envelopes have.
 constexpr std::uint32_t small_envelope = 8;
-/// A body that goes to the spool as it arrives pins up to four pieces, and its client's network has
-/// an eighth of the memory.
-constexpr std::uint64_t parts_of_piece = 64;
 
 constexpr mail::Reply no_memory{452, {4, 3, 1}, "memory is short, try again later"};
 constexpr mail::Reply no_buffers{421, {4, 3, 1}, "memory is short, try again later"};
@@ -351,7 +348,7 @@ Worker::Implementation::Implementation(
            kept_,
            shares_,
            common.metrics.worker(settings.index),
-           std::min(settings.piece_octets, common.bodies.bound() / parts_of_piece)}),
+           settings.piece_octets}),
       shutdown_timer_(
           [](io::Timer& self) { static_cast<ShutdownTimer&>(self).worker.go_on_shutting_down(); },
           *this) {

@@ -248,14 +248,6 @@ class Kept(Keeping):
         (line,) = self.logged(gateway, "removed")
         self.assertEqual(line["to"], ["tmp@a.test"])
 
-    def test_large_messages_where_memory_is_small(self):
-        """A client network has an eighth of it, and more than that is written as it arrives."""
-        gateway = self.start(limits={"message_size": "12 MiB", "body_memory": "16 MiB"})
-        body = BODY + (b"y" * 998 + b"\r\n") * 8000
-        self.check_queued(self.session(gateway).mail("x@a.test", body))
-        (message,) = self.arrived(self.a)
-        self.assertTrue(behind_received(message.content) == body)
-
     def test_one_larger_than_body_memory_hinders_nobody(self):
         """It came when there was more, or filled it nearly: it is delivered all the same, and those behind it too."""
         port, other_port = self.nowhere(), self.nowhere()
