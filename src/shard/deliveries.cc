@@ -220,8 +220,7 @@ void Deliveries::tell_divided(mail::Submission& submission) {
         keep_refusals(*message);
         end_waiting(*message);
     } else {
-        parts_.refusals.keep(
-            submission, parts_.generations.pool_name(submission.pool), parts_.ring.now());
+        keep_refusals(submission);
     }
     world_.tell(submission, sync_answer(Kind::divided));
 }
@@ -275,11 +274,15 @@ void Deliveries::answer(mail::Submission& submission, const mail::Outcome& outco
 
 /// What the smart host said is what the sender is told.
 void Deliveries::note_answer(const mail::Submission& submission, const mail::Outcome& outcome) {
-    const std::string_view pool = parts_.generations.pool_name(submission.pool);
     if (outcome.kind == Kind::divided) {
-        parts_.refusals.keep(submission, pool, parts_.ring.now());
+        keep_refusals(submission);
     }
     note_told(submission, outcome, told_of(submission, outcome));
+}
+
+void Deliveries::keep_refusals(const mail::Submission& submission) {
+    parts_.refusals.keep(
+        submission, parts_.generations.pool_name(submission.pool), parts_.ring.now());
 }
 
 void Deliveries::note_told(

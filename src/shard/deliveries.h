@@ -339,6 +339,7 @@ class Deliveries final : public spool::World, public ManagedQueue, private Queue
     void groups_not_kept(Grouped& message);
     void write_delivered(Attempt& attempt, const Group& group);
     void finish(Grouped& message);
+    void keep_refusals(const mail::Submission& submission);
     void keep_refusals(Grouped& message);
     void tell_of_groups(Grouped& message, const mail::Reply& reply);
     void note_groups(const Grouped& message, const mail::Reply& reply);

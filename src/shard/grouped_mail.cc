@@ -385,8 +385,7 @@ void Deliveries::keep_refusals(Grouped& message) {
                 r->answer = answer_about(group, *r);
             }
         }
-        parts_.refusals.keep(
-            *group.submission, parts_.generations.pool_name(group.pool), parts_.ring.now());
+        keep_refusals(*group.submission);
     }
 }
 
